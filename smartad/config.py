@@ -1,0 +1,79 @@
+"""YAML files and ``dotted.key=value`` overrides to frozen dataclasses.  Left to right, later wins."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from smartad.types import UserError
+
+T = TypeVar("T")
+
+
+class ConfigError(UserError):
+    """The configuration is wrong; the message says where and what would be right."""
+
+
+def same_as(key: str) -> Any:
+    """A default that is another key's value: ``seed: int = same_as("seed")``."""
+    return "${" + key + "}"
+
+
+def load(schema: type[T], sources: Sequence[str]) -> T:
+    """Defaults of ``schema``, then each source in order: a ``.yaml`` path or a ``dotted.key=value``.
+
+    Raises ConfigError for a missing file, an unknown key, a wrong type or a refused combination.
+    """
+    config = OmegaConf.structured(schema)
+    for source in sources:
+        try:
+            config = OmegaConf.merge(config, _layer(source))
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{source}: {_first_line(error)}") from error
+    try:
+        return OmegaConf.to_object(config)  # type: ignore[return-value]
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"no value for {', '.join(sorted(OmegaConf.missing_keys(config)))}; "
+                          f"set it in a YAML file or as key=value") from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(_first_line(error)) from error
+    except (ValueError, TypeError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def read_yaml(path: str | Path) -> DictConfig:
+    """A YAML file as a config.  Raises ConfigError when it is missing, broken, or names a key twice."""
+    try:
+        config = OmegaConf.load(path)
+    except FileNotFoundError as error:
+        near = sorted(Path(path).absolute().parent.glob("*.yaml")) if Path(path).absolute().parent.is_dir() else []
+        hint = f"; beside it there are {', '.join(p.name for p in near)}" if near else ""
+        raise ConfigError(f"no file {path}{hint}") from error
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(config, DictConfig):
+        raise ConfigError(f"{path}: expected a mapping of keys to values")
+    return config
+
+
+def override(key: str, value: Any) -> str:
+    """``key=value`` as :func:`load` reads it back, for any JSON-shaped value."""
+    return f"{key}={yaml.safe_dump(value, default_flow_style=True, width=10**6).strip().removesuffix('...').strip()}"
+
+
+def _layer(source: str) -> Any:
+    if "=" in source and not source.endswith((".yaml", ".yml")):
+        key = source.split("=", 1)[0]
+        if not key or any(c.isspace() for c in key):
+            raise ConfigError(f"{source!r}: an override is written dotted.key=value, without spaces")
+        return OmegaConf.from_dotlist([source])
+    return read_yaml(source)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    key = next((line.removeprefix("full_key: ") for line in lines if line.startswith("full_key: ")), "")
+    return f"{key}: {lines[0]}" if key and key not in lines[0] else lines[0]

@@ -1,0 +1,199 @@
+"""The one text form of a trajectory: what the teacher is asked to write, what the student is scored and trained on, and
+what the agent parses.  The markers and the prompts appear nowhere else.
+
+    Thought: <thought>
+    Code:
+    ```py
+    <action>
+    ```<end_code>
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from smartad.types import Message, Question, Segment, Step
+
+Cut = tuple[int, int, Segment]
+"""(start, end, segment) in characters of one turn."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """A marker pair.  ``start`` + code + ``end`` is a block; ``pattern`` also finds blocks with small slips."""
+
+    start: str
+    end: str
+    pattern: str
+    """Regular expression with a group ``code``; its whole match is the block, markers included."""
+
+
+DIALECTS = {
+    # The papers' format.  Found with or without <end_code> and "Code:", because real teachers forget both.
+    "paper": Dialect("Code:\n```py\n", "\n```<end_code>",
+                     r"(?:Code:[ \t]*\n?)?```(?:python|py)[ \t]*\n(?P<code>.*?)\n?```(?:[ \t]*<end_code>)?"),
+    # smolagents' own default since 1.20.
+    "smolagents": Dialect("<code>\n", "\n</code>", r"<code>\n?(?P<code>.*?)\n?</code>"),
+}
+PAPER = DIALECTS["paper"]
+INVENTED = re.compile(r"^Observation:", re.MULTILINE)
+"""An observation the model made up: generation stops before it, and imported text is not trained on from there on."""
+
+
+def stop_strings(dialect: Dialect = PAPER) -> tuple[str, ...]:
+    """Where a turn ends when the model does not end it itself."""
+    return (dialect.end, "Observation:")
+
+
+def render_turn(thought: str, code: str, dialect: Dialect = PAPER) -> str:
+    """The assistant's message for one step, as it should be written."""
+    return f"Thought: {thought.strip()}\n{dialect.start}{code.strip()}{dialect.end}"
+
+
+def normalise(text: str, stopped_by: str | None, dialect: Dialect = PAPER) -> str:
+    """A generated turn with its closing marker whole.
+
+    Generation stops *at* the marker, so the engine leaves it out; some models also end their turn right after the code,
+    or write the backticks and forget the rest.  Text without a block is left alone: it is a parse error, not a block.
+    """
+    text = text.rstrip()
+    opened = text.rfind(dialect.start)
+    if opened < 0 or dialect.end in text[opened:]:
+        return text
+    for length in range(len(dialect.end.strip()), 0, -1):
+        if stopped_by is None and text.endswith(dialect.end.strip()[:length]):
+            return text + dialect.end.strip()[length:]
+    return text + dialect.end
+
+
+def action_of(text: str, dialect: Dialect = PAPER) -> str:
+    """The Python of a turn's blocks, several joined by a blank line; empty when there is none."""
+    return "\n\n".join(block["code"].strip() for block in _blocks(text, dialect))
+
+
+def thought_of(text: str, dialect: Dialect = PAPER) -> str:
+    """What a turn says before its first block."""
+    first = next(iter(_blocks(text, dialect)), None)
+    return text[:first.start() if first else None].strip().removeprefix("Thought:").strip()
+
+
+def segments(turns: Sequence[str], dialect: Dialect = PAPER, markers: bool = True) -> list[list[Cut]]:
+    """Cut each assistant turn of a trajectory into characters that cover it without a gap (section 3.3).
+
+    A block is ACTION, the last block of the trajectory FINAL, an invented observation and what follows it CONTEXT, and
+    the rest REASON.  ``markers``: whether a block's markers belong to it (the paper's reading) or are REASON.
+    """
+    blocks = [_blocks(text, dialect) for text in turns]
+    last_turn = max((i for i, found in enumerate(blocks) if found), default=-1)
+    return [_cut(text, found, i == last_turn, markers) for i, (text, found) in enumerate(zip(turns, blocks, strict=True))]
+
+
+def _blocks(text: str, dialect: Dialect) -> list[re.Match[str]]:
+    return list(re.finditer(dialect.pattern, text[:_invented(text)], re.DOTALL))
+
+
+def _invented(text: str) -> int:
+    found = INVENTED.search(text)
+    return found.start() if found else len(text)
+
+
+def _cut(text: str, blocks: list[re.Match[str]], holds_final: bool, markers: bool) -> list[Cut]:
+    cuts: list[Cut] = []
+    position = 0
+
+    def upto(end: int, segment: Segment) -> None:
+        nonlocal position
+        if position < end:
+            cuts.append((position, end, segment))
+            position = end
+
+    for block in blocks:
+        start, end = block.span() if markers else block.span("code")
+        upto(start, Segment.REASON)
+        upto(end, Segment.FINAL if holds_final and block is blocks[-1] else Segment.ACTION)
+    upto(_invented(text), Segment.REASON)
+    upto(len(text), Segment.CONTEXT)
+    return cuts
+
+
+def task_message(question: str) -> str:
+    """The user message that opens an episode (smolagents' wording)."""
+    return f"New task:\n{question}"
+
+
+def chat(question: Question, steps: Sequence[Step], system: str) -> list[Message]:
+    """A trajectory as the chat its model saw and wrote, up to its last assistant turn."""
+    messages: list[Message] = [{"role": "system", "content": system},
+                               {"role": "user", "content": task_message(question.text)}]
+    for i, step in enumerate(steps):
+        messages.append({"role": "assistant", "content": step.text})
+        if i + 1 < len(steps):
+            messages.append({"role": "user", "content": step.observation})
+    return messages
+
+
+TOOLS = """- web_search(query: str) -> str: the passages of the knowledge base that fit the query best.
+- final_answer(answer) -> None: ends the task with this answer."""
+
+_RULES = """1. Every turn has a 'Thought:' and then a 'Code:' block that opens with ```py and closes with ```<end_code>.
+2. Use only variables you have defined; they keep their values from one block to the next.
+3. Give a tool its arguments directly, never as a dict.
+4. The output of a search cannot be foreseen: print it and read it before you build on it.
+5. Call a tool only when you need it, and never twice with the same arguments.
+6. Name no variable like a tool.
+7. Do not write an 'Observation:' yourself: it is given to you after each block.
+8. End with final_answer(...)."""
+
+_EXAMPLE = """Task: In which year did the inventor of the telephone die?
+
+Thought: I look up who invented the telephone and when he died.
+Code:
+```py
+print(web_search("inventor of the telephone year of death"))
+```<end_code>
+Observation:
+Execution logs:
+Alexander Graham Bell, inventor of the telephone, died on August 2, 1922.
+
+Thought: The passage gives the year.
+Code:
+```py
+final_answer("1922")
+```<end_code>
+
+Task: What is the remainder when 7 to the power 222 is divided by 11?
+
+Thought: Python computes modular powers exactly.
+Code:
+```py
+final_answer(pow(7, 222, 11))
+```<end_code>"""
+
+PROMPTS = {
+    # In our own words after the rules of Agent Distillation's Prompt D.2.  The predecessor's teacher runs with a long
+    # prompt with examples and its students train and act on a short one.
+    "teacher": f"""You solve a task step by step with Python code. You work in a cycle of 'Thought:', 'Code:' and 'Observation:'.
+In 'Thought:' you explain what you do next and why. In 'Code:' you write simple Python that does it. What the code prints
+comes back to you as 'Observation:'. When you know the answer, call final_answer with it.
+
+Tools, callable from the code like any Python function:
+{TOOLS}
+
+Rules:
+{_RULES}
+
+Two examples:
+---
+{_EXAMPLE}
+---
+For a math problem the answer is in LaTeX unless the task says otherwise. Now solve the task.""",
+    "student": f"""You solve a task step by step with Python code, in a cycle of 'Thought:', 'Code:' and 'Observation:'.
+
+Tools:
+{TOOLS}
+
+Rules:
+{_RULES}""",
+    # For the toy student, whose context is short.
+    "toy": "Solve the task with Python code. Tools: web_search(query), final_answer(answer).",
+}

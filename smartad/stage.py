@@ -1,0 +1,90 @@
+"""What a stage is, and what a request for one looks like."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from smartad.fingerprint import canonical, digest
+
+Metrics = Mapping[str, float | None]
+"""Scalars by name; None says "not measured", which is not 0."""
+
+
+def _no_report(step: int, **metrics: float) -> None:
+    """Live metrics go nowhere unless a tracker is listening."""
+
+
+def _no_progress(done: int, total: int) -> None:
+    """Nobody is watching."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how a stage runs.  Never part of its identity."""
+
+    data: Path | None = None
+    """Folder of the benchmark and corpus files."""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """Local folder of each model that is not the toy student or a hub id, by identity (see ``models.identify``)."""
+    threads: int = 1
+    gpus: int = 0
+    report: Callable[..., None] = _no_report
+    """``report(step, **metrics)``: live scalars, for trackers."""
+    progress: Callable[[int, int], None] = _no_progress
+    """``progress(done, total)``: for whoever watches."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A named, versioned function ``(config, inputs, out, runtime) -> metrics``.
+
+    It reads its config and its inputs (role -> folder), writes only under ``out``, and returns the scalars worth a place
+    in a table.  Called again on a half-filled ``out``, it carries on.
+    """
+
+    name: str
+    version: int
+    run: Callable[[Any, Mapping[str, Path], Path, Runtime], Metrics]
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """A request for one stage's output.  Building one runs nothing."""
+
+    stage: Stage
+    config: Any
+    inputs: Mapping[str, "StageSpec"] = field(default_factory=dict)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What the fingerprint is the hash of."""
+        inputs = {role: spec.fingerprint for role, spec in self.inputs.items()}
+        return {"stage": self.stage.name, "version": self.stage.version,
+                "config": canonical(self.config), "inputs": inputs}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """``<stage>-<12 hex digits>``: the name of this output's folder in any store."""
+        return f"{self.stage.name}-{digest(self.identity)}"
+
+    def upstream_first(self) -> list["StageSpec"]:
+        """This spec and everything it needs, each once, inputs before users."""
+        return upstream_first([self])
+
+
+def upstream_first(goals: list[StageSpec]) -> list[StageSpec]:
+    """``goals`` and everything they need, each once, inputs before users."""
+    seen: dict[str, StageSpec] = {}
+
+    def visit(spec: StageSpec) -> None:
+        if spec.fingerprint in seen:
+            return
+        for parent in spec.inputs.values():
+            visit(parent)
+        seen[spec.fingerprint] = spec
+
+    for goal in goals:
+        visit(goal)
+    return list(seen.values())

@@ -1,0 +1,190 @@
+"""The records that flow between stages.  Frozen, JSON-shaped, and free of any library."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Literal, TypedDict
+
+StepStatus = Literal["ok", "parse_error", "exec_error", "timeout", "oom", "final"]
+StopReason = Literal["answered", "max_steps", "parse_error", "context_overflow", "engine_error"]
+
+
+class UserError(ValueError):
+    """Something its reader can mend: the command line prints the message and no traceback."""
+
+
+class Message(TypedDict):
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """One problem with its accepted answers."""
+
+    id: str
+    """``<benchmark>/<row key>``; stable across machines and downloads."""
+    text: str
+    answers: tuple[str, ...]
+    """Any one of these counts as right.  Empty: the gold is missing, so nothing can be graded."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """One retrievable document."""
+
+    id: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One assistant turn and what followed it (Eq. 1: r_t and a_t are in ``text``, o_t is ``observation``)."""
+
+    text: str
+    """The assistant's turn as the model wrote it, closing marker included.  Scored and trained on as it is."""
+    action: str
+    """The Python that ran, without its markers; empty when none could be parsed."""
+    observation: str
+    """The user message that answered it, verbatim; after the last step it was never shown to the model."""
+    status: StepStatus
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One agent run on one question: a teacher's sample, or a student's attempt (``sample`` 0)."""
+
+    question_id: str
+    sample: int
+    """0..K-1.  The sampling seed is derived from (question_id, sample), so the K=5 pool is the first five of K=10."""
+    steps: tuple[Step, ...]
+    answer: str | None
+    """What ``final_answer`` was given; None when it was never called."""
+    stop: StopReason
+    tokens: int | None
+    """Tokens the model generated; None when the engine does not count them."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether one answer is right, who says so, and why."""
+
+    question_id: str
+    sample: int
+    correct: bool | None
+    """None: could not be graded.  Counted apart, never as 0 or as 1."""
+    by: str
+    """Grader and version, ``exact/1``."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class ScoredTrajectory:
+    """A trajectory's difficulty for the untrained student."""
+
+    question_id: str
+    sample: int
+    turn_nll: tuple[float, ...]
+    """Mean negative log-likelihood of each assistant turn, nats per token."""
+    turn_tokens: tuple[int, ...]
+    """How many tokens each of these means is over."""
+    chat_sha256: str
+    """Of the rendered chat that was scored."""
+
+    @property
+    def nll(self) -> float:
+        """Eq. 3: the mean over turns of the mean over tokens, so a long turn weighs no more than a short one."""
+        return sum(self.turn_nll) / len(self.turn_nll)
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The trajectory chosen for one question (Eq. 4)."""
+
+    question_id: str
+    sample: int
+    nll: float
+    candidates: int
+    """How many trajectories the choice was made from."""
+
+
+class Segment(IntEnum):
+    """What a token is for (section 3.3).  CONTEXT (prompt, observation, template) is never trained on."""
+
+    CONTEXT = 0
+    REASON = 1
+    ACTION = 2
+    FINAL = 3
+
+
+@dataclass(frozen=True)
+class SegmentWeights:
+    """Per-segment loss weights of Eq. 5.  (1, 1, 1) is the uniform loss; the default is the paper's."""
+
+    reason: float = 1.0
+    action: float = 1.5
+    final: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name in ("reason", "action", "final"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise UserError(f"weights.{name} must be a finite number of at least 0, got {getattr(self, name)}")
+        if self.reason == self.action == self.final == 0:
+            raise UserError("weights are all 0: nothing would be trained on")
+
+
+@dataclass(frozen=True)
+class TrainingExample:
+    """One tokenised trajectory; both tuples have one entry per token."""
+
+    question_id: str
+    sample: int
+    input_ids: tuple[int, ...]
+    segments: tuple[Segment, ...]
+    """CONTEXT carries label -100."""
+    turns: tuple[int, ...]
+    """Index of the assistant turn a token belongs to; -1 outside of them."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a comparison table, with what stands behind it."""
+
+    row: str
+    benchmark: str
+    correct: int
+    n: int
+    """Graded attempts; ``correct / n`` is pass@1."""
+    ungraded: int
+    source: str
+    """Fingerprint of the grade stage it was counted from."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One completion asked of an engine."""
+
+    messages: tuple[Message, ...]
+    stop: tuple[str, ...] = ()
+    """Generation ends at the first of these; the completion's text does not contain it."""
+    max_tokens: int = 512
+    temperature: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What an engine answered."""
+
+    text: str
+    finish: Literal["stop", "length", "context_overflow", "error"]
+    """``stop``: end of turn or a stop string; ``length``: max_tokens ran out; ``context_overflow``: no room to answer."""
+    tokens: int | None
+    """Generated tokens; None when not counted."""
+    stopped_by: str | None = None
+    """The stop string that ended it; None when the model ended its turn itself."""
+    detail: str = ""
+    """For ``error``: what the engine said."""
