@@ -20,20 +20,28 @@ Cut = tuple[int, int, Segment]
 
 @dataclass(frozen=True)
 class Dialect:
-    """A marker pair.  ``start`` + code + ``end`` is a block; ``pattern`` also finds blocks with small slips."""
+    """A marker pair.  ``start`` + code + ``end`` is a block as it should be; the patterns also match small slips."""
 
     start: str
     end: str
-    pattern: str
-    """Regular expression with a group ``code``; its whole match is the block, markers included."""
+    opens: str
+    """Regular expression of what opens a block."""
+    closes: str
+    """Regular expression of what closes it."""
+
+    @property
+    def pattern(self) -> str:
+        """Regular expression with a group ``code``; its whole match is the block, markers included."""
+        return f"{self.opens}(?P<code>.*?){self.closes}"
 
 
 DIALECTS = {
-    # The papers' format.  Found with or without <end_code> and "Code:", because real teachers forget both.
+    # The papers' format.  Found with or without <end_code> and "Code:", because real teachers forget both, and with
+    # <end_code> on a line of its own, as Llama writes it.  A fence with more text after it is inside a string literal.
     "paper": Dialect("Code:\n```py\n", "\n```<end_code>",
-                     r"(?:Code:[ \t]*\n?)?```(?:python|py)[ \t]*\n(?P<code>.*?)\n?```(?:[ \t]*<end_code>)?"),
+                     r"(?:Code:\s*)?```(?:python|py)[ \t]*\n", r"\n?```(?:\s*<end_code>|(?=[ \t]*(?:\n|\Z)))"),
     # smolagents' own default since 1.20.
-    "smolagents": Dialect("<code>\n", "\n</code>", r"<code>\n?(?P<code>.*?)\n?</code>"),
+    "smolagents": Dialect("<code>\n", "\n</code>", r"<code>\n?", r"\n?</code>"),
 }
 PAPER = DIALECTS["paper"]
 INVENTED = re.compile(r"^Observation:", re.MULTILINE)
@@ -57,13 +65,18 @@ def normalise(text: str, stopped_by: str | None, dialect: Dialect = PAPER) -> st
     or write the backticks and forget the rest.  Text without a block is left alone: it is a parse error, not a block.
     """
     text = text.rstrip()
-    opened = text.rfind(dialect.start)
-    if opened < 0 or dialect.end in text[opened:]:
+    opened = list(re.finditer(dialect.opens, text))
+    if not opened:
         return text
-    for length in range(len(dialect.end.strip()), 0, -1):
-        if stopped_by is None and text.endswith(dialect.end.strip()[:length]):
-            return text + dialect.end.strip()[length:]
-    return text + dialect.end
+    closed = re.compile(dialect.closes).search(text, opened[-1].end())
+    if closed and closed.end() < len(text):
+        return text
+    marker = dialect.end.strip()
+    for length in range(len(marker), 0, -1):
+        # Stopped at the marker itself, the text ends in code, and a backtick there is the code's.
+        if stopped_by != dialect.end and text.endswith(marker[:length]):
+            return text + marker[length:]
+    return text if closed else text + dialect.end
 
 
 def action_of(text: str, dialect: Dialect = PAPER) -> str:
@@ -114,6 +127,26 @@ def _cut(text: str, blocks: list[re.Match[str]], holds_final: bool, markers: boo
     upto(_invented(text), Segment.REASON)
     upto(len(text), Segment.CONTEXT)
     return cuts
+
+
+def edge_cases(turns: Sequence[str], dialect: Dialect = PAPER) -> list[str]:
+    """What is out of the ordinary about a trajectory's assistant turns, each once; to be counted and reported.
+
+    ``no_block``; ``single_block`` (it is FINAL, so there is no ACTION); ``last_block_without_final_answer``;
+    ``several_blocks_in_turn``; ``invented_observation``; ``unclosed_block``.
+    """
+    blocks = [_blocks(text, dialect) for text in turns]
+    every = [block for found in blocks for block in found]
+    cases = {
+        "no_block": not every,
+        "single_block": len(every) == 1,
+        "last_block_without_final_answer": bool(every) and "final_answer(" not in every[-1]["code"],
+        "several_blocks_in_turn": any(len(found) > 1 for found in blocks),
+        "invented_observation": any(INVENTED.search(text) for text in turns),
+        "unclosed_block": any(re.search(dialect.opens, text[found[-1].end() if found else 0:_invented(text)])
+                              for text, found in zip(turns, blocks, strict=True)),
+    }
+    return [name for name, holds in cases.items() if holds]
 
 
 def task_message(question: str) -> str:
