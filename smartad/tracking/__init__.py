@@ -1,0 +1,229 @@
+"""Who is told what a stage reports.  The store is the truth; a tracker is a projection of it that can be made again.
+
+``metrics.jsonl`` is always written.  Each tracker gets the same rows from a thread of its own: it may be slow, down or
+wrongly set up without a stage noticing.  To add one, write ``smartad/tracking/<name>.py`` with a ``check(root)`` and a
+class that is a ``base.Tracker``, and add a line to ``TRACKERS``.
+"""
+
+import importlib
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from smartad.tracking import wandb
+from smartad.tracking.base import Row, RunInfo, Settings, Tracker
+from smartad.tracking.jsonl import FILE, Journal, read_rows
+from smartad.tracking.redact import redact
+from smartad.types import UserError
+
+__all__ = ["TRACKERS", "Row", "RunInfo", "TrackedRun", "Tracker", "Tracking", "configure", "read_rows"]
+
+logger = logging.getLogger(__name__)
+
+TRACKERS = {"trackio": "TrackioTracker", "wandb": "WandbTracker"}
+"""Module in this package -> its class."""
+NONE = "none"
+PATIENCE_S = 30.0
+FAIL_PATIENCE_S = 5.0
+BATCH_S = 1.0
+"""Rows gather this long before a tracker gets them: one transaction a second, not one a training step."""
+QUEUE_ROWS = 10_000
+"""A tracker this many rows behind is told no more, and is given the whole file at the end."""
+REST_S = 300.0
+"""A tracker that did not answer is left alone for so long by this process, lest every stage waits for it."""
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Which trackers the runs of one store are shown to.  Plain data, made by ``configure``; workers get a copy."""
+
+    root: Path
+    """The store."""
+    names: tuple[str, ...] = ()
+    """Trackers besides ``metrics.jsonl``."""
+    group: str | None = None
+    """The sweep."""
+    patience_s: float = PATIENCE_S
+    """How long the end of a run waits for its trackers."""
+
+    def run(self, info: RunInfo) -> "TrackedRun":
+        """Start telling the trackers about one stage run.  Use as a context: an exception marks the run as failed."""
+        return TrackedRun(info, self)
+
+
+def configure(names: Sequence[str] | None, root: Path, group: str | None = None) -> Tracking:
+    """Decide on trackers and check that they can start, before anything runs.
+
+    ``names``: those wanted, ``["none"]`` for no tracker, None for trackio and, where it is configured, W&B.
+    Raises UserError for an unknown name and for a tracker that cannot start, with the way out.
+    """
+    if names is None:
+        names = ["trackio", *(["wandb"] if wandb.mode() else [])]
+        if "wandb" not in names:
+            logger.info("not shown in W&B, which is not configured; `smartad publish` can mirror it there later")
+    for name in names:
+        if name not in TRACKERS and name != NONE:
+            raise UserError(f"no tracker {name!r}; there are {', '.join(TRACKERS)}, and {NONE!r} for none of them")
+    if NONE in names and len(names) > 1:
+        raise UserError(f"--track {NONE} goes alone, not with {', '.join(n for n in names if n != NONE)}")
+    chosen = tuple(dict.fromkeys(name for name in names if name != NONE))
+    for name in chosen:
+        _module(name).check(root)
+    return Tracking(root, chosen, group)
+
+
+class TrackedRun:
+    """One stage run and those who are told about it."""
+
+    def __init__(self, info: RunInfo, tracking: Tracking) -> None:
+        self.patience_s = tracking.patience_s
+        self.fingerprint = info.fingerprint
+        self._journal = Journal(info.folder)
+        self._feeds: dict[str, _Feed] = {}
+        self._status: dict[str, dict[str, str]] = {}
+        settings = Settings(tracking.root, tracking.patience_s)
+        for name in tracking.names:
+            if time.monotonic() < _resting.get(name, 0.0):
+                self._status[name] = {"status": "behind", "reason": f"did not answer in the last {REST_S:.0f} s"}
+            else:
+                self._feeds[name] = _Feed(name, info, settings, self._journal.earlier)
+
+    def log(self, step: int, **metrics: Any) -> None:
+        """Write one row and pass it on.  ``step`` must not decrease.  Raises OSError when the disk is full."""
+        row, rewound = self._journal.add(step, metrics)
+        for feed in self._feeds.values():
+            feed.put(row, self._journal.earlier if rewound else None)
+
+    def finish(self, metrics: Mapping[str, float | None]) -> dict[str, dict[str, str]]:
+        """Tell the final metrics and wait, at most ``patience_s``.
+
+        Returns, by tracker, ``status`` (ok, or behind: to be caught up from the store), ``id``, ``url`` and ``reason``.
+        """
+        return self._close(_End(metrics), self.patience_s)
+
+    def fail(self, reason: str) -> dict[str, dict[str, str]]:
+        """The stage raised ``reason``.  Otherwise as ``finish``, but waits less: somebody may have pressed Ctrl-C."""
+        return self._close(_End(reason=reason), min(self.patience_s, FAIL_PATIENCE_S))
+
+    def __enter__(self) -> "TrackedRun":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
+        if self._feeds:
+            self.fail(f"{kind.__name__}: {error}" if kind else "the stage ended without a result")
+
+    def _close(self, end: "_End", patience_s: float) -> dict[str, dict[str, str]]:
+        deadline = time.monotonic() + patience_s
+        for feed in self._feeds.values():
+            feed.close(end)
+        for name, feed in self._feeds.items():
+            self._status[name] = feed.result(max(0.0, deadline - time.monotonic()))
+        self._feeds = {}
+        for name, status in self._status.items():
+            if status["status"] == "behind":
+                _warn_once(name, f"{name} is behind on {self.fingerprint}: {status['reason']}. The run goes on and its "
+                                 "record says so; nothing is lost, it is all in the store. Said once per process")
+        return self._status
+
+
+@dataclass(frozen=True)
+class _End:
+    metrics: Mapping[str, float | None] | None = None
+    reason: str = ""
+
+
+class _Feed(threading.Thread):
+    """Passes one run's rows to one tracker.  A daemon, so that a tracker that hangs does not hold up the exit."""
+
+    def __init__(self, name: str, info: RunInfo, settings: Settings, history: Sequence[Row]) -> None:
+        super().__init__(name=f"track-{name}", daemon=True)
+        self.tracker, self.info, self.settings = name, info, settings
+        self._changed = threading.Condition()
+        self._closing = threading.Event()
+        self._history: Sequence[Row] | None = history
+        self._rows: list[Row] = []
+        self._end: _End | None = None
+        self._error: str | None = None
+        self._found: Mapping[str, str] = {}
+        self.start()
+
+    def put(self, row: Row, history: Sequence[Row] | None) -> None:
+        """Pass on ``row``.  ``history``: what stands before it, when a restarted stage has gone back."""
+        with self._changed:
+            if history is not None:
+                self._history, self._rows = history, []
+            if len(self._rows) < QUEUE_ROWS:
+                self._rows.append(row)
+            else:
+                self._error = f"more than {QUEUE_ROWS} rows were waiting"
+            self._changed.notify()
+
+    def close(self, end: _End) -> None:
+        with self._changed:
+            self._end = end
+            self._changed.notify()
+        self._closing.set()
+
+    def result(self, wait_s: float) -> dict[str, str]:
+        self.join(wait_s)
+        if self.is_alive():
+            _resting[self.tracker] = time.monotonic() + REST_S
+            return {"status": "behind", "reason": "did not answer in time"}
+        if self._error is not None:
+            return {"status": "behind", "reason": self._error}
+        return {"status": "ok", **self._found}
+
+    def run(self) -> None:
+        try:
+            tracker = getattr(_module(self.tracker), TRACKERS[self.tracker])(self.info, self.settings)
+            while self._end is None:
+                self._pass_on(tracker)
+                self._closing.wait(BATCH_S)
+            self._pass_on(tracker)
+            self._finish(tracker, self._end)
+        except Exception as error:
+            self._error = redact(f"{type(error).__name__}: {error}")
+
+    def _pass_on(self, tracker: Tracker) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._history is not None or self._rows or self._end is not None)
+            history, rows = self._history, self._rows
+            self._history, self._rows = None, []
+        if self._error is not None:
+            return
+        try:
+            if history is not None:
+                tracker.start(history)
+            if rows:
+                tracker.log(rows)
+        except Exception as error:  # made good in _finish
+            self._error = redact(f"{type(error).__name__}: {error}")
+
+    def _finish(self, tracker: Tracker, end: _End) -> None:
+        if self._error is not None:
+            tracker.start(list(read_rows(self.info.folder / FILE)))
+        if end.metrics is None:
+            tracker.fail(end.reason)
+        else:
+            self._found = tracker.finish(end.metrics)
+        self._error = None
+
+
+_resting: dict[str, float] = {}
+_warned: set[str] = set()
+
+
+def _warn_once(name: str, message: str) -> None:
+    if name not in _warned:
+        _warned.add(name)
+        logger.warning("%s", message)
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"{__name__}.{name}")

@@ -1,0 +1,66 @@
+"""What trackers are told, and what a tracker is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+PROJECT = "smartad"
+"""Everything of one store is one project of a tracker, so that sweeps can be compared; a sweep is a group in it."""
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """One stage run, as far as trackers are concerned."""
+
+    fingerprint: str
+    """``<stage>-<12 hex digits>``: the run's name and id everywhere."""
+    stage: str
+    config: Mapping[str, Any]
+    """The stage's whole config as canonical JSON."""
+    inputs: Mapping[str, str]
+    """Role -> fingerprint."""
+    folder: Path
+    """Where the stage writes its output."""
+    group: str | None = None
+    """The sweep it was run for."""
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was reported at one step."""
+
+    step: int
+    time: float
+    """Seconds since the epoch."""
+    metrics: Mapping[str, float]
+
+
+class Tracker(Protocol):
+    """One tracker's view of one stage run.  Called from one thread, never from a stage's; whatever it raises is caught.
+
+    Made as ``Tracker(run, settings)``, which does nothing yet.
+    """
+
+    def start(self, history: Sequence[Row]) -> None:
+        """Make the run, holding exactly ``history``.  Called again to mend it after an error or a rewind."""
+
+    def log(self, rows: Sequence[Row]) -> None:
+        """Add ``rows``; steps never decrease."""
+
+    def finish(self, metrics: Mapping[str, float | None]) -> Mapping[str, str]:
+        """The stage is done: its final metrics.  What identifies the run there: ``id`` and, if it has one, ``url``."""
+
+    def fail(self, reason: str) -> None:
+        """The stage raised ``reason``."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every tracker of a store shares.  Plain data: it travels to worker processes."""
+
+    root: Path
+    """The store; trackers keep their files in it."""
+    patience_s: float
+    """How long one run may keep the next waiting at its end."""
