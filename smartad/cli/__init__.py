@@ -1,0 +1,128 @@
+"""The command line.  Every subcommand is a function of its parsed arguments that returns the exit status."""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from smartad import __version__
+from smartad.types import UserError
+
+FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
+
+ABOUT = """Distil a teacher's tool-using agent into a small student, and see which recipe is best.
+
+  smartad sweep sweeps/quickstart.yaml     run a declared ablation; safe to repeat, finished stages are kept
+  smartad table quickstart                 its results as in the papers, pass@1 per benchmark
+  smartad pull best --to DIR               the best adapter
+  smartad ask --adapter DIR "question"     watch it think, act and observe"""
+
+SOURCES = """YAML files and dotted.key=value overrides, left to right, later wins:
+  smartad run configs/toy.yaml select.rule=max train.weights.final=3"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command.  0: done; 1: something failed; 2: something to mend in what was asked; 130: interrupted."""
+    args = parser().parse_args(argv)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("smartad").setLevel(logging.INFO if args.verbose else logging.WARNING)
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        return _command(args.command)(args)
+    except UserError as error:
+        print(f"smartad: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("smartad: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of `smartad table | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _stop(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _command(name: str) -> Callable[[argparse.Namespace], int]:
+    from smartad.cli import adapters, looking, running
+
+    commands: dict[str, Callable[[argparse.Namespace], int]] = {
+        "plan": running.plan_command, "run": running.run_command, "sweep": running.sweep_command,
+        "status": looking.status_command, "table": looking.table_command, "show": looking.show_command,
+        "why": looking.why_command, "pull": adapters.pull_command, "ask": adapters.ask_command}
+    return commands[name]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--store", type=Path, default=Path(os.environ.get("SMARTAD_STORE", "runs")), metavar="DIR",
+                        help="where finished stages are kept (default: runs, or $SMARTAD_STORE)")
+    common.add_argument("-v", "--verbose", action="store_true", help="say more")
+    top = argparse.ArgumentParser(prog="smartad", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
+    top.add_argument("--version", action="version", version=f"smartad {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, brief: str, more: str = "") -> argparse.ArgumentParser:
+        return commands.add_parser(name, parents=[common], help=brief, description=f"{brief[0].upper()}{brief[1:]}.\n\n{more}",
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    plan = command("plan", "say what would run, what is shared and what is done already",
+                   f"{SOURCES}\nA sweep file works too: smartad plan sweeps/quickstart.yaml")
+    plan.add_argument("sources", nargs="*", metavar="SOURCE", help="a YAML file or key=value")
+
+    run = command("run", "run one experiment, or what is missing of it", SOURCES)
+    run.add_argument("sources", nargs="*", metavar="SOURCE", help="a YAML file or key=value")
+    run.add_argument("--until", metavar="STAGE", help="stop after this stage (collect, grade, score, select, train, evaluate)")
+    _add_where(run)
+
+    sweep = command("sweep", "run a declared sweep and print its table",
+                    "Safe to repeat: what is finished is kept, what was cut off is carried on.  Overrides change what all\n"
+                    "trials share:\n  smartad sweep sweeps/quickstart.yaml limits.questions=10")
+    sweep.add_argument("file", metavar="FILE", help="a YAML file in sweeps/")
+    sweep.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="dotted.key=value for every trial")
+    sweep.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    _add_where(sweep)
+
+    status = command("status", "show how far a sweep is, and what failed where")
+    status.add_argument("sweep", nargs="?", metavar="SWEEP", help="its name or file; without it, the sweeps of the store")
+
+    table = command("table", "print a sweep's comparison table", "Holes are marked, never printed as zeros.")
+    table.add_argument("sweep", metavar="SWEEP", help="its name or file")
+    table.add_argument("--format", choices=["terminal", "md", "tex", "csv"], default=None,
+                       help="default: terminal on a terminal, md elsewhere")
+
+    show = command("show", "show one finished stage: config, inputs, metrics, files, where it ran")
+    show.add_argument("fingerprint", metavar="FINGERPRINT", help="its name or the beginning of it")
+    show.add_argument("--json", action="store_true", help="the record as it is")
+
+    why = command("why", "say why two finished stages are not the same one: the first field that differs, and the rest")
+    why.add_argument("a", metavar="A")
+    why.add_argument("b", metavar="B")
+
+    pull = command("pull", "copy an adapter out of the store, checksums verified",
+                   "NAME is best, best:METRIC, latest, an alias of your own, or the fingerprint of a train stage:\n"
+                   "  smartad pull best --sweep quickstart --to best-adapter")
+    pull.add_argument("name", nargs="?", default="best", metavar="NAME")
+    pull.add_argument("--sweep", metavar="SWEEP", help="only adapters of this sweep")
+    pull.add_argument("--to", type=Path, required=True, metavar="DIR")
+
+    ask = command("ask", "let a pulled adapter answer a question, step by step",
+                  '  smartad ask --adapter best-adapter "In which country was Koni Latora born?"')
+    ask.add_argument("question", metavar="QUESTION")
+    ask.add_argument("--adapter", type=Path, required=True, metavar="DIR", help="what `smartad pull` made")
+    return top
+
+
+def _add_where(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--jobs", type=int, default=None, metavar="N",
+                         help="stages at once (default: one per core; 0 runs them in this process, for a debugger)")
+    command.add_argument("--cluster", metavar="FILE", help="a site profile in slurm/; without it, worker processes here")
+    command.add_argument("--track", metavar="NAMES", default=None,
+                         help="trackers, comma-separated: trackio, wandb, none "
+                              "(default: trackio, and wandb where it is configured)")

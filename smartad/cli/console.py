@@ -1,0 +1,129 @@
+"""What a person sees while stages run: bars on a terminal, plain lines elsewhere."""
+
+import json
+import sys
+import time
+from collections import Counter
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table as RichTable
+
+from smartad import tables
+from smartad.cluster import Dispatcher
+from smartad.store import PROGRESS, Store
+
+PLAIN_EVERY_S = 15.0
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that does not guess a width where there is none."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else 160)
+
+
+class Watch:
+    """Shows a dispatcher's rounds.  Use as a context; call it after each round."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self.dispatcher = dispatcher
+        self.console = console(stderr=True)
+        self.told = {f for f, state in dispatcher.states.items() if state == "done"}
+        self.started = self.said = time.monotonic()
+        self.bars = Progress(TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(),
+                             TimeElapsedColumn(), console=self.console, transient=True) if self.console.is_terminal else None
+        self.tasks: dict[str, TaskID] = {}
+        if self.told:
+            self.console.print(f"{len(self.told)} of {len(dispatcher.specs)} stages are finished already")
+
+    def __enter__(self) -> "Watch":
+        if self.bars:
+            self.bars.start()
+            self.tasks[""] = self.bars.add_task("[bold]all stages", total=len(self.dispatcher.specs))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+        if self.bars:
+            self.bars.stop()
+
+    def __call__(self) -> None:
+        self._tell_ended()
+        running = [f for f, state in self.dispatcher.states.items() if state == "running"]
+        if self.bars:
+            self._draw(running)
+        elif running and time.monotonic() - self.said > PLAIN_EVERY_S:
+            self._say("running: " + ", ".join(f"{f} {_part(self.dispatcher.store, f)}".strip() for f in running[:4]))
+
+    def _tell_ended(self) -> None:
+        for fingerprint, state in self.dispatcher.states.items():
+            if fingerprint in self.told or state not in ("done", "failed", "blocked"):
+                continue
+            self.told.add(fingerprint)
+            if state == "done":
+                self._say(f"{fingerprint}  {summary(self.dispatcher.store, fingerprint)}")
+            elif state == "failed":
+                failure = self.dispatcher.failures[fingerprint]
+                self._say(f"{fingerprint}  [red]failed[/red] ({failure.kind}): {escape(failure.message)}")
+
+    def _say(self, text: str) -> None:
+        self.said = time.monotonic()
+        counts = Counter(self.dispatcher.states.values())
+        self.console.print(f"[dim]{time.monotonic() - self.started:6.1f}s[/dim] {counts['done']:4d}/{len(self.dispatcher.specs)}  {text}",
+                           soft_wrap=True)
+
+    def _draw(self, running: list[str]) -> None:
+        assert self.bars
+        counts = Counter(self.dispatcher.states.values())
+        self.bars.update(self.tasks[""], completed=counts["done"], total=len(self.dispatcher.specs))
+        for fingerprint in [f for f in self.tasks if f and f not in running]:
+            self.bars.remove_task(self.tasks.pop(fingerprint))
+        for fingerprint in running:
+            if fingerprint not in self.tasks:
+                self.tasks[fingerprint] = self.bars.add_task(f"  {fingerprint}", total=None)
+            if part := _progress(self.dispatcher.store, fingerprint):
+                self.bars.update(self.tasks[fingerprint], completed=part[0], total=part[1])
+
+
+def summary(store: Store, fingerprint: str) -> str:
+    """A finished stage in a few words: how long it took and its first metrics."""
+    record = store.record(fingerprint)
+    metrics = ", ".join(f"{k} {format_metric(v)}" for k, v in list(record["metrics"].items())[:4])
+    return f"{record['seconds']:.1f} s  {metrics}"
+
+
+def format_metric(value: float | None) -> str:
+    """A scalar for reading."""
+    if value is None:
+        return tables.HOLE
+    return f"{value:d}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _progress(store: Store, fingerprint: str) -> tuple[int, int] | None:
+    try:
+        part = json.loads((store.folder(fingerprint) / PROGRESS).read_text())
+        return part["done"], part["total"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _part(store: Store, fingerprint: str) -> str:
+    part = _progress(store, fingerprint)
+    return f"{part[0]}/{part[1]}" if part else ""
+
+
+def print_table(table: tables.Table) -> None:
+    """A comparison table for the terminal."""
+    styles = {"best": "bold", "second": "underline", "": ""}
+    group_of = {name: group for group, names in table.groups.items() for name in names}
+    grid = RichTable(title=tables.caption(table), title_justify="left", title_style="")
+    grid.add_column("Method", no_wrap=True)
+    for column in table.columns:
+        heading = f"{group_of[column]}\n{table.header(column)}" if column in group_of else f"\n{column}"
+        grid.add_column(escape(heading), justify="right")
+    for row, entries in table.rows.items():
+        cells = [f"[{style}]{escape(table.text(row, c))}[/{style}]" if (style := styles[entries[c].rank]) else
+                 escape(table.text(row, c)) for c in table.columns]
+        grid.add_row(escape(row), *cells)
+    console().print(grid)

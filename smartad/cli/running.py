@@ -1,0 +1,164 @@
+"""plan, run, sweep: decide what is missing, and have it run."""
+
+import argparse
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.table import Table as RichTable
+
+from smartad import registry, tables
+from smartad.cli.console import Watch, console, print_table
+from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
+from smartad.config import load, read_yaml
+from smartad.experiment import Experiment, Plan, plan
+from smartad.stage import Runtime, StageSpec, upstream_first
+from smartad.store import Store
+from smartad.sweep import ledger, results
+from smartad.sweep.driver import Driver, drive, start
+from smartad.sweep.space import Sweep, SweepConfig, corners, read
+from smartad.tracking import configure
+from smartad.types import UserError
+
+
+def plan_command(args: argparse.Namespace) -> int:
+    """Print what would run."""
+    store = Store(args.store)
+    if args.sources and _is_sweep(args.sources[0]):
+        sweep = read(args.sources[0], args.sources[1:])
+        driver = Driver(sweep, store)
+        driver.ask()
+        _print_plan(f"sweep {sweep.name}, {len(driver.trials)} trials", store, driver.goals(), args.verbose)
+    else:
+        _print_plan("experiment", store, [plan(load(Experiment, args.sources)).goal], args.verbose)
+    return 0
+
+
+def run_command(args: argparse.Namespace) -> int:
+    """Run one experiment and print its row."""
+    experiment = load(Experiment, args.sources)
+    planned = plan(experiment)
+    goals = _until(planned, args.until) if args.until else [planned.goal]
+    store = Store(args.store).open()
+    status = _run(args, store, experiment.data, planned.models, None, lambda dispatcher: dispatcher.add(goals))
+    if store.has(planned.goal.fingerprint):
+        groups = {"In-domain": experiment.benchmarks.in_domain, "Out-of-domain": experiment.benchmarks.out_of_domain}
+        print_table(tables.build("experiment", groups, {"this run": [results.cells(store, planned.goal.fingerprint)]}))
+        print(f"row {planned.goal.fingerprint}"
+              + (f"\nadapter {planned.train.fingerprint}   smartad pull {planned.train.fingerprint} --to DIR"
+                 if planned.train else ""))
+    return status
+
+
+def sweep_command(args: argparse.Namespace) -> int:
+    """Run a sweep, print its table, put its best adapter into the registry."""
+    sweep = read(args.file, args.overrides)
+    if args.dry_run:
+        return plan_command(argparse.Namespace(**{**vars(args), "sources": [args.file, *args.overrides]}))
+    store = Store(args.store).open()
+    driver = Driver(sweep, store)
+    some = [sweep.experiment(trial, sweep.config.seeds[0]) for trial in corners(sweep.config)]
+    folders = {identity: folder for experiment in some for identity, folder in plan(experiment).models.items()}
+    status = _run(args, store, some[0].data, folders, sweep.name, driver)
+    book = ledger.load(store, sweep.name)
+    print_table(results.table(store, book))
+    promoted = results.promote_best(store, book)
+    _print_next(args, store, sweep, promoted)
+    return status
+
+
+def _run(args: argparse.Namespace, store: Store, data: str | None, models: dict[str, str], group: str | None,
+         work: Driver | Callable[[Dispatcher], None]) -> int:
+    """Bring a driver's sweep or some goals to their end.  The exit status."""
+    profile = load(ClusterConfig, [args.cluster] if args.cluster else [])
+    tracking = configure(args.track.split(",") if args.track else None, store.root, group)
+    runtime = Runtime(data=Path(data).absolute() if data else None, models=models, threads=profile.threads)
+    executor = connect(profile, Job(store, runtime, tracking), args.jobs)
+    dispatcher = Dispatcher(store, executor)
+    try:
+        if isinstance(work, Driver):
+            start(work, dispatcher)
+        else:
+            work(dispatcher)
+        with Watch(dispatcher) as watch:
+            if isinstance(work, Driver):
+                drive(work, dispatcher, watch)
+            else:
+                while dispatcher.open():
+                    dispatcher.step()
+                    watch()
+    except KeyboardInterrupt:
+        executor.close()
+        done = sum(store.has(f) for f in dispatcher.specs)
+        print(f"\nsmartad: stopped. {done} of {len(dispatcher.specs)} stages are finished and kept; what was under way "
+              f"is carried on by\n  {_again()}", file=sys.stderr)
+        return 130
+    finally:
+        executor.close()
+    return _report_failures(dispatcher)
+
+
+def _again() -> str:
+    return shlex.join(["smartad", *sys.argv[1:]])
+
+
+def _report_failures(dispatcher: Dispatcher) -> int:
+    if not dispatcher.failures:
+        return 0
+    blocked = sum(state == "blocked" for state in dispatcher.states.values())
+    print(f"\nsmartad: {len(dispatcher.failures)} stage(s) failed, {blocked} more wait for them:", file=sys.stderr)
+    for fingerprint, failure in dispatcher.failures.items():
+        print(f"  {fingerprint} ({failure.kind}): {failure.message}\n    log {dispatcher.store.folder(fingerprint) / '.failure.json'}",
+              file=sys.stderr)
+    print(f"Mend the cause and run it again; what is finished is kept:\n  {_again()}", file=sys.stderr)
+    return 1
+
+
+def _until(planned: Plan, stage: str) -> list[StageSpec]:
+    specs = planned.goal.upstream_first()
+    names = list(dict.fromkeys(spec.stage.name for spec in specs))
+    if stage not in names:
+        raise UserError(f"--until {stage!r}: the stages are {', '.join(names)}")
+    return [spec for spec in specs if spec.stage.name == stage]
+
+
+def _is_sweep(source: str) -> bool:
+    if "=" in source or not source.endswith((".yaml", ".yml")):
+        return False
+    keys = set(read_yaml(source).keys())
+    return bool(keys & (set(SweepConfig.__dataclass_fields__) - set(Experiment.__dataclass_fields__)))
+
+
+def _print_plan(what: str, store: Store, goals: Sequence[StageSpec], verbose: bool) -> None:
+    specs = upstream_first(list(goals))
+    users = Counter(s.fingerprint for goal in goals for s in goal.upstream_first())
+    grid = RichTable(title=f"{what}: {len(specs)} stages for {len(goals)} row(s)", title_justify="left", title_style="")
+    grid.add_column("stage")
+    for column in ("to run", "done", "each alone", "shared"):
+        grid.add_column(column, justify="right")
+    for name in dict.fromkeys(s.stage.name for s in specs):
+        mine = [s.fingerprint for s in specs if s.stage.name == name]
+        done = sum(store.has(f) for f in mine)
+        alone = sum(users[f] for f in mine)
+        grid.add_row(name, str(len(mine) - done), str(done), str(alone), f"{alone - len(mine)} saved" if alone > len(mine) else "")
+    console().print(grid)
+    if verbose:
+        for spec in specs:
+            print(f"{'done   ' if store.has(spec.fingerprint) else 'missing'}  {spec.fingerprint}")
+
+
+def _print_next(args: argparse.Namespace, store: Store, sweep: Sweep, promoted: registry.Promotion | None) -> None:
+    at = "" if args.store == Path("runs") else f" --store {shlex.quote(str(args.store))}"
+    if promoted:
+        print(f"best by {sweep.config.metric}: {promoted.label} (seed {promoted.seed}), {promoted.fingerprint}\n")
+    print(f"Where to look next:\n"
+          f"  smartad table {sweep.name} --format md{at}      the table for a paper or an issue (also tex, csv)\n"
+          f"  smartad status {sweep.name}{at}                 every trial and stage")
+    if promoted:
+        print(f"  smartad show {promoted.fingerprint}{at}         one stage: config, inputs, metrics, files\n"
+              f"  smartad pull best --sweep {sweep.name} --to best-adapter{at}\n"
+              f'  smartad ask --adapter best-adapter "A garden is 12 m long and 7 m wide. What is its perimeter?"')
+    if (store.root / "trackio").exists():
+        print(f"  TRACKIO_DIR={store.root / 'trackio'} trackio show      loss curves and scores in the browser")

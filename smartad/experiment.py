@@ -1,0 +1,151 @@
+"""An experiment: the configs of its stages, and the graph they make."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from smartad import benchmarks, corpora, models
+from smartad.dialect import DIALECTS, PROMPTS
+from smartad.stage import StageSpec
+from smartad.stages.aggregate import AGGREGATE, AggregateConfig
+from smartad.stages.collect import COLLECT, CollectConfig
+from smartad.stages.evaluate import EVALUATE, EvaluateConfig
+from smartad.stages.grade import GRADE, GradeConfig
+from smartad.stages.index import INDEX, IndexConfig
+from smartad.stages.prepare import PREPARE, PrepareConfig
+from smartad.stages.score import SCORE, ScoreConfig
+from smartad.stages.select import SELECT, SelectConfig
+from smartad.stages.train import TRAIN, TrainConfig
+from smartad.types import UserError
+
+
+@dataclass(frozen=True)
+class Benchmarks:
+    """What every adapter is evaluated on, in the groups of the table."""
+
+    in_domain: list[str] = field(default_factory=lambda: ["toy_math", "toy_qa"])
+    out_of_domain: list[str] = field(default_factory=lambda: ["toy_qa3"])
+
+    def names(self) -> list[str]:
+        """In the order of the table's columns."""
+        return [*self.in_domain, *self.out_of_domain]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Only the first so many questions of each set; None is all of them."""
+
+    train_questions: int | None = None
+    questions: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            if value is not None and value < 1:
+                raise UserError(f"limits.{name} must be at least 1, got {value}; null is no limit")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that decides a row of a table.  One YAML file, plus overrides."""
+
+    student: str = models.TOY
+    """toy, a folder, or a hub id with an optional @revision."""
+    seed: int = 0
+    """Of what a row may do by chance: the random rule, LoRA's initial weights, the order of training."""
+    dialect: str = "paper"
+    corpus: str | None = "toy"
+    """What web_search searches; null is nothing."""
+    train_sets: list[str] = field(default_factory=lambda: ["toy_train"])
+    benchmarks: Benchmarks = field(default_factory=Benchmarks)
+    limits: Limits = field(default_factory=Limits)
+    collect: CollectConfig = field(default_factory=CollectConfig)
+    grade: GradeConfig = field(default_factory=GradeConfig)
+    score: ScoreConfig = field(default_factory=ScoreConfig)
+    select: SelectConfig = field(default_factory=SelectConfig)
+    train: TrainConfig | None = field(default_factory=TrainConfig)
+    """null evaluates the student as it is ("Agent Prompting" in the papers)."""
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    data: str | None = None
+    """Folder of the benchmark files.  It says where, not what: no stage's config holds it."""
+
+    def __post_init__(self) -> None:
+        if self.select.first > self.collect.samples:
+            raise UserError(f"select.first={self.select.first} asks for more than collect.samples={self.collect.samples}; "
+                            "K is taken from one pool, so raise samples or lower first")
+        _known("dialect", self.dialect, DIALECTS)
+        for stage in ("collect", "score", "train", "evaluate"):
+            if config := getattr(self, stage):
+                _known(f"{stage}.prompt", config.prompt, PROMPTS)
+        for where, names in (("benchmarks", self.benchmarks.names()), ("train_sets", self.train_sets)):
+            if not names:
+                raise UserError(f"{where} is empty")
+            if twice := sorted({n for n in names if names.count(n) > 1}):
+                raise UserError(f"{where} names {twice[0]!r} twice")
+            for name in names:
+                benchmarks.get(name)
+        if self.corpus is not None:
+            corpora.get(self.corpus)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One experiment's stages."""
+
+    goal: StageSpec
+    """The aggregate: its cells are the experiment's row."""
+    train: StageSpec | None
+    """The adapter; None when the student is evaluated as it is."""
+    models: dict[str, str]
+    """Local folders of the models it needs, by identity, for Runtime."""
+
+
+def plan(experiment: Experiment) -> Plan:
+    """The whole pipeline.  Pure but for reading the toy student's and local models' files: nothing runs."""
+    index = {"index": _index(experiment.corpus)} if experiment.corpus else {}
+    train = _train(experiment, index) if experiment.train else None
+    adapter = {"adapter": train} if train else {}
+    grades = {}
+    for name in experiment.benchmarks.names():
+        questions = {f"questions/{name}": _prepare(name, experiment.limits.questions)}
+        attempts = StageSpec(EVALUATE, _identified(experiment.evaluate), {**questions, **index, **adapter})
+        grades[name] = StageSpec(GRADE, experiment.grade, {**questions, "attempts": attempts})
+    return Plan(StageSpec(AGGREGATE, AggregateConfig(), grades), train, _folders(experiment))
+
+
+def _train(experiment: Experiment, index: dict[str, StageSpec]) -> StageSpec:
+    questions = {f"questions/{name}": _prepare(name, experiment.limits.train_questions) for name in experiment.train_sets}
+    collect = dataclasses.replace(experiment.collect, teacher=models.identify(experiment.collect.teacher))
+    pool = StageSpec(COLLECT, collect, {**questions, **index})
+    verdicts = StageSpec(GRADE, experiment.grade, {**questions, "attempts": pool})
+    scores = StageSpec(SCORE, _identified(experiment.score), {**questions, "pool": pool})
+    seed = experiment.select.seed if experiment.select.rule == "random" else None
+    selected = StageSpec(SELECT, dataclasses.replace(experiment.select, seed=seed),
+                         {"pool": pool, "verdicts": verdicts, "scores": scores})
+    return StageSpec(TRAIN, _identified(experiment.train), {**questions, "pool": pool, "selected": selected})
+
+
+def _prepare(name: str, limit: int | None) -> StageSpec:
+    source = benchmarks.get(name).SOURCE
+    return StageSpec(PREPARE, PrepareConfig(name, source.sha256 if source else None, limit))
+
+
+def _index(corpus: str) -> StageSpec:
+    source = corpora.get(corpus).SOURCE
+    return StageSpec(INDEX, IndexConfig(corpus, source.sha256 if source else None))
+
+
+def _identified(config: Any) -> Any:
+    return dataclasses.replace(config, student=models.identify(config.student))
+
+
+def _folders(experiment: Experiment) -> dict[str, str]:
+    named = {experiment.score.student, experiment.evaluate.student, experiment.collect.teacher}
+    if experiment.train:
+        named.add(experiment.train.student)
+    folders = {models.identify(name): name for name in named if name != models.TOY}
+    return {identity: name for identity, name in folders.items() if identity.startswith("local/")}
+
+
+def _known(where: str, value: str, choices: Any) -> None:
+    if value not in choices:
+        raise UserError(f"{where}={value!r} is unknown; there are {', '.join(sorted(choices))}")

@@ -1,0 +1,37 @@
+"""Exact match after normalisation: for the toy world, and a plain baseline on real questions.
+
+Both sides lose case, surrounding quotes and ``$``, one ``\\boxed{}``, articles, a final full stop and repeated blanks;
+plain decimal numbers are compared as numbers (``12``, ``12.0`` and ``1,2`` stay what they are: 12 = 12.0, 1,200 = 1200).
+Nothing symbolic, no tolerance.
+"""
+
+import re
+from decimal import Decimal
+
+from smartad.types import Question
+
+VERSION = 1
+NUMBER = re.compile(r"[+-]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?")
+
+
+def grade(question: Question, answer: str | None) -> tuple[bool | None, str]:
+    """Right when ``answer`` normalises to any of the accepted answers.  No gold answer: cannot be graded."""
+    golds = [gold for gold in question.answers if gold.strip()]
+    if not golds:
+        return None, "no gold answer"
+    if answer is None or not answer.strip():
+        return False, "no answer"
+    given = normalise(answer)
+    match = next((gold for gold in golds if normalise(gold) == given), None)
+    return (True, f"matches {match!r}") if match is not None else (False, f"{given!r} is not {normalise(golds[0])!r}")
+
+
+def normalise(text: str) -> str | Decimal:
+    """The form in which two answers are compared."""
+    text = " ".join(text.split()).strip("\"'").strip()
+    text = text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] == "$" else text
+    boxed = re.fullmatch(r"\\boxed\{(.*)\}", text)
+    text = (boxed[1] if boxed else text).removesuffix(".").strip()
+    if NUMBER.fullmatch(text):
+        return Decimal(text.replace(",", ""))
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text.lower()).split())

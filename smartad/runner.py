@@ -1,0 +1,126 @@
+"""Run one stage: find its inputs, skip it if it is done, run it, seal it, tell the trackers."""
+
+import dataclasses
+import os
+import platform
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from smartad.stage import Runtime, StageSpec
+from smartad.store import FAILURE, PROGRESS, Claim, ClaimLost, Store, explained, write_json
+from smartad.tracking import RunInfo, Tracking
+from smartad.types import UserError
+
+PROGRESS_EVERY_S = 0.5
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "smolagents", "omegaconf", "bm25s")
+
+
+def run_one(spec: StageSpec, store: Store, runtime: Runtime, tracking: Tracking) -> bool:
+    """Run ``spec``, whose inputs are in the store.  True when it is finished now, False when another process is at it.
+
+    An exception of the stage leaves a note of the failure beside the unfinished output, and is raised again.
+    """
+    if store.has(spec.fingerprint):
+        return True
+    missing = [f"{role}={parent.fingerprint}" for role, parent in spec.inputs.items() if not store.has(parent.fingerprint)]
+    if missing:
+        raise UserError(f"{spec.fingerprint} needs {', '.join(missing)}, not finished in {store.root}")
+    with store.claim(spec.fingerprint) as claim:
+        if claim is None:
+            return store.has(spec.fingerprint)
+        try:
+            with explained(store.root):
+                _run_claimed(spec, claim, store, runtime, tracking)
+        except ClaimLost:
+            return False
+        except Exception as error:
+            _note_failure(store.folder(spec.fingerprint), error)
+            raise
+    return True
+
+
+def _run_claimed(spec: StageSpec, claim: Claim, store: Store, runtime: Runtime, tracking: Tracking) -> None:
+    out = store.folder(spec.fingerprint)
+    inputs = {role: store.folder(parent.fingerprint) for role, parent in spec.inputs.items()}
+    started = time.time()
+    info = RunInfo(fingerprint=spec.fingerprint, stage=spec.stage.name, config=spec.identity["config"],
+                   inputs=spec.identity["inputs"], group=tracking.group, folder=out)
+    with tracking.run(info) as run:
+        live = dataclasses.replace(runtime, report=run.log, progress=_Progress(out / PROGRESS))
+        metrics = dict(spec.stage.run(spec.config, inputs, out, live))
+        trackers = run.finish(metrics)
+    store.seal(claim, {"fingerprint": spec.fingerprint, "identity": spec.identity, "metrics": metrics,
+                       "started": started, "seconds": round(time.time() - started, 3),
+                       "environment": environment(), "trackers": trackers})
+
+
+class _Progress:
+    """Writes ``{"done", "total", "time"}`` beside the output, at most every PROGRESS_EVERY_S, for whoever watches."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.written = path, 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        if time.monotonic() - self.written >= PROGRESS_EVERY_S:
+            self.written = time.monotonic()
+            write_json(self.path, {"done": done, "total": total, "time": time.time()})
+
+
+def classify(error: BaseException) -> str:
+    """The kind of a failure: user error, disk, oom, nan, or error."""
+    from smartad.store import StoreError
+    if isinstance(error, StoreError):
+        return "disk"
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return "oom"
+    if isinstance(error, FloatingPointError):
+        return "nan"
+    return "user error" if isinstance(error, UserError) else "error"
+
+
+def _note_failure(folder: Path, error: Exception) -> None:
+    log = "".join(traceback.format_exception(error))
+    try:
+        write_json(folder / FAILURE, {"class": classify(error), "message": str(error) or type(error).__name__, "log": log,
+                                      "time": time.time(), "host": platform.node()})
+    except OSError:
+        pass  # a full disk cannot hold the note that it is full; the exception itself goes on
+
+
+@cache
+def environment() -> Mapping[str, Any]:
+    """Where this process runs: commit, versions, machine.  For the record; nothing of it is in a fingerprint."""
+    return {"python": platform.python_version(), "platform": platform.platform(), "host": platform.node(),
+            "cpus": os.cpu_count(), "git": _git(), "smartad": _version("smartad"),
+            "packages": {name: _version(name) for name in PACKAGES}, "gpus": _gpus(), "slurm_job": os.environ.get("SLURM_JOB_ID")}
+
+
+def _git() -> dict[str, Any] | None:
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(Path(__file__).parent), *words], capture_output=True, text=True, timeout=10,
+                              check=True).stdout.strip()
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _gpus() -> list[str]:
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return []
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

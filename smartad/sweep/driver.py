@@ -1,0 +1,130 @@
+"""The sweep loop: ask for trials, plan them, keep them running, tell their scores."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import Any
+
+import smartad.sweep
+from smartad.cluster import Dispatcher
+from smartad.config import ConfigError
+from smartad.experiment import Experiment, plan
+from smartad.fingerprint import canonical
+from smartad.stage import StageSpec
+from smartad.store import Store
+from smartad.sweep import ledger
+from smartad.sweep.ledger import Ledger, LedgerTrial, Run
+from smartad.sweep.space import Proposer, Sweep, Trial, as_plain, corners
+
+INFRASTRUCTURE = {"driver", "ledger", "space"}
+
+
+def backends() -> list[str]:
+    """The proposers there are."""
+    return sorted(m.name for m in pkgutil.iter_modules(smartad.sweep.__path__) if m.name not in INFRASTRUCTURE)
+
+
+def proposer_of(sweep: Sweep) -> Proposer:
+    """The proposer that ``sweep`` names.  Raises ConfigError naming the others when there is none."""
+    if sweep.config.backend not in backends():
+        raise ConfigError(f"{sweep.name}: no backend {sweep.config.backend!r}; there are {', '.join(backends())}. "
+                          f"To add one, write smartad/sweep/{sweep.config.backend}.py")
+    return importlib.import_module(f"smartad.sweep.{sweep.config.backend}").proposer(sweep.config)  # type: ignore[no-any-return]
+
+
+class Driver:
+    """One sweep on its way.  All it knows is in the store, so it may die and be made again at any time."""
+
+    def __init__(self, sweep: Sweep, store: Store) -> None:
+        self.sweep, self.store = sweep, store
+        self.proposer = proposer_of(sweep)
+        self.trials: dict[str, Trial] = {}
+        self.goals_of: dict[str, list[StageSpec]] = {}
+        self.entries: dict[str, LedgerTrial] = {}
+        self.told: set[str] = set()
+        self.dry = False
+        some = sweep.experiment(corners(sweep.config)[0], sweep.config.seeds[0])
+        self.groups = {"In-domain": list(some.benchmarks.in_domain), "Out-of-domain": list(some.benchmarks.out_of_domain)}
+        for entry in self._earlier():
+            self._admit(Trial(entry.label, entry.values))
+
+    def _earlier(self) -> tuple[LedgerTrial, ...]:
+        if not ledger.path(self.store, self.sweep.name).exists():
+            return ()
+        earlier = ledger.load(self.store, self.sweep.name)
+        return earlier.trials if earlier.config == as_plain(self.sweep.config) else ()
+
+    def ask(self) -> list[StageSpec]:
+        """Goals of newly proposed trials, as many as may be in flight."""
+        new = []
+        feedback = self.sweep.config.backend != "grid"
+        while not self.dry and not (feedback and len(self.trials) - len(self.told) >= self.sweep.config.parallel):
+            if self.sweep.config.trials is not None and len(self.trials) >= self.sweep.config.trials:
+                self.dry = True
+                break
+            trial = self.proposer.ask()
+            if trial is None:
+                self.dry = True
+            elif trial.label not in self.trials:
+                self._admit(trial)
+                new.append(trial.label)
+            elif trial.label in self.told:  # proposed again: it knows already what it is worth
+                self.proposer.tell(trial, self._score(trial.label))
+        return [goal for name in new for goal in self.goals_of[name]]
+
+    def goals(self) -> list[StageSpec]:
+        """Goals of every trial so far, those of an earlier start included."""
+        return [goal for goals in self.goals_of.values() for goal in goals]
+
+    def tell(self, dispatcher: Dispatcher) -> None:
+        """Pass on the scores of trials that have ended since."""
+        for name, goals in self.goals_of.items():
+            if name not in self.told and all(dispatcher.states[g.fingerprint] in ("done", "failed", "blocked") for g in goals):
+                self.told.add(name)
+                self.proposer.tell(self.trials[name], self._score(name))
+
+    def ledger(self) -> Ledger:
+        """What the sweep consists of so far."""
+        return Ledger(self.sweep.name, as_plain(self.sweep.config), self.groups, tuple(self.entries.values()))
+
+    def save(self) -> None:
+        """Write the ledger."""
+        ledger.save(self.store, self.ledger())
+
+    def _score(self, name: str) -> float | None:
+        return self.ledger().score(self.store, self.entries[name])
+
+    def _admit(self, trial: Trial) -> None:
+        runs, goals = [], []
+        for seed in self.sweep.config.seeds:
+            experiment = self.sweep.experiment(trial, seed)
+            planned = plan(experiment)
+            goals.append(planned.goal)
+            runs.append(Run(seed, planned.goal.fingerprint, planned.train.fingerprint if planned.train else None,
+                            tuple(s.fingerprint for s in planned.goal.upstream_first()), recipe(experiment)))
+        self.trials[trial.label], self.goals_of[trial.label] = trial, goals
+        self.entries[trial.label] = LedgerTrial(trial.label, dict(trial.values), tuple(runs))
+
+
+def recipe(experiment: Experiment) -> dict[str, Any]:
+    """What a user of the experiment's adapter must know to run it as it was evaluated."""
+    return {"student": experiment.student, "dialect": experiment.dialect, "corpus": experiment.corpus,
+            "evaluate": canonical(experiment.evaluate)}
+
+
+def start(driver: Driver, dispatcher: Dispatcher) -> None:
+    """Hand over the first goals; the ledger says what they are before any of them is submitted."""
+    driver.ask()
+    driver.save()
+    dispatcher.add(driver.goals())
+
+
+def drive(driver: Driver, dispatcher: Dispatcher, each_round: Callable[[], None]) -> None:
+    """Run a started sweep to its end; ``each_round`` is called after every round, for whoever watches."""
+    while not driver.dry or dispatcher.open():
+        dispatcher.step()
+        driver.tell(dispatcher)
+        if new := driver.ask():
+            driver.save()
+            dispatcher.add(new)
+        each_round()

@@ -1,0 +1,35 @@
+"""Every combination, arms first, in the order written."""
+
+import itertools
+from collections.abc import Iterator
+
+from smartad.config import ConfigError
+from smartad.sweep.space import Proposer, SweepConfig, Trial, dimensions, label
+
+
+class Grid:
+    """Proposes the whole product; scores do not matter to it."""
+
+    def __init__(self, config: SweepConfig) -> None:
+        space = dimensions(config)
+        for key, values in space.items():
+            if not isinstance(values, list):
+                raise ConfigError(f"space.{key}: a grid needs a list of values, got {values!r}; "
+                                  "for a range use backend: optuna")
+        self.points: Iterator[tuple[object, ...]] = itertools.product(*space.values())
+        self.keys = list(space)
+
+    def ask(self) -> Trial | None:
+        point = next(self.points, None)
+        if point is None:
+            return None
+        values = dict(zip(self.keys, point, strict=True))
+        return Trial(label(values), values)
+
+    def tell(self, trial: Trial, score: float | None) -> None:
+        pass
+
+
+def proposer(config: SweepConfig) -> Proposer:
+    """A grid over ``config``."""
+    return Grid(config)

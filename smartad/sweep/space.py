@@ -1,0 +1,145 @@
+"""What a sweep file says, and the trials it can propose."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from smartad.config import ConfigError, load, override, read_yaml
+from smartad.experiment import Experiment
+from smartad.types import UserError
+
+ARM = "arm"
+"""The dimension of ``space`` that the arms are."""
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """One file in sweeps/."""
+
+    base: list[str] = field(default_factory=list)
+    """Experiment YAML files, relative to the sweep file, and overrides; what all trials share."""
+    backend: str = "grid"
+    """Who proposes trials: a module of smartad.sweep."""
+    arms: dict[str, Any] = field(default_factory=dict)
+    """Named rows: name -> {dotted.key: value}."""
+    space: dict[str, Any] = field(default_factory=dict)
+    """dotted.key -> a list of values, or {low, high, log} for a search."""
+    seeds: list[int] = field(default_factory=lambda: [0])
+    """Each trial runs once per seed; its score is their mean."""
+    metric: str = "avg"
+    """avg, or pass@1/<benchmark>."""
+    direction: Literal["maximize", "minimize"] = "maximize"
+    trials: int | None = None
+    """How many proposals at most; null is until the proposer runs dry."""
+    parallel: int = 4
+    """Trials in flight when the next proposal depends on the last scores."""
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f"seeds={list(self.seeds)}: name at least one, and each once")
+        for name, value in (("trials", self.trials), ("parallel", self.parallel)):
+            if value is not None and value < 1:
+                raise UserError(f"{name} must be at least 1, got {value}")
+        for name, overrides in self.arms.items():
+            if not isinstance(overrides or {}, dict):
+                raise UserError(f"arm {name!r}: expected a mapping of dotted.key: value, got {overrides!r}")
+        if ARM in self.space:
+            raise UserError(f"{ARM!r} in space: arms are declared under `arms`")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One row of the sweep's table."""
+
+    label: str
+    values: Mapping[str, Any]
+    """dotted.key -> value; ``arm`` -> the arm's name."""
+
+
+class Proposer(Protocol):
+    """Who decides what to try next.  One module of smartad.sweep each, with ``proposer(config) -> Proposer``."""
+
+    def ask(self) -> Trial | None:
+        """The next trial; None when there are no more."""
+
+    def tell(self, trial: Trial, score: float | None) -> None:
+        """A trial's score; None when it failed.  Also called for trials of an earlier start it never asked for."""
+
+
+def dimensions(config: SweepConfig) -> dict[str, Any]:
+    """The space with the arms as its first dimension."""
+    return {**({ARM: list(config.arms)} if config.arms else {}), **config.space}
+
+
+def label(values: Mapping[str, Any]) -> str:
+    """A trial's name: its arm, then what else it sets."""
+    parts = [f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
+             for key, value in values.items() if key != ARM]
+    return ", ".join([*([str(values[ARM])] if ARM in values else []), *parts]) or "default"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep file that has been read and found sound."""
+
+    name: str
+    config: SweepConfig
+    sources: tuple[str, ...]
+    """Of every experiment, before its arm and its point of the space."""
+
+    def experiment(self, trial: Trial, seed: int) -> Experiment:
+        """What one trial runs for one seed.  Raises ConfigError naming the trial."""
+        values = dict(trial.values)
+        arm = self.config.arms[values.pop(ARM)] or {} if ARM in values else {}
+        try:
+            return load(Experiment, [*self.sources, *(override(k, v) for k, v in {**arm, **values}.items()), f"seed={seed}"])
+        except ConfigError as error:
+            raise ConfigError(f"{self.name}: trial {trial.label!r}: {error}") from error
+
+
+def read(path: str, overrides: Sequence[str] = ()) -> Sweep:
+    """The sweep declared in ``path``; ``overrides`` change what all its trials share.
+
+    Raises ConfigError for anything that would fail later: an unknown key, a wrong type, an arm named twice, a missing
+    file, a metric that no trial has.
+    """
+    read_yaml(path)
+    try:
+        config = load(SweepConfig, [path])
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}" if path not in str(error) else str(error)) from error
+    folder = Path(path).parent
+    sources = [str(folder / s) if s.endswith((".yaml", ".yml")) and "=" not in s else s for s in config.base]
+    sweep = Sweep(Path(path).stem, config, (*sources, *overrides))
+    for trial in corners(config):
+        experiment = sweep.experiment(trial, config.seeds[0])
+        metrics = ["avg", *(f"pass@1/{name}" for name in experiment.benchmarks.names())]
+        if config.metric not in metrics:
+            raise ConfigError(f"{path}: metric={config.metric!r} is not measured; there are {', '.join(metrics)}")
+    return sweep
+
+
+def corners(config: SweepConfig) -> list[Trial]:
+    """Trials that between them use every arm and every listed value or bound at least once."""
+    choices = {key: value if isinstance(value, list) else _bounds(key, value) for key, value in dimensions(config).items()}
+    for key, options in choices.items():
+        if not options:
+            raise ConfigError(f"space.{key}: no values")
+    width = max((len(options) for options in choices.values()), default=1)
+    points = [{key: options[i % len(options)] for key, options in choices.items()} for i in range(width)]
+    return [Trial(label(point), point) for point in points]
+
+
+def _bounds(key: str, value: Any) -> list[Any]:
+    if not isinstance(value, dict) or not {"low", "high"} <= value.keys() <= {"low", "high", "log"}:
+        raise ConfigError(f"space.{key}: expected a list of values or {{low: ..., high: ..., log: false}}, got {value!r}")
+    if not value["low"] < value["high"]:
+        raise ConfigError(f"space.{key}: low={value['low']} must be below high={value['high']}")
+    return [value["low"], value["high"]]
+
+
+def as_plain(config: SweepConfig) -> dict[str, Any]:
+    """The declaration as JSON, for the store."""
+    return dataclasses.asdict(config)
