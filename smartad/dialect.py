@@ -154,6 +154,22 @@ def task_message(question: str) -> str:
     return f"New task:\n{question}"
 
 
+def observation(logs: str, output: str) -> str:
+    """The user message after code that ran (smolagents' wording).  ``logs``: what it printed, each line ended."""
+    return f"Observation:\nExecution logs:\n{logs}Last output from code snippet:\n{output}"
+
+
+def complaint(error: str, logs: str = "") -> str:
+    """The user message after a turn without code, or whose code failed.  ``logs``: what it printed before."""
+    printed = f"Execution logs:\n{logs}" if logs else ""
+    return f"Observation:\n{printed}Error:\n{error}"
+
+
+def no_code(dialect: Dialect = PAPER) -> str:
+    """What to complain about a turn without a block."""
+    return f"No code was found. Write it like this:\n{dialect.start}# your code{dialect.end}"
+
+
 def chat(question: Question, steps: Sequence[Step], system: str) -> list[Message]:
     """A trajectory as the chat its model saw and wrote, up to its last assistant turn."""
     messages: list[Message] = [{"role": "system", "content": system},

@@ -1,0 +1,227 @@
+"""Where model-written code runs: a process of its own for every episode, with limits, and killed when it breaks them.
+
+It is not yet a boundary against code that means harm: smolagents' interpreter keeps honest code honest, and the process
+keeps it from taking this one, its time or its memory with it.
+"""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import Any
+
+from smolagents.local_python_executor import CodeOutput, PythonExecutor
+
+from smartad.agents.limits import CodeLimits
+from smartad.types import StepStatus
+
+START_TIMEOUT_S = 120
+"""A cold file system can take its time over an import."""
+STOP_TIMEOUT_S = 10
+MAX_REPLY_BYTES = 16 << 20
+LOST = "All variables are lost."
+PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
+"""The environment model-written code may see: no keys, no home."""
+ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What came of one step's code."""
+
+    status: StepStatus
+    logs: str = ""
+    """What it printed."""
+    output: str = ""
+    """The value of its last expression, or what ``final_answer`` was given."""
+    error: str = ""
+
+
+class CodeError(Exception):
+    """The code failed, as it may; the agent tells its model."""
+
+
+class Interpreters:
+    """The server that interpreters are forked from, and all of them.  A context manager; leaving it ends every process.
+
+    Open it in a thread that outlives it: the kernel ends the server with the thread that started it.
+    """
+
+    def __init__(self, limits: CodeLimits) -> None:
+        self.limits = limits
+        # An episode whose step waits for a processor must not time out, so no more steps run than there are processors.
+        self.slots = threading.Semaphore(max(2, len(os.sched_getaffinity(0))))
+        self._lock = threading.Lock()
+        self._errors = tempfile.TemporaryFile()
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.settimeout(START_TIMEOUT_S)
+        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        with theirs:
+            self._server = subprocess.Popen(
+                [sys.executable, "-m", "smartad.agents.interpreter", str(os.getpid())], stdin=theirs,
+                stdout=subprocess.DEVNULL, stderr=self._errors, cwd="/", start_new_session=True,
+                # The order of a printed set must not change from run to run.
+                env={**environment, "PYTHONHASHSEED": "0", "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))})
+        self._started = False
+
+    def __enter__(self) -> "Interpreters":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._control.close()  # the server sees it, ends and reaps its children, and leaves
+        try:
+            self._server.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._server.kill()
+            self._server.wait()
+        self._errors.close()
+
+    def start(self, options: Mapping[str, Any]) -> tuple[int, socket.socket]:
+        """Fork an interpreter: its pid, and the stream to it."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            return int(self._ask({"start": {**asdict(self.limits), **options}}, theirs)["pid"]), ours
+
+    def end(self, pid: int) -> int | None:
+        """Kill an interpreter that ``start`` returned; how it ended: its exit code, negative for a signal."""
+        return self._ask({"end": pid})["status"]  # type: ignore[no-any-return]
+
+    def _ask(self, request: Mapping[str, Any], link: socket.socket | None = None) -> dict[str, Any]:
+        with self._lock:
+            try:
+                if not self._started:
+                    self._receive()
+                    self._started = True
+                socket.send_fds(self._control, [json.dumps(request).encode()], [link.fileno()] if link else [])
+                return self._receive()
+            except OSError as error:
+                self._errors.seek(0)
+                said = self._errors.read().decode(errors="replace").strip()
+                raise RuntimeError(f"the interpreter server is gone ({error}); it said: {said[-2000:] or 'nothing'}") from error
+
+    def _receive(self) -> dict[str, Any]:
+        packet = self._control.recv(1 << 16)
+        if not packet:
+            raise ConnectionResetError("it closed its socket")
+        return json.loads(packet)  # type: ignore[no-any-return]
+
+
+class ChildExecutor(PythonExecutor):
+    """smolagents' executor seam: one interpreter, started when first needed and replaced after it had to be killed."""
+
+    def __init__(self, interpreters: Interpreters, seed: int) -> None:
+        self.last = Ran("ok")
+        """What came of the latest code."""
+        self.pid: int | None = None
+        self._interpreters, self._seed = interpreters, seed
+        self._tools: dict[str, Callable[..., Any]] = {}
+        self._link: socket.socket | None = None
+
+    def send_tools(self, tools: dict[str, Callable[..., Any]]) -> None:
+        """These run in this process; code calls them over the stream."""
+        self._tools = {name: tool for name, tool in tools.items() if name != "final_answer"}
+
+    def send_variables(self, variables: dict[str, Any]) -> None:
+        """Episodes start without variables."""
+
+    def __call__(self, code_action: str) -> CodeOutput:
+        """Run one step's code.  Raises CodeError when it fails; either way ``last`` says what happened."""
+        with self._interpreters.slots:
+            self.last = self._run(code_action)
+        if self.last.status not in ("ok", "final"):
+            raise CodeError(self.last.error)
+        return CodeOutput(self.last.output, self.last.logs, self.last.status == "final")
+
+    def cleanup(self) -> int | None:
+        """End the interpreter, if there is one; how it ended."""
+        if self._link is None or self.pid is None:
+            return None
+        self._link.close()
+        pid, self._link, self.pid = self.pid, None, None
+        return self._interpreters.end(pid)
+
+    def _run(self, code: str) -> Ran:
+        limits = self._interpreters.limits
+        if self._link is None:
+            self.pid, self._link = self._interpreters.start({"seed": self._seed, "tools": sorted(self._tools)})
+        stream = _Stream(self._link, time.monotonic() + limits.step_timeout_s)
+        try:
+            ran = self._converse(stream, code)
+        except TimeoutError:
+            self.cleanup()
+            return Ran("timeout", error=f"The code ran for more than {limits.step_timeout_s:g} s and was stopped. {LOST}")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            return self._post_mortem(error)
+        if ran.status == "oom":
+            self.cleanup()
+            return Ran("oom", ran.logs, error=f"The code needed more than {limits.memory_gb:g} GB of memory. {LOST}")
+        return ran
+
+    def _converse(self, stream: "_Stream", code: str) -> Ran:
+        """Send code, answer the calls of tools, and return what came of it."""
+        stream.send({"code": code})
+        while "call" in (message := stream.receive()):
+            stream.send(self._call(message))
+        if message["status"] not in ("ok", "final", "exec_error", "oom"):
+            raise ValueError(f"an answer of status {message['status']!r:.60}")
+        return Ran(message["status"], *(_printable(message[field]) for field in ("logs", "output", "error")))
+
+    def _call(self, message: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return {"value": str(self._tools[message["call"]](*message["args"], **message["kwargs"]))}
+        except Exception as error:  # a tool called with the wrong arguments is the code's mistake
+            return {"error": f"{type(error).__name__}: {error}"}
+
+    def _post_mortem(self, error: Exception) -> Ran:
+        """The interpreter ended, or sent something else than an answer."""
+        status = self.cleanup()
+        if status == -signal.SIGXCPU:
+            return Ran("timeout", error=f"The code took more than {self._interpreters.limits.cpu_s} s of CPU time. {LOST}")
+        if status == -signal.SIGKILL and isinstance(error, OSError):
+            return Ran("oom", error=f"The machine ran out of memory. {LOST}")
+        return Ran("exec_error", error=f"The code broke its interpreter ({error or type(error).__name__}). {LOST}")
+
+
+class _Stream:
+    """JSON lines to and from an interpreter, until a deadline (``time.monotonic``)."""
+
+    def __init__(self, link: socket.socket, deadline: float) -> None:
+        self._link, self._deadline = link, deadline
+        self._received = bytearray()
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Raises TimeoutError, or OSError when the interpreter is gone."""
+        self._wait_no_longer()
+        self._link.sendall(json.dumps(message).encode() + b"\n")
+
+    def receive(self) -> dict[str, Any]:
+        """Raises TimeoutError, OSError when the interpreter is gone, ValueError for what is not a line of JSON."""
+        while (end := self._received.find(b"\n")) < 0:
+            if len(self._received) > MAX_REPLY_BYTES:
+                raise ValueError(f"an answer of more than {MAX_REPLY_BYTES} bytes")
+            self._wait_no_longer()
+            if not (part := self._link.recv(1 << 20)):
+                raise ConnectionResetError("it ended")
+            self._received += part
+        line = bytes(self._received[:end])
+        del self._received[:end + 1]
+        return json.loads(line)  # type: ignore[no-any-return]
+
+    def _wait_no_longer(self) -> None:
+        if (left := self._deadline - time.monotonic()) <= 0:
+            raise TimeoutError
+        self._link.settimeout(left)
+
+
+def _printable(text: str) -> str:
+    """Text that can be written as UTF-8, and that does not change from run to run with where an object happens to lie."""
+    return ADDRESS.sub("at 0x0", text.encode("utf-8", "replace").decode())
