@@ -1,0 +1,13 @@
+"""Three-fact questions: out of domain, since toy_train never asks for more than two."""
+
+from pathlib import Path
+
+from smartad.toyworld.problems import questions
+from smartad.types import Question
+
+SOURCE = None
+
+
+def load(path: Path | None) -> list[Question]:
+    """Every question, generated; ``path`` is not used."""
+    return questions("toy_qa3")

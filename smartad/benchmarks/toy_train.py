@@ -1,0 +1,13 @@
+"""Training questions of the toy world: word problems and two-fact questions in turn."""
+
+from pathlib import Path
+
+from smartad.toyworld.problems import questions
+from smartad.types import Question
+
+SOURCE = None
+
+
+def load(path: Path | None) -> list[Question]:
+    """Every question, generated; ``path`` is not used."""
+    return questions("toy_train")

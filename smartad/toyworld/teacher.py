@@ -1,0 +1,72 @@
+"""The scripted teacher: an engine that answers like a model, and knows every toy question."""
+
+import random
+from collections.abc import Sequence
+
+from smartad import dialect
+from smartad.toyworld.maths import MathProblem
+from smartad.toyworld.problems import Problem, by_text
+from smartad.toyworld.styles import CHAIN_STYLES, MATH_STYLES, Style, Turn
+from smartad.types import Completion, Message, Request, UserError
+
+BY_HEART = 1 / 3
+"""The share of questions to which the teacher knows the answer by heart, and sometimes just says it."""
+
+
+def style_of(question: str, seed: int) -> str:
+    """The style the teacher takes for a question text under a sampling seed: ``math/concise``, ``chain/memory``."""
+    problem = _problem(question)
+    kind = "math" if isinstance(problem, MathProblem) else "chain"
+    return f"{kind}/{_style(problem, _generator(question, seed)).name}"
+
+
+class ScriptedTeacher:
+    """Completes requests from a script, without state: the question says which problem, the request's seed which style,
+    and the number of turns so far which turn of it."""
+
+    def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        """One completion per request, cut before the closing marker as a model's would be.
+
+        Raises UserError for a question that is not of the toy world.
+        """
+        return [self._one(request) for request in requests]
+
+    def _one(self, request: Request) -> Completion:
+        problem = _problem(_question(request.messages))
+        rng = _generator(problem.text, request.seed)
+        turns = _style(problem, rng).turns(rng, problem)
+        written = sum(message["role"] == "assistant" for message in request.messages)
+        thought, code = turns[written] if written < len(turns) else _lost(problem)
+        end = dialect.PAPER.end
+        return Completion(dialect.render_turn(thought, code).removesuffix(end), "stop", tokens=None, stopped_by=end)
+
+
+def _question(messages: Sequence[Message]) -> str:
+    opening = dialect.task_message("")
+    tasks = [m["content"] for m in messages if m["role"] == "user" and m["content"].startswith(opening)]
+    if not tasks:
+        raise UserError(f"the scripted teacher was asked without a task: no user message starts with {opening!r}")
+    return tasks[0].removeprefix(opening)
+
+
+def _problem(question: str) -> Problem:
+    if question not in by_text():
+        raise UserError(f"the scripted teacher knows only the toy questions, not {question!r:.200}; "
+                        "give another benchmark a teacher that is a model")
+    return by_text()[question]
+
+
+def _generator(question: str, seed: int) -> random.Random:
+    """Another one for each question, so that one seed does not mean one style."""
+    return random.Random(f"{seed} {question}")
+
+
+def _style(problem: Problem, rng: random.Random) -> Style:
+    by_heart = random.Random(problem.text).random() < BY_HEART
+    styles = MATH_STYLES if isinstance(problem, MathProblem) else CHAIN_STYLES
+    possible = [style for style in styles if style.everywhere or by_heart]
+    return rng.choices(possible, [style.weight for style in possible])[0]
+
+
+def _lost(problem: Problem) -> Turn:
+    return "Nothing of this worked. I say what I know.", f'final_answer("{problem.answer}")'
