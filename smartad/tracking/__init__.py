@@ -28,14 +28,15 @@ logger = logging.getLogger(__name__)
 TRACKERS = {"trackio": "TrackioTracker", "wandb": "WandbTracker"}
 """Module in this package -> its class."""
 NONE = "none"
-PATIENCE_S = 30.0
+PATIENCE_S = 20.0
 FAIL_PATIENCE_S = 5.0
 BATCH_S = 1.0
 """Rows gather this long before a tracker gets them: one transaction a second, not one a training step."""
 QUEUE_ROWS = 10_000
 """A tracker this many rows behind is told no more, and is given the whole file at the end."""
+COSTLY_S = 1.0
 REST_S = 300.0
-"""A tracker that did not answer is left alone for so long by this process, lest every stage waits for it."""
+"""A tracker that failed a run and kept it waiting longer than COSTLY_S is left alone by this process for so long."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class TrackedRun:
         settings = Settings(tracking.root, tracking.patience_s)
         for name in tracking.names:
             if time.monotonic() < _resting.get(name, 0.0):
-                self._status[name] = {"status": "behind", "reason": f"did not answer in the last {REST_S:.0f} s"}
+                self._status[name] = {"status": "behind", "reason": f"failed within the last {REST_S:.0f} s"}
             else:
                 self._feeds[name] = _Feed(name, info, settings, self._journal.earlier)
 
@@ -150,7 +151,7 @@ class _Feed(threading.Thread):
         self._rows: list[Row] = []
         self._end: _End | None = None
         self._error: str | None = None
-        self._found: Mapping[str, str] = {}
+        self._found: Mapping[str, str] | None = None
         self.start()
 
     def put(self, row: Row, history: Sequence[Row] | None) -> None:
@@ -171,13 +172,13 @@ class _Feed(threading.Thread):
         self._closing.set()
 
     def result(self, wait_s: float) -> dict[str, str]:
+        began = time.monotonic()
         self.join(wait_s)
-        if self.is_alive():
+        if self._found is not None:
+            return {"status": "ok", **self._found}
+        if time.monotonic() - began > COSTLY_S:
             _resting[self.tracker] = time.monotonic() + REST_S
-            return {"status": "behind", "reason": "did not answer in time"}
-        if self._error is not None:
-            return {"status": "behind", "reason": self._error}
-        return {"status": "ok", **self._found}
+        return {"status": "behind", "reason": self._error or "did not answer in time"}
 
     def run(self) -> None:
         try:
@@ -186,7 +187,7 @@ class _Feed(threading.Thread):
                 self._pass_on(tracker)
                 self._closing.wait(BATCH_S)
             self._pass_on(tracker)
-            self._finish(tracker, self._end)
+            self._found = self._finish(tracker, self._end)
         except Exception as error:
             self._error = redact(f"{type(error).__name__}: {error}")
 
@@ -205,14 +206,13 @@ class _Feed(threading.Thread):
         except Exception as error:  # made good in _finish
             self._error = redact(f"{type(error).__name__}: {error}")
 
-    def _finish(self, tracker: Tracker, end: _End) -> None:
+    def _finish(self, tracker: Tracker, end: _End) -> Mapping[str, str]:
         if self._error is not None:
             tracker.start(list(read_rows(self.info.folder / FILE)))
-        if end.metrics is None:
-            tracker.fail(end.reason)
-        else:
-            self._found = tracker.finish(end.metrics)
-        self._error = None
+        if end.metrics is not None:
+            return tracker.finish(end.metrics)
+        tracker.fail(end.reason)
+        return {}
 
 
 _resting: dict[str, float] = {}

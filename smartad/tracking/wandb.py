@@ -101,7 +101,7 @@ class WandbTracker:
     def finish(self, metrics: Mapping[str, float | None]) -> Mapping[str, str]:
         self.live.summary.update({k: v for k, v in metrics.items() if v is not None})
         self._log_output(metrics)
-        found = {"id": self.run.fingerprint, **({"url": self.live.url} if self.live.url else {})}
+        found = {"id": self.run.fingerprint} | ({} if self.live.offline else {"url": self.live.url})
         self.live.finish()
         if self.unlinked:
             raise RuntimeError(f"these inputs are not in W&B, so its lineage lacks them: {', '.join(self.unlinked)}")
@@ -115,6 +115,7 @@ class WandbTracker:
         store = self.settings.root.absolute()
         for variable, name in (("CACHE", "cache"), ("DATA", "data"), ("ARTIFACT", "artifacts")):
             os.environ.setdefault(f"WANDB_{variable}_DIR", str(store / "wandb" / name))
+        os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
         patience_s = self.settings.patience_s
         return wandb.init(
@@ -123,7 +124,7 @@ class WandbTracker:
             job_type=self.run.stage, group=self.run.group, tags=list(self.run.tags),
             config={"stage": self.run.stage, "inputs": dict(self.run.inputs), **redact(self.run.config)},
             settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True,
-                                    init_timeout=patience_s, finish_timeout=patience_s, finish_timeout_raises=True))
+                                    init_timeout=patience_s / 2, finish_timeout=patience_s, finish_timeout_raises=True))
 
     def _use_inputs(self) -> None:
         if self.live.offline:  # W&B refuses use_artifact offline; the store knows the inputs and can replay them
