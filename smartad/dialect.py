@@ -98,7 +98,8 @@ def segments(turns: Sequence[str], dialect: Dialect = PAPER, markers: bool = Tru
     """
     blocks = [_blocks(text, dialect) for text in turns]
     last_turn = max((i for i, found in enumerate(blocks) if found), default=-1)
-    return [_cut(text, found, i == last_turn, markers) for i, (text, found) in enumerate(zip(turns, blocks, strict=True))]
+    return [_cut(text, found, i == last_turn, markers)
+            for i, (text, found) in enumerate(zip(turns, blocks, strict=True))]
 
 
 def _blocks(text: str, dialect: Dialect) -> list[re.Match[str]]:
@@ -221,9 +222,9 @@ final_answer(pow(7, 222, 11))
 PROMPTS = {
     # In our own words after the rules of Agent Distillation's Prompt D.2.  The predecessor's teacher runs with a long
     # prompt with examples and its students train and act on a short one.
-    "teacher": f"""You solve a task step by step with Python code. You work in a cycle of 'Thought:', 'Code:' and 'Observation:'.
-In 'Thought:' you explain what you do next and why. In 'Code:' you write simple Python that does it. What the code prints
-comes back to you as 'Observation:'. When you know the answer, call final_answer with it.
+    "teacher": f"""You solve a task step by step with Python code. You work in a cycle of 'Thought:', 'Code:' and
+'Observation:'. In 'Thought:' you explain what you do next and why. In 'Code:' you write simple Python that does it.
+What the code prints comes back to you as 'Observation:'. When you know the answer, call final_answer with it.
 
 Tools, callable from the code like any Python function:
 {TOOLS}

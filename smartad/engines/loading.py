@@ -1,0 +1,54 @@
+"""A student's tokenizer and weights, ready to compute."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
+
+from smartad.models import locate
+from smartad.stage import Runtime
+from smartad.types import UserError
+
+Tokenizer = Any
+"""A transformers fast tokenizer."""
+Model = Any
+"""A transformers causal language model."""
+
+
+def load_tokenizer(identity: str, folders: Mapping[str, str]) -> Tokenizer:
+    """The tokenizer of model ``identity``.
+
+    Raises UserError when the model cannot be found, or its tokenizer has no character offsets or no chat template.
+    """
+    path, revision = locate(identity, folders)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+    except (OSError, ValueError) as error:
+        raise UserError(f"the tokenizer of {identity} cannot be loaded: {_first_line(error)}") from error
+    if not tokenizer.is_fast:
+        raise UserError(f"{identity} has no fast tokenizer, so there are no character offsets to place segments with; "
+                        "convert it with transformers or choose another student")
+    if not tokenizer.chat_template:
+        raise UserError(f"{identity} has no chat template; choose an instruction-tuned student")
+    return tokenizer
+
+
+def load_model(identity: str, runtime: Runtime) -> Model:
+    """The weights of model ``identity`` in fp32, in eval mode, on the device ``runtime`` has.  Gives torch its threads.
+
+    Raises UserError when the model cannot be found or read.
+    """
+    torch.set_num_threads(runtime.threads)
+    logging.disable_progress_bar()  # progress is the runner's to show
+    path, revision = locate(identity, runtime.models)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise UserError(f"the model {identity} cannot be loaded: {_first_line(error)}") from error
+    return model.to("cuda" if runtime.gpus else "cpu").eval()
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,54 @@
+"""What LoRA training needs to be told.  Free of torch, so that a stage's config can be one."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from smartad.types import SegmentWeights, UserError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """LoRA and its optimizer.  Defaults are SmartAD's (Appendix A), or Agent Distillation's where it is silent."""
+
+    weights: SegmentWeights = field(default_factory=SegmentWeights)
+    loss_reduction: Literal["trajectory", "batch"] = "trajectory"
+    """``trajectory``: Eq. 5, then the mean over the global batch; ``batch``: one weighted mean over its tokens."""
+    rank: int = 64
+    alpha: int = 128
+    dropout: float = 0.05
+    targets: str = "all-linear"
+    """all-linear, or names of linear layers with commas between: ``q_proj,v_proj``."""
+    learning_rate: float = 2e-4
+    scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
+    """transformers' default; the papers name none."""
+    warmup: float = 0.0
+    """Share of all steps in which the learning rate rises from 0."""
+    weight_decay: float = 0.0
+    """Of AdamW, whose other settings are PyTorch's."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm; 0 leaves them alone."""
+    epochs: int = 2
+    batch_size: int = 4
+    """Trajectories per optimizer step."""
+    micro_batch_size: int = 1
+    """Trajectories per forward.  The gradient is the same for any, but for rounding and what dropout draws."""
+    gradient_checkpointing: bool = True
+    """Compute activations again in the backward pass instead of keeping them: less memory, a third more time."""
+    checkpoint_every: int = 100
+    """Optimizer steps between the points that a killed training goes on from."""
+
+    def __post_init__(self) -> None:
+        for name in ("rank", "alpha", "epochs", "batch_size", "micro_batch_size", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise UserError(f"train.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("weight_decay", "max_grad_norm"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise UserError(f"train.{name} must be a finite number of at least 0, got {getattr(self, name)}")
+        for name in ("dropout", "warmup"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"train.{name} must be at least 0 and below 1, got {getattr(self, name)}")
+        if not 0 < self.learning_rate < float("inf"):
+            raise UserError(f"train.learning_rate must be a finite number above 0, got {self.learning_rate}")
+        if self.batch_size % self.micro_batch_size:
+            raise UserError(f"train.batch_size={self.batch_size} is not a multiple of "
+                            f"train.micro_batch_size={self.micro_batch_size}")
