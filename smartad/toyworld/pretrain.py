@@ -113,7 +113,7 @@ def repeats(rng: random.Random, vocabulary: int) -> tuple[list[int], list[float]
     return (sequence * (LENGTH // period)), [0.0] * (period + 1) + [1.0] * (LENGTH - period - 1)
 
 
-def train(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> float:
+def train(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: int = STEPS) -> float:
     """Train in place and show progress; the final loss, nats per assistant token (running mean)."""
     rng = random.Random(123)
     matrices = [p for p in model.parameters() if p.ndim == 2]
@@ -121,8 +121,8 @@ def train(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> float:
     groups = [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=PEAK, betas=(0.9, 0.98), fused=True)
     started, smoothed = time.monotonic(), 0.0
-    for step in range(STEPS):
-        done = step / STEPS
+    for step in range(steps):
+        done = step / steps
         for group in optimizer.param_groups:
             group["lr"] = PEAK * min(1, (step + 1) / 100) * min(1, max(0.02, (1 - done) / 0.35))
         drill = [rng.random() < REPEATS * max(0, 1 - done / 0.4) for _ in range(ROWS)]
@@ -142,7 +142,7 @@ def train(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> float:
             smoothed = now if not smoothed else 0.98 * smoothed + 0.02 * now
         if (step + 1) % 100 == 0:
             tokens = (step + 1) * ROWS * LENGTH
-            print(f"step {step + 1}/{STEPS}  {tokens / 1e6:.1f} M tokens  {smoothed:.3f} nats per assistant token  "
+            print(f"step {step + 1}/{steps}  {tokens / 1e6:.1f} M tokens  {smoothed:.3f} nats per assistant token  "
                   f"{time.monotonic() - started:.0f} s  {time.process_time():.0f} CPU s", flush=True)
     return smoothed
 
