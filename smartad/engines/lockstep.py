@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from smartad.engines.completer import Completer
-from smartad.types import Completion, Request
+from smartad.types import Completion, Request, UserError
 
 T = TypeVar("T")
 Ask = Callable[[Request], Completion]
@@ -19,7 +19,8 @@ def in_lock_step(completer: Completer, episodes: Sequence[Callable[[Ask], T]]) -
 
     A round of requests goes to the engine when every episode that has not ended waits for an answer, sorted by episode: so
     its composition does not depend on threads.  When the engine raises, every episode of the round gets a completion of
-    ``error`` that says why.  When an episode raises, the others go on, and then its exception is raised (the first's).
+    ``error`` that says why; only a UserError ends the run.  When an episode raises, the others go on, and then its
+    exception is raised (the first's).
     """
     table = _Table(len(episodes))
 
@@ -31,13 +32,14 @@ def in_lock_step(completer: Completer, episodes: Sequence[Callable[[Ask], T]]) -
 
     with ThreadPoolExecutor(max(1, len(episodes)), thread_name_prefix="episode") as threads:
         results = [threads.submit(play, number) for number in range(len(episodes))]
+        waiting: list[tuple[Request, Future[Completion]]] = []
         try:
             # Rounds run in the caller's thread: each thread that calls torch would get OpenMP threads of its own.
             while waiting := table.round():
                 answers = _complete(completer, [request for request, _ in waiting])
                 for (_, answer), completion in zip(waiting, answers, strict=True):
                     answer.set_result(completion)
-        except BaseException:  # Ctrl-C: threads that wait would wait forever
+        except BaseException:  # also Ctrl-C: threads that wait would wait forever
             table.close()
             for _, answer in waiting:
                 answer.cancel()
@@ -48,6 +50,8 @@ def in_lock_step(completer: Completer, episodes: Sequence[Callable[[Ask], T]]) -
 def _complete(completer: Completer, requests: list[Request]) -> list[Completion]:
     try:
         return completer.complete(requests)
+    except UserError:
+        raise
     except Exception as error:
         log.exception("the engine failed on %d requests", len(requests))
         return [Completion("", "error", None, detail=f"{type(error).__name__}: {error}")] * len(requests)

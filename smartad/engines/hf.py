@@ -1,0 +1,208 @@
+"""Generation in this process, with transformers' models: small students on a CPU, and anything that fits a GPU."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import PeftModel
+from safetensors import SafetensorError, safe_open
+from transformers import DynamicCache
+
+from smartad.engines.encoding import render
+from smartad.engines.loading import Model, Tokenizer, load_model, load_tokenizer
+from smartad.stage import Runtime
+from smartad.types import Completion, Request, UserError
+
+BATCH_TOKENS = {"cpu": 16_384, "cuda": 262_144}
+"""Prompt and answer of every row of a batch, padding included.  On a CPU, what the toy student is fastest with (measured:
+4k to 64k); on a GPU, what the KV cache of a 1.5 B student fits with room (57 kB a token in fp32, 15 GB)."""
+SHRINK = 0.75
+"""Rows that ended leave the batch when no more than this share is left."""
+STOP_SLACK = 4
+"""Tokens looked at for a stop string beyond one per character: the first may be a part of a character."""
+WEIGHTS = "adapter_model.safetensors"
+
+
+def load(identity: str, runtime: Runtime, adapter: Path | None = None) -> "HfEngine":
+    """The engine of model ``identity``, with the LoRA ``adapter`` (a PEFT folder) merged into it if one is given.
+
+    Raises UserError when the model cannot be loaded, or the adapter is not whole or not one for this model.
+    """
+    model = load_model(identity, runtime)
+    if adapter is not None:
+        model = _adapted(model, adapter)
+    return HfEngine(model, load_tokenizer(identity, runtime.models))
+
+
+def _adapted(model: Model, folder: Path) -> Model:
+    try:
+        with safe_open(folder / WEIGHTS, "pt") as weights:  # reads the header, and that the file is as long as it says
+            names = list(weights.keys())
+    except FileNotFoundError as error:
+        raise UserError(f"{folder} holds no {WEIGHTS}: it is not an adapter") from error
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{folder / WEIGHTS} is damaged, probably cut short ({error}); train or pull it again") from error
+    if model.config.tie_word_embeddings and any("embed_tokens" in name or "lm_head" in name for name in names):
+        raise UserError(f"the adapter {folder} changes the word embeddings, which this model shares between input and "
+                        "output: merged, it would be another model")
+    try:
+        return PeftModel.from_pretrained(model, folder).merge_and_unload().eval()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"the adapter {folder} does not fit the model: {error}") from error
+
+
+class HfEngine:
+    """Batched generation with a KV cache; greedy at temperature 0, else sampled with a generator per row."""
+
+    def __init__(self, model: Model, tokenizer: Tokenizer, batch_tokens: int | None = None) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.batch_tokens = batch_tokens or BATCH_TOKENS[model.device.type]
+        self.positions: int = model.config.max_position_embeddings
+        self.ends = _end_tokens(model, tokenizer)
+
+    def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        """One completion per request.  ``tokens`` counts what was generated, the end of turn or the stop string included.
+
+        A prompt that leaves no room, or an answer that fills the model's positions before its ``max_tokens``, finishes
+        with ``context_overflow``.
+        """
+        rows = [self._row(number, request) for number, request in enumerate(requests)]
+        for batch in _batches([row for row in rows if row.room > 0], self.batch_tokens):
+            self._generate(batch)
+        return [self._completion(row) for row in rows]
+
+    def _row(self, number: int, request: Request) -> "_Row":
+        prompt = render(self.tokenizer, request.messages, generate=True)
+        ids = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        return _Row(number, request, ids, min(request.max_tokens, self.positions - len(ids)))
+
+    def _completion(self, row: "_Row") -> Completion:
+        text = self._decode(row.written)
+        if row.stopped_by:
+            text = text[:text.find(row.stopped_by)]
+        return Completion(text, row.finish(), len(row.written) + row.ended, row.stopped_by)
+
+    @torch.inference_mode()
+    def _generate(self, rows: list["_Row"]) -> None:
+        """Write ``rows``' answers.  ids and mask: (row, position), padded on the left."""
+        width, longest = max(len(row.prompt) for row in rows), max(row.room for row in rows)
+        device = self.model.device
+        ids = torch.tensor([[self.ends[0]] * (width - len(row.prompt)) + row.prompt for row in rows], device=device)
+        mask = torch.tensor([[0] * (width - len(row.prompt)) + [1] * (len(row.prompt) + longest) for row in rows],
+                            device=device)
+        positions = (mask[:, :width].cumsum(1) - 1).clamp(min=0)
+        chance = _Chance(rows, device)
+        cache = DynamicCache(config=self.model.config)
+        for step in range(longest):
+            logits = self.model(input_ids=ids, attention_mask=mask[:, :width + step], position_ids=positions,
+                                past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+            chosen = chance.choose(logits, step)
+            for row, token in zip(rows, chosen.tolist(), strict=True):
+                self._write(row, token)
+            alive = [i for i, row in enumerate(rows) if row.writing]
+            if not alive:
+                return
+            ids, positions = chosen[:, None], positions[:, -1:] + 1
+            if len(alive) <= SHRINK * len(rows):
+                kept = torch.tensor(alive, device=device)
+                rows, ids, positions, mask = [rows[i] for i in alive], ids[kept], positions[kept], mask[kept]
+                chance.keep(kept)
+                cache.batch_select_indices(kept)
+
+    def _write(self, row: "_Row", token: int) -> None:
+        if not row.writing:
+            return
+        if token in self.ends:
+            row.ended = True
+            return
+        row.written.append(token)
+        stops = row.request.stop
+        if stops:
+            tail = self._decode(row.written[-max(map(len, stops)) - STOP_SLACK:])
+            row.stopped_by = next((stop for stop in stops if stop in tail), None)
+
+    def _decode(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)  # type: ignore
+
+
+@dataclass
+class _Row:
+    """One request while it is answered."""
+
+    number: int
+    request: Request
+    prompt: list[int]
+    room: int
+    """Tokens it may write; 0 or less when the prompt already fills the model."""
+    written: list[int] = field(default_factory=list)
+    ended: bool = False
+    stopped_by: str | None = None
+
+    @property
+    def writing(self) -> bool:
+        return not self.ended and self.stopped_by is None and len(self.written) < self.room
+
+    def finish(self) -> Literal["stop", "length", "context_overflow"]:
+        if self.ended or self.stopped_by:
+            return "stop"
+        return "length" if self.room == self.request.max_tokens else "context_overflow"
+
+    def uniform(self) -> torch.Tensor:
+        """One number in [0, 1) per token to write; another row of them for each turn of an episode."""
+        turn = sum(message["role"] == "assistant" for message in self.request.messages)
+        return torch.rand(self.room, generator=torch.Generator().manual_seed(self.request.seed + turn), dtype=torch.float64)
+
+
+class _Chance:
+    """Chooses each row's next token, by its temperature and its own random numbers."""
+
+    def __init__(self, rows: Sequence[_Row], device: Any) -> None:
+        self._temperature = torch.tensor([row.request.temperature for row in rows], dtype=torch.float64, device=device)
+        self._sampled = any(row.request.temperature > 0 for row in rows)
+        longest = max(row.room for row in rows)
+        self._uniform = torch.zeros(len(rows), longest if self._sampled else 0, dtype=torch.float64)
+        if self._sampled:
+            for i, row in enumerate(rows):
+                self._uniform[i, :row.room] = row.uniform()
+        self._uniform = self._uniform.to(device)
+
+    def choose(self, logits: torch.Tensor, step: int) -> torch.Tensor:
+        """The next token of each row.  logits: (row, vocabulary)."""
+        greedy = logits.argmax(-1)
+        if not self._sampled:
+            return greedy
+        cold = self._temperature == 0
+        scaled = logits.double() / torch.where(cold, 1.0, self._temperature)[:, None]
+        cumulative = scaled.softmax(-1).cumsum(-1)
+        drawn = torch.searchsorted(cumulative, self._uniform[:, step:step + 1] * cumulative[:, -1:], right=True)
+        return torch.where(cold, greedy, drawn[:, 0].clamp(max=logits.shape[-1] - 1))
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Only these rows are still written."""
+        self._temperature, self._uniform = self._temperature[rows], self._uniform[rows]
+
+
+def _batches(rows: Sequence[_Row], batch_tokens: int) -> Iterator[list[_Row]]:
+    """Rows of like length together, each batch within ``batch_tokens`` unless one row alone is over it."""
+    batch: list[_Row] = []
+    longest = 0
+    for row in sorted(rows, key=lambda row: (len(row.prompt) + row.room, row.number)):
+        longest = max(longest, len(row.prompt) + row.room)
+        if batch and longest * (len(batch) + 1) > batch_tokens:
+            yield batch
+            batch, longest = [], len(row.prompt) + row.room
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _end_tokens(model: Model, tokenizer: Tokenizer) -> list[int]:
+    """The tokens that end a turn: the tokenizer's, and those its model was released with."""
+    configured = model.generation_config.eos_token_id
+    tokens = configured if isinstance(configured, list) else [configured]
+    ends = [token for token in dict.fromkeys([tokenizer.eos_token_id, *tokens]) if token is not None]
+    if not ends:
+        raise UserError(f"{tokenizer.name_or_path} names no end-of-turn token, so generation would never stop")
+    return ends

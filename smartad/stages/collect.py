@@ -1,0 +1,66 @@
+"""Collect: let a teacher agent solve every training question ``samples`` times."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from smartad.agents.limits import CodeLimits
+from smartad.config import same_as
+from smartad.models import TOY
+from smartad.stage import Metrics, Runtime, Stage
+from smartad.stages import questions_of
+from smartad.stages.episodes import check, run_episodes, summary
+from smartad.types import UserError
+
+if TYPE_CHECKING:
+    from smartad.engines.completer import Completer
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """Who teaches, how often, and within which bounds."""
+
+    teacher: str = TOY
+    """toy is the scripted teacher of the toy world; anything else is a model (a folder, or a hub id)."""
+    samples: int = 15
+    """Trajectories per question; ``select.first`` takes a smaller pool from them for nothing."""
+    temperature: float = 1.0
+    max_steps: int = 5
+    max_tokens: int = 512
+    """Of one turn."""
+    prompt: str = "teacher"
+    """System prompt (a key of ``dialect.PROMPTS``)."""
+    dialect: str = same_as("dialect")
+    top_k: int = 3
+    """Passages a search returns."""
+    batch_size: int = 64
+    """Episodes in lock-step.  They are computed together, so it can show in the last digits of a sampled token."""
+    code: CodeLimits = CodeLimits()
+    """What the teacher's code may use."""
+
+    def __post_init__(self) -> None:
+        check(self, "collect")
+        if self.samples < 1:
+            raise UserError(f"collect.samples must be at least 1, got {self.samples}")
+
+
+def run(config: CollectConfig, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> Metrics:
+    """Inputs questions/*, and index if there is one.  Writes trajectories.jsonl in the order of questions, then samples.
+
+    Metrics: those of ``episodes.summary``.
+    """
+    questions = list(questions_of(inputs).values())
+    teacher = _teacher(config.teacher, runtime)
+    return summary(run_episodes(config, questions, config.samples, teacher, inputs.get("index"), out, runtime))
+
+
+def _teacher(name: str, runtime: Runtime) -> "Completer":
+    if name.partition("@")[0] == TOY:
+        from smartad.toyworld.teacher import ScriptedTeacher
+        return ScriptedTeacher()
+    from smartad.engines import hf
+    return hf.load(name, runtime)
+
+
+COLLECT = Stage("collect", version=1, run=run)

@@ -1,0 +1,145 @@
+"""What collect and evaluate have in common: an agent on many (question, sample) pairs, and what came of it."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from smartad.agents.limits import CodeLimits
+from smartad.dialect import DIALECTS, PROMPTS, stop_strings
+from smartad.records import append_jsonl, read_partial_jsonl, write_jsonl
+from smartad.stage import Metrics, Runtime
+from smartad.types import Completion, Message, Question, Request, Trajectory, UserError
+
+if TYPE_CHECKING:
+    from smartad.agents.codeact import Setup
+    from smartad.agents.executor import Interpreters
+    from smartad.engines.completer import Completer
+
+ROWS = "trajectories.jsonl"
+Episode = tuple[Question, int]
+"""(question, sample)."""
+
+
+class EpisodeConfig(Protocol):
+    """The part of a stage's config that decides how an episode goes."""
+
+    @property
+    def dialect(self) -> str: ...
+    @property
+    def prompt(self) -> str: ...
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def max_steps(self) -> int: ...
+    @property
+    def max_tokens(self) -> int: ...
+    @property
+    def top_k(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def code(self) -> CodeLimits: ...
+
+
+def check(config: EpisodeConfig, stage: str) -> None:
+    """Raise UserError for a number that makes no sense, naming it ``stage.field``."""
+    for name in ("max_steps", "max_tokens", "top_k", "batch_size"):
+        if getattr(config, name) < 1:
+            raise UserError(f"{stage}.{name} must be at least 1, got {getattr(config, name)}")
+    if not 0 <= config.temperature < float("inf"):
+        raise UserError(f"{stage}.temperature must be a finite number of at least 0, got {config.temperature}")
+
+
+def run_episodes(config: EpisodeConfig, questions: Sequence[Question], samples: int, completer: "Completer",
+                 index: Path | None, out: Path, runtime: Runtime) -> list[Trajectory]:
+    """Every question ``samples`` times, into ``out``/trajectories.jsonl, in the order of the questions, then samples.
+
+    ``config.batch_size`` episodes go in lock-step, and their rows are written together.  A batch that a kill left
+    incomplete is run again as a whole: its composition decides the last digits of what its model computes.
+    """
+    from smartad.agents.codeact import Setup
+    from smartad.agents.executor import Interpreters
+
+    setup = Setup(PROMPTS[config.prompt], DIALECTS[config.dialect], config.max_steps, _search(index, config.top_k))
+    episodes = list(product(questions, range(samples)))
+    rows = _kept(out / ROWS, episodes, config.batch_size)
+    with Interpreters(config.code) as interpreters:
+        for start in range(len(rows), len(episodes), config.batch_size):
+            batch = episodes[start:start + config.batch_size]
+            played = _play(batch, config, setup, completer, interpreters)
+            append_jsonl(out / ROWS, played)
+            rows += played
+            runtime.progress(len(rows), len(episodes))
+            runtime.report(len(rows), answered=_share_answered(played), seconds=max(row.seconds for row in played))
+    return rows
+
+
+def summary(rows: Sequence[Trajectory]) -> Metrics:
+    """n, answered (share), tokens, seconds (the sum over episodes that ran at the same time), ``stop/...`` and ``step/...``:
+    how many episodes stopped and how many steps went which way."""
+    stops = Counter(f"stop/{row.stop}" for row in rows)
+    steps = Counter(f"step/{step.status}" for row in rows for step in row.steps)
+    tokens = [row.tokens for row in rows]
+    return {"n": len(rows), "answered": _share_answered(rows), **dict(sorted(stops.items())), **dict(sorted(steps.items())),
+            "tokens": None if None in tokens else sum(t for t in tokens if t is not None),
+            "seconds": round(sum(row.seconds for row in rows), 3)}
+
+
+def seed_of(question_id: str, sample: int) -> int:
+    """The sampling seed of an episode, 63 bits: a function of nothing else, so pools of different size share samples."""
+    return int.from_bytes(hashlib.sha256(f"{question_id}#{sample}".encode()).digest()[:8]) >> 1
+
+
+def _kept(path: Path, episodes: Sequence[Episode], batch_size: int) -> list[Trajectory]:
+    """The rows of complete batches that an earlier run left; others are cut off the file."""
+    rows = read_partial_jsonl(path, Trajectory)
+    expected = [(question.id, sample) for question, sample in episodes]
+    if [(row.question_id, row.sample) for row in rows] != expected[:len(rows)]:
+        raise UserError(f"{path} holds other episodes than this stage's; it was not written by it. Remove it to start over")
+    whole = len(rows) if len(rows) == len(episodes) else len(rows) - len(rows) % batch_size
+    if whole < len(rows):
+        write_jsonl(path, rows[:whole])
+    return rows[:whole]
+
+
+def _play(batch: Sequence[Episode], config: EpisodeConfig, setup: "Setup", completer: "Completer",
+          interpreters: "Interpreters") -> list[Trajectory]:
+    """Raises RuntimeError when the engine answered nobody: that is no result."""
+    from smartad.agents.codeact import solve
+    from smartad.engines.lockstep import in_lock_step
+
+    stops = stop_strings(DIALECTS[config.dialect])
+    failures: list[str] = []
+
+    def episode(question: Question, sample: int, ask: Callable[[Request], Completion]) -> Trajectory:
+        seed = seed_of(question.id, sample)
+
+        def turn(messages: tuple[Message, ...]) -> Completion:
+            completion = ask(Request(messages, stops, config.max_tokens, config.temperature, seed))
+            failures.extend([completion.detail] if completion.finish == "error" else [])
+            return completion
+
+        return solve(question, sample, seed, setup, turn, interpreters)
+
+    played = in_lock_step(completer, [partial(episode, question, sample) for question, sample in batch])
+    if all(row.stop == "engine_error" for row in played):
+        raise RuntimeError(f"the engine failed in all of {len(batch)} episodes: {failures[0]}")
+    return played
+
+
+def _search(index: Path | None, top_k: int) -> Callable[[str], str]:
+    from smartad.agents.codeact import no_search
+    from smartad.engines import retrieval
+
+    if index is None:
+        return no_search
+    retriever = retrieval.load(index)
+    return lambda query: retrieval.render(retriever.search(query, top_k))
+
+
+def _share_answered(rows: Sequence[Trajectory]) -> float:
+    return sum(row.stop == "answered" for row in rows) / len(rows)

@@ -1,0 +1,53 @@
+"""Evaluate: let the student, with or without its adapter, solve every question of a benchmark once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from smartad.agents.limits import CodeLimits
+from smartad.config import same_as
+from smartad.stage import Metrics, Runtime, Stage
+from smartad.stages import questions_of
+from smartad.stages.episodes import check, run_episodes, summary
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Whose pass@1, and within which bounds."""
+
+    student: str = same_as("student")
+    dialect: str = same_as("dialect")
+    prompt: str = "student"
+    """System prompt (a key of ``dialect.PROMPTS``); the one the student was trained on."""
+    temperature: float = 0.0
+    """0 is greedy."""
+    max_steps: int = 5
+    max_tokens: int = 512
+    """Of one turn."""
+    top_k: int = 3
+    """Passages a search returns."""
+    batch_size: int = 64
+    """Episodes in lock-step.  They are computed together, so it can show in the last digits of a logit."""
+    code: CodeLimits = CodeLimits()
+    """What the student's code may use."""
+
+    def __post_init__(self) -> None:
+        check(self, "evaluate")
+
+
+def run(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> Metrics:
+    """Inputs questions/*, index and adapter if there are any.  Writes trajectories.jsonl in the order of questions.
+
+    Whatever goes wrong in an episode is how it ended: a turn without code in its last step is ``stop/parse_error``, a
+    prompt that outgrew the model ``stop/context_overflow``, neither answer nor step left ``stop/max_steps``.
+    Metrics: those of ``episodes.summary``.
+    """
+    from smartad.engines import hf
+
+    adapter = inputs["adapter"] / "adapter" if "adapter" in inputs else None
+    student = hf.load(config.student, runtime, adapter)
+    questions = list(questions_of(inputs).values())
+    return summary(run_episodes(config, questions, 1, student, inputs.get("index"), out, runtime))
+
+
+EVALUATE = Stage("evaluate", version=1, run=run)
