@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from smartad.runner import classify, run_one
@@ -128,7 +127,8 @@ class Workers:
     """``slots`` processes that import torch once and run one stage after the other.  They die with this process."""
 
     def __init__(self, job: Job, slots: int) -> None:
-        self.job, self.slots = job, slots
+        self.job = job
+        self.slots: int | None = slots
         self.workers: list[_Worker] = []
         self.failures: dict[str, Failure] = {}
         self.context = multiprocessing.get_context("spawn")
@@ -160,8 +160,9 @@ class Workers:
 
     def close(self) -> None:
         for worker in self.workers:
-            worker.pipe.close()
-            worker.process.terminate()
+            worker.pipe.close()  # an idle worker takes this for the end
+            if worker.spec:
+                worker.process.terminate()
         for worker in self.workers:
             worker.process.join(timeout=5)
             if worker.process.is_alive():
@@ -219,7 +220,8 @@ class SubmititLocal:
     """A submitit job per stage on this machine.  submitit itself starts everything at once, so the slots are ours."""
 
     def __init__(self, job: Job, config: ClusterConfig, slots: int) -> None:
-        self.job, self.config, self.slots = job, config, slots
+        self.job, self.config = job, config
+        self.slots: int | None = slots
         self.jobs: dict[str, Any] = {}
 
     def submit(self, specs: Sequence[StageSpec]) -> None:
@@ -251,7 +253,8 @@ class SubmititLocal:
                 try:
                     failure = job.result()
                 except Exception as error:
-                    failure = Failure("node", f"its job ended badly: {str(error).strip().splitlines()[-1]}; log {job.paths.stderr}")
+                    last = str(error).strip().splitlines()[-1]
+                    failure = Failure("node", f"its job ended badly: {last}; log {job.paths.stderr}")
                 if failure:
                     failures[fingerprint] = failure
         return failures
@@ -287,13 +290,19 @@ class Dispatcher:
         self.states: dict[str, State] = {}
         self.failures: dict[str, Failure] = {}
         self.attempts: dict[str, int] = {}
+        self.heights: dict[str, int] = {}
 
     def add(self, goals: Iterable[StageSpec]) -> None:
         """Want ``goals`` and whatever they need."""
-        for spec in upstream_first(list(goals)):
+        specs = upstream_first(list(goals))
+        for spec in specs:
             if spec.fingerprint not in self.specs:
                 self.specs[spec.fingerprint] = spec
                 self.states[spec.fingerprint] = "done" if self.store.has(spec.fingerprint) else "waiting"
+        for spec in reversed(specs):
+            height = self.heights.setdefault(spec.fingerprint, 0)
+            for parent in spec.inputs.values():
+                self.heights[parent.fingerprint] = max(self.heights.get(parent.fingerprint, 0), height + 1)
 
     def open(self) -> list[str]:
         """What is neither finished nor hopeless."""
@@ -317,7 +326,8 @@ class Dispatcher:
                 time.sleep(POLL_S)
             return
         room = len(ready) if self.executor.slots is None else self.executor.slots - len(in_flight)
-        batch = sorted(ready, key=_urgency)[:max(0, room)]
+        # What has the longest way to go first, so that nobody waits for it at the end.
+        batch = sorted(ready, key=lambda spec: -self.heights[spec.fingerprint])[:max(0, room)]
         if batch:
             for spec in batch:
                 self.states[spec.fingerprint] = "running"
@@ -339,17 +349,7 @@ class Dispatcher:
         return "waiting"
 
 
-def _urgency(spec: StageSpec) -> int:
-    """Training first: it is what most of a plan waits for.  Otherwise in the order of the plan."""
-    return {"collect": 0, "score": 0, "train": 0}.get(spec.stage.name, 1)
-
-
 def failure_note(store: Store, fingerprint: str) -> Mapping[str, Any] | None:
     """What the worker wrote down when the stage failed; None when it never did."""
     path = store.folder(fingerprint) / FAILURE
     return json.loads(path.read_text()) if path.exists() else None
-
-
-def log_path(store: Store, fingerprint: str) -> Path:
-    """Where the traceback of a failed stage lies."""
-    return store.folder(fingerprint) / FAILURE

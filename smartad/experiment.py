@@ -114,8 +114,7 @@ def plan(experiment: Experiment) -> Plan:
 
 def _train(experiment: Experiment, index: dict[str, StageSpec]) -> StageSpec:
     questions = {f"questions/{name}": _prepare(name, experiment.limits.train_questions) for name in experiment.train_sets}
-    collect = dataclasses.replace(experiment.collect, teacher=models.identify(experiment.collect.teacher))
-    pool = StageSpec(COLLECT, collect, {**questions, **index})
+    pool = StageSpec(COLLECT, _with_teacher(experiment.collect), {**questions, **index})
     verdicts = StageSpec(GRADE, experiment.grade, {**questions, "attempts": pool})
     scores = StageSpec(SCORE, _identified(experiment.score), {**questions, "pool": pool})
     seed = experiment.select.seed if experiment.select.rule == "random" else None
@@ -136,6 +135,11 @@ def _index(corpus: str) -> StageSpec:
 
 def _identified(config: Any) -> Any:
     return dataclasses.replace(config, student=models.identify(config.student))
+
+
+def _with_teacher(config: CollectConfig) -> CollectConfig:
+    """The scripted teacher is code, which a stage's version stands for; any other is a model."""
+    return config if config.teacher == models.TOY else dataclasses.replace(config, teacher=models.identify(config.teacher))
 
 
 def _folders(experiment: Experiment) -> dict[str, str]:

@@ -54,15 +54,16 @@ def from_json(cls: Any, value: Any, where: str = "") -> Any:
 
 
 def _dataclass_from_json(cls: Any, value: Any, where: str) -> Any:
+    prefix = f"{where}: " if where else ""
     if not isinstance(value, dict):
-        raise RecordError(f"{where or cls.__name__}: expected an object, got {value!r:.60}")
+        raise RecordError(f"{prefix}expected an object, got {value!r:.60}")
     hints = typing.get_type_hints(cls)
     required = {f.name for f in dataclasses.fields(cls)
                 if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
     if missing := sorted(required - value.keys()):
-        raise RecordError(f"{where or cls.__name__}: field {missing[0]!r} is missing")
+        raise RecordError(f"{prefix}field {missing[0]!r} is missing")
     if unknown := sorted(value.keys() - hints.keys()):
-        raise RecordError(f"{where or cls.__name__}: unknown field {unknown[0]!r}; was it written by another version?")
+        raise RecordError(f"{prefix}unknown field {unknown[0]!r}; was it written by another version?")
     return cls(**{k: from_json(hints[k], v, f"{where}.{k}" if where else k) for k, v in value.items()})
 
 

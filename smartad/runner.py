@@ -1,5 +1,6 @@
 """Run one stage: find its inputs, skip it if it is done, run it, seal it, tell the trackers."""
 
+import contextlib
 import dataclasses
 import os
 import platform
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from smartad.stage import Runtime, StageSpec
-from smartad.store import FAILURE, PROGRESS, Claim, ClaimLost, Store, explained, write_json
+from smartad.store import FAILURE, PROGRESS, Claim, ClaimLost, Store, StoreError, explained, write_json
 from smartad.tracking import RunInfo, Tracking
 from smartad.types import UserError
 
@@ -75,7 +76,6 @@ class _Progress:
 
 def classify(error: BaseException) -> str:
     """The kind of a failure: user error, disk, oom, nan, or error."""
-    from smartad.store import StoreError
     if isinstance(error, StoreError):
         return "disk"
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
@@ -87,11 +87,9 @@ def classify(error: BaseException) -> str:
 
 def _note_failure(folder: Path, error: Exception) -> None:
     log = "".join(traceback.format_exception(error))
-    try:
+    with contextlib.suppress(OSError):  # a full disk cannot hold the note that it is full; the exception itself goes on
         write_json(folder / FAILURE, {"class": classify(error), "message": str(error) or type(error).__name__, "log": log,
                                       "time": time.time(), "host": platform.node()})
-    except OSError:
-        pass  # a full disk cannot hold the note that it is full; the exception itself goes on
 
 
 @cache

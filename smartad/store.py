@@ -10,7 +10,6 @@ import os
 import platform
 import socket
 import threading
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -75,7 +74,7 @@ class Store:
         """The record of a finished output.  Raises StoreError when there is none or it is damaged."""
         path = self.root / fingerprint / RECORD
         try:
-            return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+            return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise StoreError(f"{fingerprint} is not finished in {self.root}") from error
         except ValueError as error:
@@ -223,7 +222,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+        return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
 

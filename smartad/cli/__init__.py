@@ -111,12 +111,20 @@ def parser() -> argparse.ArgumentParser:
     pull.add_argument("name", nargs="?", default="best", metavar="NAME")
     pull.add_argument("--sweep", metavar="SWEEP", help="only adapters of this sweep")
     pull.add_argument("--to", type=Path, required=True, metavar="DIR")
+    _add_model(pull)
 
     ask = command("ask", "let a pulled adapter answer a question, step by step",
                   '  smartad ask --adapter best-adapter "In which country was Koni Latora born?"')
     ask.add_argument("question", metavar="QUESTION")
     ask.add_argument("--adapter", type=Path, required=True, metavar="DIR", help="what `smartad pull` made")
+    ask.add_argument("--data", type=Path, metavar="DIR", help="folder of the corpus file, when web_search needs one")
+    _add_model(ask)
     return top
+
+
+def _add_model(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", action="append", default=[], metavar="FOLDER",
+                         help="where the base model is, when it is a local one")
 
 
 def _add_where(command: argparse.ArgumentParser) -> None:

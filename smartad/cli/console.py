@@ -16,6 +16,8 @@ from smartad.cluster import Dispatcher
 from smartad.store import PROGRESS, Store
 
 PLAIN_EVERY_S = 15.0
+PIPELINE = ["prepare", "index", "collect", "grade", "score", "select", "train", "evaluate", "aggregate"]
+"""The order in which stages are listed."""
 
 
 def console(stderr: bool = False) -> Console:
@@ -70,8 +72,8 @@ class Watch:
     def _say(self, text: str) -> None:
         self.said = time.monotonic()
         counts = Counter(self.dispatcher.states.values())
-        self.console.print(f"[dim]{time.monotonic() - self.started:6.1f}s[/dim] {counts['done']:4d}/{len(self.dispatcher.specs)}  {text}",
-                           soft_wrap=True)
+        since, total = time.monotonic() - self.started, len(self.dispatcher.specs)
+        self.console.print(f"[dim]{since:6.1f}s[/dim] {counts['done']:4d}/{total}  {text}", soft_wrap=True)
 
     def _draw(self, running: list[str]) -> None:
         assert self.bars
@@ -117,7 +119,7 @@ def print_table(table: tables.Table) -> None:
     """A comparison table for the terminal."""
     styles = {"best": "bold", "second": "underline", "": ""}
     group_of = {name: group for group, names in table.groups.items() for name in names}
-    grid = RichTable(title=tables.caption(table), title_justify="left", title_style="")
+    grid = RichTable()
     grid.add_column("Method", no_wrap=True)
     for column in table.columns:
         heading = f"{group_of[column]}\n{table.header(column)}" if column in group_of else f"\n{column}"
@@ -127,3 +129,4 @@ def print_table(table: tables.Table) -> None:
                  escape(table.text(row, c)) for c in table.columns]
         grid.add_row(escape(row), *cells)
     console().print(grid)
+    console().print(tables.caption(table), soft_wrap=True)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from rich.table import Table as RichTable
 
-from smartad import registry, tables
-from smartad.cli.console import Watch, console, print_table
+from smartad import tables
+from smartad.cli.console import PIPELINE, Watch, console, print_table
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
 from smartad.config import load, read_yaml
 from smartad.experiment import Experiment, Plan, plan
 from smartad.stage import Runtime, StageSpec, upstream_first
-from smartad.store import Store
+from smartad.store import FAILURE, Store
 from smartad.sweep import ledger, results
 from smartad.sweep.driver import Driver, drive, start
 from smartad.sweep.space import Sweep, SweepConfig, corners, read
@@ -110,8 +110,8 @@ def _report_failures(dispatcher: Dispatcher) -> int:
     blocked = sum(state == "blocked" for state in dispatcher.states.values())
     print(f"\nsmartad: {len(dispatcher.failures)} stage(s) failed, {blocked} more wait for them:", file=sys.stderr)
     for fingerprint, failure in dispatcher.failures.items():
-        print(f"  {fingerprint} ({failure.kind}): {failure.message}\n    log {dispatcher.store.folder(fingerprint) / '.failure.json'}",
-              file=sys.stderr)
+        log = dispatcher.store.folder(fingerprint) / FAILURE
+        print(f"  {fingerprint} ({failure.kind}): {failure.message}\n    log {log}", file=sys.stderr)
     print(f"Mend the cause and run it again; what is finished is kept:\n  {_again()}", file=sys.stderr)
     return 1
 
@@ -134,30 +134,33 @@ def _is_sweep(source: str) -> bool:
 def _print_plan(what: str, store: Store, goals: Sequence[StageSpec], verbose: bool) -> None:
     specs = upstream_first(list(goals))
     users = Counter(s.fingerprint for goal in goals for s in goal.upstream_first())
-    grid = RichTable(title=f"{what}: {len(specs)} stages for {len(goals)} row(s)", title_justify="left", title_style="")
+    title = f"{what}: {len(specs)} stages for {len(goals)} row(s)"
+    grid = RichTable(title=title, title_justify="left", title_style="")
     grid.add_column("stage")
     for column in ("to run", "done", "each alone", "shared"):
         grid.add_column(column, justify="right")
-    for name in dict.fromkeys(s.stage.name for s in specs):
+    for name in sorted({s.stage.name for s in specs}, key=PIPELINE.index):
         mine = [s.fingerprint for s in specs if s.stage.name == name]
         done = sum(store.has(f) for f in mine)
         alone = sum(users[f] for f in mine)
-        grid.add_row(name, str(len(mine) - done), str(done), str(alone), f"{alone - len(mine)} saved" if alone > len(mine) else "")
+        shared = f"{alone - len(mine)} saved" if alone > len(mine) else ""
+        grid.add_row(name, str(len(mine) - done), str(done), str(alone), shared)
     console().print(grid)
     if verbose:
         for spec in specs:
             print(f"{'done   ' if store.has(spec.fingerprint) else 'missing'}  {spec.fingerprint}")
 
 
-def _print_next(args: argparse.Namespace, store: Store, sweep: Sweep, promoted: registry.Promotion | None) -> None:
+def _print_next(args: argparse.Namespace, store: Store, sweep: Sweep, promoted: tuple[ledger.LedgerTrial, ledger.Run] | None) -> None:
     at = "" if args.store == Path("runs") else f" --store {shlex.quote(str(args.store))}"
     if promoted:
-        print(f"best by {sweep.config.metric}: {promoted.label} (seed {promoted.seed}), {promoted.fingerprint}\n")
+        trial, run = promoted
+        print(f"best by {sweep.config.metric}: {trial.label} (seed {run.seed}), {run.train}\n")
     print(f"Where to look next:\n"
           f"  smartad table {sweep.name} --format md{at}      the table for a paper or an issue (also tex, csv)\n"
           f"  smartad status {sweep.name}{at}                 every trial and stage")
     if promoted:
-        print(f"  smartad show {promoted.fingerprint}{at}         one stage: config, inputs, metrics, files\n"
+        print(f"  smartad show {promoted[1].train}{at}         one stage: config, inputs, metrics, files\n"
               f"  smartad pull best --sweep {sweep.name} --to best-adapter{at}\n"
               f'  smartad ask --adapter best-adapter "A garden is 12 m long and 7 m wide. What is its perimeter?"')
     if (store.root / "trackio").exists():

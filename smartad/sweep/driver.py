@@ -1,35 +1,14 @@
 """The sweep loop: ask for trials, plan them, keep them running, tell their scores."""
 
-import importlib
-import pkgutil
 from collections.abc import Callable
-from typing import Any
 
-import smartad.sweep
 from smartad.cluster import Dispatcher
-from smartad.config import ConfigError
-from smartad.experiment import Experiment, plan
-from smartad.fingerprint import canonical
+from smartad.experiment import plan
 from smartad.stage import StageSpec
 from smartad.store import Store
-from smartad.sweep import ledger
+from smartad.sweep import ledger, proposers
 from smartad.sweep.ledger import Ledger, LedgerTrial, Run
-from smartad.sweep.space import Proposer, Sweep, Trial, as_plain, corners
-
-INFRASTRUCTURE = {"driver", "ledger", "space"}
-
-
-def backends() -> list[str]:
-    """The proposers there are."""
-    return sorted(m.name for m in pkgutil.iter_modules(smartad.sweep.__path__) if m.name not in INFRASTRUCTURE)
-
-
-def proposer_of(sweep: Sweep) -> Proposer:
-    """The proposer that ``sweep`` names.  Raises ConfigError naming the others when there is none."""
-    if sweep.config.backend not in backends():
-        raise ConfigError(f"{sweep.name}: no backend {sweep.config.backend!r}; there are {', '.join(backends())}. "
-                          f"To add one, write smartad/sweep/{sweep.config.backend}.py")
-    return importlib.import_module(f"smartad.sweep.{sweep.config.backend}").proposer(sweep.config)  # type: ignore[no-any-return]
+from smartad.sweep.space import Sweep, Trial, as_plain, corners
 
 
 class Driver:
@@ -37,7 +16,7 @@ class Driver:
 
     def __init__(self, sweep: Sweep, store: Store) -> None:
         self.sweep, self.store = sweep, store
-        self.proposer = proposer_of(sweep)
+        self.proposer = proposers.of(sweep)
         self.trials: dict[str, Trial] = {}
         self.goals_of: dict[str, list[StageSpec]] = {}
         self.entries: dict[str, LedgerTrial] = {}
@@ -97,19 +76,12 @@ class Driver:
     def _admit(self, trial: Trial) -> None:
         runs, goals = [], []
         for seed in self.sweep.config.seeds:
-            experiment = self.sweep.experiment(trial, seed)
-            planned = plan(experiment)
+            planned = plan(self.sweep.experiment(trial, seed))
             goals.append(planned.goal)
             runs.append(Run(seed, planned.goal.fingerprint, planned.train.fingerprint if planned.train else None,
-                            tuple(s.fingerprint for s in planned.goal.upstream_first()), recipe(experiment)))
+                            tuple(s.fingerprint for s in planned.goal.upstream_first())))
         self.trials[trial.label], self.goals_of[trial.label] = trial, goals
         self.entries[trial.label] = LedgerTrial(trial.label, dict(trial.values), tuple(runs))
-
-
-def recipe(experiment: Experiment) -> dict[str, Any]:
-    """What a user of the experiment's adapter must know to run it as it was evaluated."""
-    return {"student": experiment.student, "dialect": experiment.dialect, "corpus": experiment.corpus,
-            "evaluate": canonical(experiment.evaluate)}
 
 
 def start(driver: Driver, dispatcher: Dispatcher) -> None:

@@ -24,8 +24,6 @@ class Run:
     """Fingerprint of the adapter; None when the student is evaluated as it is."""
     stages: tuple[str, ...]
     """Fingerprints of everything it is made of, upstream first."""
-    recipe: dict[str, Any]
-    """What an adapter's user must know: student, dialect, corpus, how it was evaluated."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +75,6 @@ def load(store: Store, name: str) -> Ledger:
     """The ledger of ``name``, a sweep's name or its file.  Raises StoreError naming the others when there is none."""
     stem = Path(name).stem if name.endswith((".yaml", ".yml")) else name
     try:
-        return from_json(Ledger, json.loads(path(store, stem).read_text(encoding="utf-8")))  # type: ignore[no-any-return]
+        return from_json(Ledger, json.loads(path(store, stem).read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise StoreError(f"no sweep {stem!r} in {store.root}; there are {', '.join(names(store)) or 'none'}") from error

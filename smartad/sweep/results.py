@@ -48,13 +48,19 @@ def _metric(store: Store, book: Ledger, run: Run) -> float:
     return float(store.record(run.goal)["metrics"][book.config["metric"]])
 
 
-def promote_best(store: Store, book: Ledger) -> "registry.Promotion | None":
-    """Point the sweep's ``best:<metric>`` alias at its best adapter.  None while there is no finished one."""
+def promote_best(store: Store, book: Ledger) -> tuple[LedgerTrial, Run] | None:
+    """Let ``best:<metric>`` of this sweep mean its best adapter, and say which trial and run that is.
+
+    None while no adapter is evaluated.  Nothing is written when the alias says so already.
+    """
     found = best(store, book)
     if found is None:
         return None
     trial, run, value = found
     assert run.train is not None
-    row = {name: {"correct": c.correct, "n": c.n, "ungraded": c.ungraded} for name, c in cells(store, run.goal).cells.items()}
-    return registry.promote_best(store.root, run.train, metric=book.config["metric"], value=value, sweep=book.name,
-                                 label=trial.label, seed=run.seed, recipe={**run.recipe, "row": row})
+    alias, metric = f"best:{book.config['metric']}", book.config["metric"]
+    decided = [entry.fingerprint for entry in registry.entries(store.root, book.name) if entry.alias == alias]
+    if decided[-1:] != [run.train]:
+        registry.promote(store.root, alias, run.train, metric=metric, value=value, by="sweep", sweep=book.name,
+                         reason=f"{trial.label}, seed {run.seed}")
+    return trial, run

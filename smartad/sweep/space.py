@@ -21,7 +21,7 @@ class SweepConfig:
     base: list[str] = field(default_factory=list)
     """Experiment YAML files, relative to the sweep file, and overrides; what all trials share."""
     backend: str = "grid"
-    """Who proposes trials: a module of smartad.sweep."""
+    """Who proposes trials: a module of smartad.sweep.proposers."""
     arms: dict[str, Any] = field(default_factory=dict)
     """Named rows: name -> {dotted.key: value}."""
     space: dict[str, Any] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class Trial:
 
 
 class Proposer(Protocol):
-    """Who decides what to try next.  One module of smartad.sweep each, with ``proposer(config) -> Proposer``."""
+    """Who decides what to try next.  See smartad.sweep.proposers."""
 
     def ask(self) -> Trial | None:
         """The next trial; None when there are no more."""

@@ -1,0 +1,102 @@
+"""pull, ask: take an adapter out of the store, and use it."""
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+
+from smartad import dialect, models, registry
+from smartad.cli.console import console
+from smartad.records import from_json
+from smartad.stage import Runtime
+from smartad.stages.episodes import run_episodes
+from smartad.store import Store
+from smartad.types import Question, Trajectory, UserError
+
+
+def pull_command(args: argparse.Namespace) -> int:
+    """Copy an adapter out of the store."""
+    store = Store(args.store)
+    fingerprint = registry.resolve(store.root, args.name, args.sweep)
+    folders = {models.identify(folder): folder for folder in args.model}
+    pulled = registry.pull(store.root, args.name, args.to, recipe_of(store, fingerprint), models=folders, sweep=args.sweep)
+    print(f"{args.name} is {pulled.fingerprint}: checksums verified, copied to {pulled.folder}\n"
+          f"base model {pulled.base}, loaded from {pulled.loads_from}\n"
+          f'try it:  smartad ask --adapter {pulled.folder} "your question"')
+    return 0
+
+
+def recipe_of(store: Store, adapter: str) -> dict[str, Any]:
+    """How an adapter was made and evaluated, from the records that cite it.
+
+    Keys: train (its config), evaluate (the config it was evaluated with; None when it never was), corpus, row
+    (benchmark -> correct, n, ungraded).
+    """
+    recipe: dict[str, Any] = {"train": store.record(adapter)["identity"]["config"], "evaluate": None, "corpus": None, "row": {}}
+    records = {f: store.record(f) for f in store.fingerprints() if f.startswith(("evaluate-", "grade-"))}
+    for evaluation, record in records.items():
+        inputs = record["identity"]["inputs"]
+        if inputs.get("adapter") != adapter:
+            continue
+        recipe["evaluate"] = record["identity"]["config"]
+        if "index" in inputs:
+            recipe["corpus"] = store.record(inputs["index"])["identity"]["config"]
+        for grade in records.values():
+            if grade["identity"]["inputs"].get("attempts") == evaluation:
+                benchmark = next(role for role in inputs if role.startswith("questions/")).removeprefix("questions/")
+                recipe["row"][benchmark] = {name: grade["metrics"][name] for name in ("correct", "n", "ungraded")}
+    return recipe
+
+
+def ask_command(args: argparse.Namespace) -> int:
+    """Let a pulled adapter answer one question, and show its steps."""
+    card = registry.read_pulled(args.adapter)
+    evaluated = card["recipe"]["evaluate"]
+    if evaluated is None:
+        raise UserError(f"{args.adapter} was pulled before it was ever evaluated, so how it acts is not known; "
+                        "finish its sweep and pull it again")
+    runtime = Runtime(data=args.data, models={models.identify(folder): folder for folder in args.model})
+    trajectory = answer(args.adapter, card["base"], args.question, evaluated, card["recipe"]["corpus"], runtime)
+    show(trajectory, evaluated["dialect"])
+    return 0 if trajectory.stop == "answered" else 1
+
+
+def answer(adapter: Path, base: str, question: str, evaluated: dict[str, Any], corpus: dict[str, Any] | None,
+           runtime: Runtime) -> Trajectory:
+    """One episode, run as the adapter was evaluated."""
+    from smartad.engines import hf
+    from smartad.stages import evaluate, index
+
+    folder = Path(tempfile.mkdtemp(prefix="smartad-ask-"))
+    try:
+        inputs = {}
+        if corpus:
+            inputs["index"] = folder / "index"
+            inputs["index"].mkdir()
+            index.run(from_json(index.IndexConfig, corpus), {}, inputs["index"], runtime)
+        config = from_json(evaluate.EvaluateConfig, evaluated)
+        student = hf.load(base, runtime, adapter)
+        asked = [Question("ask/0", question, ())]
+        return run_episodes(config, asked, 1, student, inputs.get("index"), folder, runtime)[0]
+    finally:
+        shutil.rmtree(folder)
+
+
+def show(trajectory: Trajectory, form: str) -> None:
+    """An episode as a person reads it."""
+    out = console()
+    style = {"ok": "green", "final": "bold green"}
+    for number, step in enumerate(trajectory.steps, 1):
+        out.print(f"[bold]step {number}[/bold] [{style.get(step.status, 'red')}]{step.status}")
+        out.print(escape(dialect.thought_of(step.text, dialect.DIALECTS[form]) or step.text), soft_wrap=True)
+        if step.action:
+            out.print(escape(step.action), style="cyan", soft_wrap=True)
+        if step.status != "final":
+            out.print(escape(step.observation), style="dim", soft_wrap=True)
+    if trajectory.stop == "answered":
+        out.print(f"[bold]answer:[/bold] {escape(str(trajectory.answer))}")
+    else:
+        out.print(f"[red]no answer[/red]: {trajectory.stop} after {len(trajectory.steps)} step(s)")

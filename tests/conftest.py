@@ -1,0 +1,29 @@
+"""What several tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from smartad.store import Store
+
+ROOT = Path(__file__).parent.parent
+
+
+def pytest_addoption(parser):
+    parser.addoption("--update-goldens", action="store_true", help="accept the stages' present outputs as their goldens")
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store of the test's own."""
+    return Store(tmp_path / "store").open()
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of the real benchmark files, which are not in the repository.  Skips, saying so, where there is none."""
+    folder = Path(os.environ.get("SMARTAD_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "INDEX.md").exists():
+        pytest.skip(f"the real benchmark files are not here ({folder}); name their folder in SMARTAD_DATA")
+    return folder

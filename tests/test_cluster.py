@@ -1,0 +1,209 @@
+"""The loop that brings a plan to its end: order, sharing, failures, several drivers, dying workers.  Real processes."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
+from smartad.stage import Runtime, Stage, StageSpec
+from smartad.tracking import Tracking
+from smartad.types import UserError
+
+# A submitit job unpickles the stages of this file by name.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+
+
+@dataclass(frozen=True)
+class Config:
+    name: str = ""
+    do: str = ""
+    seconds: float = 0.05
+
+
+def run(config, inputs, out, runtime):
+    with (out.parent / "executions.log").open("a") as log:
+        log.write(f"{config.name}\n")
+    if config.do == "raise":
+        raise ValueError("as asked")
+    if config.do == "refuse":
+        raise UserError("mend your config")
+    if config.do == "die" or (config.do == "die once" and not (out / "tried").exists()):
+        (out / "tried").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(config.seconds)
+    (out / "said").write_text(config.name + "".join((folder / "said").read_text() for folder in inputs.values()))
+    return {"length": len(config.name)}
+
+
+STAGE = Stage("x", 1, run)
+
+
+def spec(name, *parents, **config):
+    return StageSpec(STAGE, Config(name, **config), {f"in{i}": parent for i, parent in enumerate(parents)})
+
+
+def executions(store):
+    path = store.root / "executions.log"
+    return Counter(path.read_text().split()) if path.exists() else Counter()
+
+
+def job(store):
+    return Job(store, Runtime(), Tracking(store.root))
+
+
+WORKERS = ClusterConfig()
+
+
+def bring_to_end(store, goals, config=WORKERS, jobs=2):
+    executor = connect(config, job(store), jobs)
+    dispatcher = Dispatcher(store, executor)
+    dispatcher.add(goals)
+    try:
+        while dispatcher.open():
+            dispatcher.step()
+    finally:
+        executor.close()
+    return dispatcher
+
+
+def diamond():
+    root = spec("root")
+    left, right = spec("left", root), spec("right", root)
+    return spec("goal", left, right)
+
+
+EXECUTORS = {"inline": (ClusterConfig(), 0), "workers": (ClusterConfig(), 2),
+             "submitit local": (ClusterConfig(cluster="local", slots=2), None)}
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_executor_runs_a_diamond_once_each_in_order(store, name):
+    """The contract of every executor."""
+    goal = diamond()
+    dispatcher = bring_to_end(store, [goal], *EXECUTORS[name])
+    assert set(dispatcher.states.values()) == {"done"}
+    assert (store.folder(goal.fingerprint) / "said").read_text() == "goalleftrootrightroot"
+    assert executions(store) == {"root": 1, "left": 1, "right": 1, "goal": 1}
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_executor_reports_a_stage_that_raises_and_runs_the_rest(store, name):
+    """The contract of every executor."""
+    bad = spec("bad", do="raise")
+    blocked, fine = spec("blocked", bad), spec("fine")
+    dispatcher = bring_to_end(store, [blocked, fine], *EXECUTORS[name])
+    assert {s.config.name: dispatcher.states[f] for f, s in dispatcher.specs.items()} == {
+        "bad": "failed", "blocked": "blocked", "fine": "done"}
+    assert dispatcher.failures[bad.fingerprint].message == "as asked"
+    assert executions(store) == {"bad": 1, "fine": 1}
+
+
+def test_failure_leaves_a_note_with_its_traceback_and_goes_when_it_is_mended(store):
+    bad = spec("bad", do="raise")
+    bring_to_end(store, [bad])
+    note = store.folder(bad.fingerprint) / ".failure.json"
+    assert "ValueError: as asked" in note.read_text()
+    mended = StageSpec(Stage("x", 1, lambda *a: {}), bad.config)
+    assert mended.fingerprint == bad.fingerprint
+    bring_to_end(store, [mended], jobs=0)
+    assert store.has(bad.fingerprint) and not note.exists()
+
+
+@pytest.mark.parametrize("do, kind", [("raise", "error"), ("refuse", "user error")])
+def test_failure_has_a_class(store, do, kind):
+    assert bring_to_end(store, [spec("bad", do=do)]).failures.popitem()[1].kind == kind
+
+
+def test_worker_that_is_killed_once_is_replaced_and_its_stage_run_again(store):
+    goal = spec("fragile", do="die once")
+    assert bring_to_end(store, [goal, spec("other")]).failures == {}
+    assert executions(store) == {"fragile": 2, "other": 1}
+
+
+def test_stage_that_kills_every_worker_is_given_up_and_named(store):
+    deadly = spec("deadly", do="die")
+    failure = bring_to_end(store, [deadly, spec("fine")]).failures[deadly.fingerprint]
+    assert failure.kind == "node" and "SIGKILL" in failure.message
+    assert executions(store) == {"deadly": 3, "fine": 1}
+
+
+def test_finished_stages_cost_nothing_the_second_time(store):
+    for _ in range(2):
+        bring_to_end(store, [diamond()])
+    assert sum(executions(store).values()) == 4
+
+
+def test_independent_stages_run_side_by_side(store):
+    bring_to_end(store, [spec("a", seconds=1.0), spec("b", seconds=1.0)])
+    records = [store.record(f) for f in store.fingerprints()]
+    begins, ends = [r["started"] for r in records], [r["started"] + r["seconds"] for r in records]
+    assert max(begins) < min(ends)
+
+
+DRIVE = """
+import sys; sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from smartad.store import Store
+from test_cluster import bring_to_end, spec
+if __name__ == "__main__":
+    roots = [spec(f"root{i}") for i in range(6)]
+    bring_to_end(Store(Path(sys.argv[1])), [spec(f"goal{i}", root, roots[0]) for i, root in enumerate(roots)])
+"""
+
+
+def test_four_drivers_on_one_plan_run_each_stage_once(store, tmp_path):
+    script = tmp_path / "drive.py"
+    script.write_text(DRIVE)
+    drivers = [subprocess.Popen([sys.executable, str(script), str(store.root), str(Path(__file__).parent)]) for _ in range(4)]
+    assert [driver.wait(timeout=120) for driver in drivers] == [0, 0, 0, 0]
+    assert len(store.fingerprints()) == 12
+    assert set(executions(store).values()) == {1}
+
+
+def test_workers_die_with_a_driver_that_is_killed(store, tmp_path):
+    script = tmp_path / "drive.py"
+    script.write_text(DRIVE.replace('f"root{i}"', 'f"root{i}", seconds=60.0'))
+    driver = subprocess.Popen([sys.executable, str(script), str(store.root), str(Path(__file__).parent)])
+    deadline = time.time() + 60
+    while sum(executions(store).values()) < 2:
+        assert time.time() < deadline
+        time.sleep(0.05)
+    workers = [int(pid) for pid in Path(f"/proc/{driver.pid}/task/{driver.pid}/children").read_text().split()]
+    driver.kill()
+    driver.wait()
+    while any(alive(pid) for pid in workers):
+        assert time.time() < deadline, "orphaned workers"
+        time.sleep(0.05)
+    assert not any(store.claimed(p.name) for p in store.root.glob("x-*"))
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_worker_has_the_asked_number_of_threads_in_its_environment(store):
+    stage = Stage("x", 1, report_threads)
+    goal = StageSpec(stage, Config())
+    bring_to_end(store, [goal], ClusterConfig(threads=1))
+    assert store.record(goal.fingerprint)["metrics"] == {"threads": 1}
+
+
+def report_threads(config, inputs, out, runtime):
+    return {"threads": int(os.environ["OMP_NUM_THREADS"])}
+
+
+@pytest.mark.parametrize("values", [{"slots": -1}, {"threads": 0}])
+def test_impossible_profile_is_refused(values):
+    with pytest.raises(UserError, match="must be at least"):
+        dataclasses.replace(ClusterConfig(), **values)

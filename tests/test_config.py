@@ -1,0 +1,162 @@
+"""Configuration: every declared file loads and plans; bad input is one clear error that says what would be right."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from conftest import ROOT
+from smartad.cluster import ClusterConfig
+from smartad.config import ConfigError, load, override
+from smartad.experiment import Experiment, plan
+from smartad.stage import upstream_first
+from smartad.sweep import proposers
+from smartad.sweep.driver import Driver
+from smartad.sweep.space import read
+from smartad.types import SegmentWeights
+
+FILES = {folder: sorted(str(p.relative_to(ROOT)) for p in (ROOT / folder).rglob("*.y*ml"))
+         for folder in ("configs", "slurm", "sweeps")}
+
+
+def test_there_are_declarations_to_load():
+    assert all(FILES.values())
+
+
+@pytest.mark.parametrize("name", FILES["configs"])
+def test_declared_experiment_loads_and_plans(name):
+    assert plan(load(Experiment, [str(ROOT / name)])).goal.fingerprint.startswith("aggregate-")
+
+
+@pytest.mark.parametrize("name", FILES["slurm"])
+def test_declared_profile_loads(name):
+    assert load(ClusterConfig, [str(ROOT / name)]).slots >= 0
+
+
+@pytest.mark.parametrize("name", FILES["sweeps"])
+def test_declared_sweep_loads_proposes_plans_and_says_what_it_costs(name, store):
+    sweep = read(str(ROOT / name))
+    assert proposers.of(sweep).ask() is not None
+    driver = Driver(sweep, store)
+    assert driver.ask()
+    comment = (ROOT / name).read_text().split("\n\n")[0]
+    assert comment.startswith("#") and "Costs" in comment
+
+
+def test_quickstart_shares_one_pool_and_one_scoring(store):
+    driver = Driver(read(str(ROOT / "sweeps/quickstart.yaml")), store)
+    driver.ask()
+    stages = [s.stage.name for s in upstream_first(driver.goals())]
+    counts = {name: stages.count(name) for name in stages}
+    assert (counts["collect"], counts["score"], counts["train"], counts["evaluate"]) == (1, 1, 10, 33)
+    assert counts["select"] == 4, "min and max choose the same for every seed, random does not"
+
+
+def fingerprints(*overrides):
+    return {s.stage.name: s.fingerprint for s in plan(load(Experiment, list(overrides))).goal.upstream_first()}
+
+
+def moved(*overrides):
+    base, new = fingerprints(), fingerprints(*overrides)
+    return [name for name in ("prepare", "index", "collect", "score", "select", "train", "evaluate", "aggregate")
+            if base[name] != new[name]]
+
+
+@pytest.mark.parametrize("change, expected", [
+    ("collect.temperature=0.7", ["collect", "score", "select", "train", "evaluate", "aggregate"]),
+    ("score.end_of_turn=false", ["score", "select", "train", "evaluate", "aggregate"]),
+    ("select.rule=max", ["select", "train", "evaluate", "aggregate"]),
+    ("train.weights.final=1", ["train", "evaluate", "aggregate"]),
+    ("evaluate.max_steps=3", ["evaluate", "aggregate"]),
+    ("seed=1", ["train", "evaluate", "aggregate"]),
+    ("train.weights.final=2.0", []),
+    ("data=/somewhere/else", []),
+])
+def test_override_moves_its_stage_and_what_is_below_it_and_nothing_else(change, expected):
+    assert moved(change) == expected
+
+
+def test_seed_moves_the_selection_only_of_the_random_rule():
+    random = [fingerprints("select.rule=random", f"seed={seed}")["select"] for seed in (0, 1)]
+    smallest = [fingerprints("select.rule=min", f"seed={seed}")["select"] for seed in (0, 1)]
+    assert random[0] != random[1] and smallest[0] == smallest[1]
+
+
+def test_untrained_student_needs_no_pool():
+    stages = {s.stage.name for s in plan(load(Experiment, ["train=null"])).goal.upstream_first()}
+    assert stages == {"prepare", "index", "evaluate", "grade", "aggregate"}
+
+
+def test_local_model_is_known_by_its_content_and_not_by_its_path(tmp_path):
+    for folder in ("here/student", "there/student"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "config.json").write_text("{}")
+    plans = [plan(load(Experiment, [f"student={tmp_path / folder}"])) for folder in ("here/student", "there/student")]
+    assert plans[0].goal.fingerprint == plans[1].goal.fingerprint
+    assert [list(p.models.values()) for p in plans] == [[str(tmp_path / "here/student")], [str(tmp_path / "there/student")]]
+    (tmp_path / "there/student/config.json").write_text('{"changed": 1}')
+    assert str(tmp_path) not in str(plans[0].goal.identity)
+
+
+@pytest.mark.parametrize("sources, words", [
+    (["selct.rule=max"], "Did you mean: 'select'"),
+    (["select.rul=max"], "Did you mean: 'rule'"),
+    (["train.rank=many"], "train.rank: Value 'many' .* could not be converted to Integer"),
+    (["select.rule=mid"], "no selection rule 'mid'; there are .*min.*To add one"),
+    (["train.weights.final=-1"], "weights.final must be a finite number of at least 0, got -1"),
+    (["select.first=99"], "select.first=99 asks for more than collect.samples=15"),
+    (["benchmarks.in_domain=[gsm]"], "no benchmark 'gsm'; there are .*toy_math.*write smartad/benchmarks/gsm.py"),
+    (["benchmarks.in_domain=[toy_math, toy_math]"], "benchmarks names 'toy_math' twice"),
+    (["corpus=wikipedia"], "no corpus 'wikipedia'; there are .*toy"),
+    (["dialect=xml"], "dialect='xml' is unknown; there are paper, smolagents"),
+    (["evaluate.prompt=long"], "evaluate.prompt='long' is unknown; there are student, teacher, toy"),
+    (["limits.questions=0"], "limits.questions must be at least 1, got 0"),
+    (["student=/no/such/model"], "no model folder /no/such/model"),
+    (["configs/missing.yaml"], "no file configs/missing.yaml"),
+    (["grade.grader=judge"], "no grader 'judge'; there are exact"),
+    ([" = 3"], "an override is written dotted.key=value"),
+])
+def test_bad_configuration_is_named(sources, words):
+    with pytest.raises(ValueError, match=words):
+        plan(load(Experiment, sources))
+
+
+@pytest.mark.parametrize("text, words", [
+    ("arms: {a: {seed: 1}, a: {seed: 2}}", "found duplicate key a"),
+    ("armz: {}", "Did you mean: 'arms'"),
+    ("arms: {a: {selct.rule: min}}", "trial 'a': selct"),
+    ("arms: {a: [1]}", "arm 'a': expected a mapping"),
+    ("space: {select.rule: min}", "space.select.rule: expected a list"),
+    ("space: {select.rule: []}", "space.select.rule: no values"),
+    ("space: {train.rank: {low: 4, high: 2}}", "low=4 must be below high=2"),
+    ("space: {train.rank: {low: 1, high: 2}}", "a grid needs a list of values"),
+    ("space: {train.rank: [4, many]}", "trial 'train.rank=many'"),
+    ("seeds: [0, 0]", "each once"),
+    ("metric: accuracy", "metric='accuracy' is not measured; there are avg, pass@1/toy_math"),
+    ("backend: bayes", "no backend 'bayes'; there are grid, optuna"),
+    ("base: [nowhere.yaml]", "no file .*nowhere.yaml"),
+    ("- a list", "expected a mapping"),
+    ("a: [", "cannot be read"),
+])
+def test_bad_sweep_file_is_named(tmp_path, text, words):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text + "\n")
+    with pytest.raises(ConfigError, match=words):
+        proposers.of(read(str(path)))
+
+
+@pytest.mark.parametrize("value", [1, 2.5, "a, b", "x=y", True, None, [1, 2], {"a": 1.5}, "1", "null", "- x"])
+def test_override_of_any_value_is_read_back_as_it_was(value):
+    @dataclasses.dataclass
+    class Anything:
+        key: Any = 0
+    assert load(Anything, [override("key", value)]).key == value
+
+
+def test_defaults_are_the_papers():
+    experiment = load(Experiment, [])
+    assert experiment.train.weights == SegmentWeights(1.0, 1.5, 2.0)
+    assert (experiment.train.rank, experiment.train.alpha, experiment.train.dropout) == (64, 128, 0.05)
+    assert (experiment.train.learning_rate, experiment.train.epochs, experiment.train.batch_size) == (2e-4, 2, 4)
+    assert (experiment.train.max_length, experiment.select.first, experiment.collect.temperature) == (10_240, 10, 1.0)
+    assert (experiment.evaluate.max_steps, experiment.evaluate.temperature, experiment.evaluate.top_k) == (5, 0.0, 3)
