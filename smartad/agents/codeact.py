@@ -1,7 +1,7 @@
 """One question, one CodeAct episode: smolagents' CodeAgent, with the dialect's words and a process for the code.
 
-smolagents runs the loop.  Through its seams it is given our text in place of its own: the model hands it the block that the
-dialect found, and the messages are those of ``dialect.chat``, so what is scored and trained on is what a model saw.
+smolagents runs the loop.  Through its seams it is given our text in place of its own: the model hands it the block that
+the dialect found, and the messages are those of ``dialect.chat``, so what is scored and trained on is what a model saw.
 """
 
 import time
@@ -18,7 +18,7 @@ from smolagents.utils import AgentGenerationError, AgentParsingError
 from smartad import dialect
 from smartad.agents.executor import ChildExecutor, CodeError, Interpreters
 from smartad.dialect import Dialect
-from smartad.types import Completion, Message, Question, Step, StepStatus, StopReason, Trajectory
+from smartad.types import Completion, Message, Question, Step, StopReason, Trajectory
 
 Ask = Callable[[tuple[Message, ...]], Completion]
 Search = Callable[[str], str]
@@ -44,9 +44,10 @@ def no_search(query: str) -> str:
 def solve(question: Question, sample: int, seed: int, setup: Setup, ask: Ask, interpreters: Interpreters) -> Trajectory:
     """Run the agent on ``question`` until it answers, runs out of steps, or its engine gives up.
 
-    ``seed`` is that of ``random`` in the code.  ``stop``: ``parse_error`` when the last of ``max_steps`` turns held no code;
-    ``context_overflow`` and ``engine_error`` end the episode at the turn that could not be written.  Nothing is asked of the
-    model beyond ``max_steps`` turns (strict pass@1).  Raises what is not the model's doing: a dead interpreter server.
+    ``seed`` is that of ``random`` in the code.  ``stop``: ``parse_error`` when the last of ``max_steps`` turns held no
+    code; ``context_overflow`` and ``engine_error`` end the episode at the turn that could not be written.  Nothing is
+    asked of the model beyond ``max_steps`` turns (strict pass@1).  Raises what is not the model's doing: RuntimeError when
+    the interpreter server is gone.
     """
     started = time.monotonic()
     model = _TurnModel(ask, setup.dialect)
@@ -68,7 +69,7 @@ def _stop(turns: Sequence[Step], failed: Completion | None) -> StopReason:
     return {"final": "answered", "parse_error": "parse_error"}.get(turns[-1].status, "max_steps")  # type: ignore[return-value]
 
 
-class _TurnModel(Model):  # type: ignore[misc]
+class _TurnModel(Model):
     """smolagents' model seam."""
 
     def __init__(self, ask: Ask, form: Dialect) -> None:
@@ -90,7 +91,7 @@ class _TurnModel(Model):  # type: ignore[misc]
         return ChatMessage(MessageRole.ASSISTANT, block, raw=text)
 
 
-class _Agent(CodeAgent):  # type: ignore[misc]
+class _Agent(CodeAgent):
     """smolagents' loop; ``turns`` is its memory."""
 
     def __init__(self, question: Question, setup: Setup, model: _TurnModel, executor: ChildExecutor) -> None:
@@ -114,10 +115,10 @@ class _Agent(CodeAgent):  # type: ignore[misc]
     def _remember(self, step: ActionStep) -> None:
         if step.model_output_message is None:  # no turn was written
             return
-        text = step.model_output_message.raw
-        action = dialect.action_of(text, self._setup.dialect)
+        text, form = step.model_output_message.raw, self._setup.dialect
+        action = dialect.action_of(text, form)
         if isinstance(step.error, AgentParsingError):
-            self.turns.append(Step(text, action, dialect.complaint(dialect.no_code(self._setup.dialect)), "parse_error"))
+            self.turns.append(Step(text, action, dialect.complaint(dialect.no_code(form)), "parse_error"))
             return
         if step.error is not None and not isinstance(step.error.__context__, CodeError):
             raise step.error.__context__ or step.error
@@ -127,7 +128,7 @@ class _Agent(CodeAgent):  # type: ignore[misc]
         self.turns.append(Step(text, action, observation, ran.status))
 
 
-class _WebSearch(Tool):  # type: ignore[misc]
+class _WebSearch(Tool):
     name = "web_search"
     description = "Searches the knowledge base."
     inputs = {"query": {"type": "string", "description": "what to look for"}}  # noqa: RUF012

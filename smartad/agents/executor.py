@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from types import TracebackType
 from typing import Any
 
 from smolagents.local_python_executor import CodeOutput, PythonExecutor
@@ -28,7 +27,7 @@ START_TIMEOUT_S = 120
 """A cold file system can take its time over an import."""
 STOP_TIMEOUT_S = 10
 MAX_REPLY_BYTES = 16 << 20
-LOST = "All variables are lost."
+LOST = "It was stopped, and all variables are lost."
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
 """The environment model-written code may see: no keys, no home."""
 ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
@@ -61,28 +60,28 @@ class Interpreters:
         # An episode whose step waits for a processor must not time out, so no more steps run than there are processors.
         self.slots = threading.Semaphore(max(2, len(os.sched_getaffinity(0))))
         self._lock = threading.Lock()
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__)
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.settimeout(START_TIMEOUT_S)
         environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        environment["PYTHONHASHSEED"] = "0"  # the order of a printed set must not change from run to run
+        environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
         with theirs:
-            self._server = subprocess.Popen(
-                [sys.executable, "-m", "smartad.agents.interpreter", str(os.getpid())], stdin=theirs,
-                stdout=subprocess.DEVNULL, stderr=self._errors, cwd="/", start_new_session=True,
-                # The order of a printed set must not change from run to run.
-                env={**environment, "PYTHONHASHSEED": "0", "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))})
+            self.server = subprocess.Popen(
+                [sys.executable, "-m", "smartad.agents.interpreter", str(os.getpid())], stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL, stderr=self._errors, cwd="/", start_new_session=True, env=environment)
         self._started = False
 
     def __enter__(self) -> "Interpreters":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._control.close()  # the server sees it, ends and reaps its children, and leaves
         try:
-            self._server.wait(STOP_TIMEOUT_S)
+            self.server.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            self._server.kill()
-            self._server.wait()
+            self.server.kill()
+            self.server.wait()
         self._errors.close()
 
     def start(self, options: Mapping[str, Any]) -> tuple[int, socket.socket]:
@@ -93,7 +92,7 @@ class Interpreters:
 
     def end(self, pid: int) -> int | None:
         """Kill an interpreter that ``start`` returned; how it ended: its exit code, negative for a signal."""
-        return self._ask({"end": pid})["status"]  # type: ignore[no-any-return]
+        return self._ask({"end": pid})["status"]
 
     def _ask(self, request: Mapping[str, Any], link: socket.socket | None = None) -> dict[str, Any]:
         with self._lock:
@@ -106,13 +105,13 @@ class Interpreters:
             except OSError as error:
                 self._errors.seek(0)
                 said = self._errors.read().decode(errors="replace").strip()
-                raise RuntimeError(f"the interpreter server is gone ({error}); it said: {said[-2000:] or 'nothing'}") from error
+                raise RuntimeError(f"the interpreter server is gone ({error}); it said: {said[-2000:]!r}") from error
 
     def _receive(self) -> dict[str, Any]:
         packet = self._control.recv(1 << 16)
         if not packet:
             raise ConnectionResetError("it closed its socket")
-        return json.loads(packet)  # type: ignore[no-any-return]
+        return json.loads(packet)
 
 
 class ChildExecutor(PythonExecutor):
@@ -158,7 +157,7 @@ class ChildExecutor(PythonExecutor):
             ran = self._converse(stream, code)
         except TimeoutError:
             self.cleanup()
-            return Ran("timeout", error=f"The code ran for more than {limits.step_timeout_s:g} s and was stopped. {LOST}")
+            return Ran("timeout", error=f"The code ran for more than {limits.step_timeout_s:g} s. {LOST}")
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             return self._post_mortem(error)
         if ran.status == "oom":
@@ -183,9 +182,9 @@ class ChildExecutor(PythonExecutor):
 
     def _post_mortem(self, error: Exception) -> Ran:
         """The interpreter ended, or sent something else than an answer."""
-        status = self.cleanup()
+        status, limits = self.cleanup(), self._interpreters.limits
         if status == -signal.SIGXCPU:
-            return Ran("timeout", error=f"The code took more than {self._interpreters.limits.cpu_s} s of CPU time. {LOST}")
+            return Ran("timeout", error=f"The code took more than {limits.cpu_s} s of CPU time. {LOST}")
         if status == -signal.SIGKILL and isinstance(error, OSError):
             return Ran("oom", error=f"The machine ran out of memory. {LOST}")
         return Ran("exec_error", error=f"The code broke its interpreter ({error or type(error).__name__}). {LOST}")
@@ -214,7 +213,7 @@ class _Stream:
             self._received += part
         line = bytes(self._received[:end])
         del self._received[:end + 1]
-        return json.loads(line)  # type: ignore[no-any-return]
+        return json.loads(line)
 
     def _wait_no_longer(self) -> None:
         if (left := self._deadline - time.monotonic()) <= 0:
@@ -223,5 +222,5 @@ class _Stream:
 
 
 def _printable(text: str) -> str:
-    """Text that can be written as UTF-8, and that does not change from run to run with where an object happens to lie."""
+    """Text that can be written as UTF-8, and that does not change with where an object happens to lie in memory."""
     return ADDRESS.sub("at 0x0", text.encode("utf-8", "replace").decode())

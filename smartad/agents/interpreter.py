@@ -1,9 +1,9 @@
-"""The process that runs model-written code: ``python -m smartad.agents.interpreter``, started by smartad.agents.executor.
+"""The process that runs model-written code: ``python -m smartad.agents.interpreter``, started by agents/executor.py.
 
-It imports smolagents once and forks a child per episode, which takes milliseconds.  Standard input is a packet socket to
-the parent: ``{"start": {...}}`` with one end of a fresh stream socket forks a child that serves it, ``{"end": pid}`` kills
-and reaps that child.  On the stream, JSON lines: the parent sends code, the child answers with what came of it, and in
-between asks for tools.  Nothing is pickled, so a child cannot make its parent run anything.
+It imports smolagents once and forks a child per episode, which takes milliseconds.  Standard input is a packet socket
+to the parent: ``{"start": {...}}`` with one end of a fresh stream socket forks a child that serves it, ``{"end": pid}``
+kills and reaps that child.  On the stream, JSON lines: the parent sends code, the child answers with what came of it,
+and in between asks for tools.  Nothing is pickled, so a child cannot make its parent run anything.
 """
 
 import ctypes
@@ -17,7 +17,8 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from io import BufferedRWPair
+from typing import Any
 
 from smolagents.local_python_executor import BASE_BUILTIN_MODULES, LocalPythonExecutor
 from smolagents.utils import truncate_content
@@ -127,7 +128,7 @@ def restrict(options: dict[str, Any]) -> None:
             pass  # a user namespace that maps nobody else: its root is none outside
 
 
-def run_episode(link: BinaryIO, options: dict[str, Any]) -> None:
+def run_episode(link: BufferedRWPair, options: dict[str, Any]) -> None:
     """Run code as it comes, in one state, until the parent closes the link."""
     chars = options["output_chars"]
     executor = LocalPythonExecutor([], max_print_outputs_length=chars, timeout_seconds=None)
@@ -140,7 +141,7 @@ def _run(executor: LocalPythonExecutor, code: str, chars: int) -> dict[str, str]
     executor.state["_print_outputs"] = ""
     try:
         result = executor(code)
-        status, output, error = "final" if result.is_final_answer else "ok", truncate_content(str(result.output), chars), ""
+        status, output, error = "final" if result.is_final_answer else "ok", str(result.output), ""
     except BaseException as failure:  # code may raise SystemExit; it ends its step, not its interpreter
         status, output = "exec_error", ""
         if _ran_out_of_memory(failure):
@@ -148,7 +149,8 @@ def _run(executor: LocalPythonExecutor, code: str, chars: int) -> dict[str, str]
             resource.setrlimit(resource.RLIMIT_AS, (room, room))
         error = str(failure) if isinstance(failure, Exception) else f"{type(failure).__name__}: {failure}"
     logs = truncate_content(str(executor.state["_print_outputs"]), chars)
-    return {"status": status, "logs": logs, "output": output, "error": truncate_content(error, chars)}
+    return {"status": status, "logs": logs, "output": truncate_content(output, chars),
+            "error": truncate_content(error, chars)}
 
 
 def _ran_out_of_memory(failure: BaseException | None) -> bool:
@@ -162,7 +164,7 @@ def _final_answer(answer: Any) -> Any:
     return answer
 
 
-def _remote(name: str, link: BinaryIO) -> Callable[..., Any]:
+def _remote(name: str, link: BufferedRWPair) -> Callable[..., Any]:
     """A function of the parent's, callable here."""
     def tool(*args: Any, **kwargs: Any) -> Any:
         _write(link, {"call": name, "args": args, "kwargs": kwargs})
@@ -175,7 +177,7 @@ def _remote(name: str, link: BinaryIO) -> Callable[..., Any]:
     return tool
 
 
-def _write(link: BinaryIO, message: dict[str, Any]) -> None:
+def _write(link: BufferedRWPair, message: dict[str, Any]) -> None:
     link.write(json.dumps(message, default=str).encode() + b"\n")
     link.flush()
 

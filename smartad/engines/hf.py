@@ -16,8 +16,8 @@ from smartad.stage import Runtime
 from smartad.types import Completion, Request, UserError
 
 BATCH_TOKENS = {"cpu": 16_384, "cuda": 262_144}
-"""Prompt and answer of every row of a batch, padding included.  On a CPU, what the toy student is fastest with (measured:
-4k to 64k); on a GPU, what the KV cache of a 1.5 B student fits with room (57 kB a token in fp32, 15 GB)."""
+"""Prompt and answer of every row of a batch, padding included.  On a CPU, what the toy student is fastest with
+(measured, 4k to 64k); on a GPU, what leaves room beside the KV cache of a 1.5 B student (57 kB a token in fp32, 15 GB)."""
 SHRINK = 0.75
 """Rows that ended leave the batch when no more than this share is left."""
 STOP_SLACK = 4
@@ -43,7 +43,7 @@ def _adapted(model: Model, folder: Path) -> Model:
     except FileNotFoundError as error:
         raise UserError(f"{folder} holds no {WEIGHTS}: it is not an adapter") from error
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{folder / WEIGHTS} is damaged, probably cut short ({error}); train or pull it again") from error
+        raise UserError(f"{folder / WEIGHTS} is damaged, perhaps cut short: {error}; make it again") from error
     if model.config.tie_word_embeddings and any("embed_tokens" in name or "lm_head" in name for name in names):
         raise UserError(f"the adapter {folder} changes the word embeddings, which this model shares between input and "
                         "output: merged, it would be another model")
@@ -63,7 +63,7 @@ class HfEngine:
         self.ends = _end_tokens(model, tokenizer)
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """One completion per request.  ``tokens`` counts what was generated, the end of turn or the stop string included.
+        """One completion per request.  ``tokens`` counts what was generated, with the end of turn or the stop string.
 
         A prompt that leaves no room, or an answer that fills the model's positions before its ``max_tokens``, finishes
         with ``context_overflow``.
@@ -124,7 +124,7 @@ class HfEngine:
             row.stopped_by = next((stop for stop in stops if stop in tail), None)
 
     def _decode(self, ids: list[int]) -> str:
-        return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)  # type: ignore
+        return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 @dataclass
@@ -152,7 +152,8 @@ class _Row:
     def uniform(self) -> torch.Tensor:
         """One number in [0, 1) per token to write; another row of them for each turn of an episode."""
         turn = sum(message["role"] == "assistant" for message in self.request.messages)
-        return torch.rand(self.room, generator=torch.Generator().manual_seed(self.request.seed + turn), dtype=torch.float64)
+        generator = torch.Generator().manual_seed(self.request.seed + turn)
+        return torch.rand(self.room, generator=generator, dtype=torch.float64)
 
 
 class _Chance:

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 def in_lock_step(completer: Completer, episodes: Sequence[Callable[[Ask], T]]) -> list[T]:
     """What each of ``episodes`` returns, in their order.  Each runs in a thread and calls ``ask`` as often as it likes.
 
-    A round of requests goes to the engine when every episode that has not ended waits for an answer, sorted by episode: so
+    A round of requests goes to the engine when every episode that has not ended waits for an answer, sorted by episode:
     its composition does not depend on threads.  When the engine raises, every episode of the round gets a completion of
     ``error`` that says why; only a UserError ends the run.  When an episode raises, the others go on, and then its
     exception is raised (the first's).

@@ -1,7 +1,7 @@
 """Collect: let a teacher agent solve every training question ``samples`` times."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ class CollectConfig:
     """Passages a search returns."""
     batch_size: int = 64
     """Episodes in lock-step.  They are computed together, so it can show in the last digits of a sampled token."""
-    code: CodeLimits = CodeLimits()
+    code: CodeLimits = field(default_factory=CodeLimits)
     """What the teacher's code may use."""
 
     def __post_init__(self) -> None:
@@ -46,7 +46,7 @@ class CollectConfig:
 
 
 def run(config: CollectConfig, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> Metrics:
-    """Inputs questions/*, and index if there is one.  Writes trajectories.jsonl in the order of questions, then samples.
+    """Inputs questions/*, and index if there is one.  Writes trajectories.jsonl, ordered by question, then sample.
 
     Metrics: those of ``episodes.summary``.
     """

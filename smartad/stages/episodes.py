@@ -79,18 +79,19 @@ def run_episodes(config: EpisodeConfig, questions: Sequence[Question], samples: 
 
 
 def summary(rows: Sequence[Trajectory]) -> Metrics:
-    """n, answered (share), tokens, seconds (the sum over episodes that ran at the same time), ``stop/...`` and ``step/...``:
-    how many episodes stopped and how many steps went which way."""
+    """n, answered (share), tokens, seconds (summed over episodes, which run side by side); and how many episodes stopped, and
+    how many steps went, which way (``stop/...`` and ``step/...``)."""
     stops = Counter(f"stop/{row.stop}" for row in rows)
     steps = Counter(f"step/{step.status}" for row in rows for step in row.steps)
     tokens = [row.tokens for row in rows]
-    return {"n": len(rows), "answered": _share_answered(rows), **dict(sorted(stops.items())), **dict(sorted(steps.items())),
+    return {"n": len(rows), "answered": _share_answered(rows),
+            **dict(sorted(stops.items())), **dict(sorted(steps.items())),
             "tokens": None if None in tokens else sum(t for t in tokens if t is not None),
             "seconds": round(sum(row.seconds for row in rows), 3)}
 
 
 def seed_of(question_id: str, sample: int) -> int:
-    """The sampling seed of an episode, 63 bits: a function of nothing else, so pools of different size share samples."""
+    """The sampling seed of an episode, 63 bits: of nothing else, so pools of different size share their samples."""
     return int.from_bytes(hashlib.sha256(f"{question_id}#{sample}".encode()).digest()[:8]) >> 1
 
 
@@ -99,7 +100,7 @@ def _kept(path: Path, episodes: Sequence[Episode], batch_size: int) -> list[Traj
     rows = read_partial_jsonl(path, Trajectory)
     expected = [(question.id, sample) for question, sample in episodes]
     if [(row.question_id, row.sample) for row in rows] != expected[:len(rows)]:
-        raise UserError(f"{path} holds other episodes than this stage's; it was not written by it. Remove it to start over")
+        raise UserError(f"{path} holds other episodes than this stage's; remove it to start over")
     whole = len(rows) if len(rows) == len(episodes) else len(rows) - len(rows) % batch_size
     if whole < len(rows):
         write_jsonl(path, rows[:whole])

@@ -1,7 +1,7 @@
 """Evaluate: let the student, with or without its adapter, solve every question of a benchmark once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from smartad.agents.limits import CodeLimits
@@ -28,7 +28,7 @@ class EvaluateConfig:
     """Passages a search returns."""
     batch_size: int = 64
     """Episodes in lock-step.  They are computed together, so it can show in the last digits of a logit."""
-    code: CodeLimits = CodeLimits()
+    code: CodeLimits = field(default_factory=CodeLimits)
     """What the student's code may use."""
 
     def __post_init__(self) -> None:

@@ -1,0 +1,140 @@
+"""Episodes: smolagents' agent through its seams, against engines that say what a test tells them to."""
+
+import pytest
+
+from smartad.agents.codeact import Setup, no_search, solve
+from smartad.agents.executor import Interpreters
+from smartad.agents.limits import CodeLimits
+from smartad.dialect import DIALECTS, PROMPTS, chat, normalise
+from smartad.types import Completion, Question
+
+QUESTION = Question("toy/1", "How much is {{ 6 }} times 7?", ("42",))
+PAPER = DIALECTS["paper"]
+
+
+@pytest.fixture(scope="module")
+def interpreters():
+    with Interpreters(CodeLimits(step_timeout_s=1.5, memory_gb=0.25, output_chars=2000)) as running:
+        yield running
+
+
+class Script:
+    """An engine that writes given turns, one after the other, and remembers what it was shown."""
+
+    def __init__(self, *turns):
+        self.turns, self.seen = list(turns), []
+
+    def __call__(self, messages):
+        self.seen.append(list(messages))
+        turn = self.turns[len(self.seen) - 1]
+        return turn if isinstance(turn, Completion) else stopped(turn)
+
+
+def stopped(text, dialect=PAPER):
+    """A completion as engines make them: cut at the closing marker."""
+    cut = text.find(dialect.end)
+    return Completion(text[:cut], "stop", 5, dialect.end) if cut >= 0 else Completion(text, "stop", 5)
+
+
+def block(code, thought="I think.", dialect=PAPER):
+    return f"Thought: {thought}\n{dialect.start}{code}{dialect.end}"
+
+
+def play(interpreters, script, max_steps=5, dialect="paper", search=no_search):
+    return solve(QUESTION, 0, 1, Setup(PROMPTS["toy"], DIALECTS[dialect], max_steps, search), script, interpreters)
+
+
+EPISODES = {
+    "answers at once": [block("final_answer(6 * 7)")],
+    "two steps": [block("x = 6 * 7\nprint(x)"), block("final_answer(x)")],
+    "no code, then an answer": ["It is 42.", block("final_answer(42)")],
+    "plain number, which smolagents would run": ["42", block("final_answer(42)")],
+    "nothing at all": ["", block("final_answer(42)")],
+    "fence without Code, which smolagents would run": ["```py\nprint(1)", block("final_answer(42)")],
+    "crash, then an answer": [block("print('so far')\nx = 1 / 0"), block("final_answer(42)")],
+    "forgets the marker": ["Code:\n```py\nprint(1)", block("final_answer(42)")],
+    "two blocks in a turn": [Completion(block("x = 1") + "\n" + block("print(x)"), "stop", 5), block("final_answer(42)")],
+    "smolagents' own fix of a bad name": [block("final_answer = 42\nfinal_answer(final_answer)")],
+}
+
+
+@pytest.mark.parametrize("turns", EPISODES.values(), ids=EPISODES)
+def test_chat_of_a_trajectory_is_what_its_model_saw_and_wrote(interpreters, turns):
+    script = Script(*turns)
+    played = play(interpreters, script)
+    written = script.turns[len(script.seen) - 1]
+    last = written if isinstance(written, Completion) else stopped(written)
+    assert chat(QUESTION, played.steps, PROMPTS["toy"]) == [
+        *script.seen[-1], {"role": "assistant", "content": normalise(last.text, last.stopped_by)}]
+    assert (played.stop, played.answer, played.tokens) == ("answered", "42", 5 * len(turns))
+
+
+def test_messages_alternate_and_carry_no_note_of_smolagents(interpreters):
+    script = Script(block("1 / 0"), "no code", block("print(3)"), block("final_answer(1)"))
+    play(interpreters, script)
+    roles = [m["role"] for m in script.seen[-1]]
+    assert roles == ["system", "user", "assistant", "user", "assistant", "user", "assistant", "user"]
+    text = "".join(m["content"] for m in script.seen[-1])
+    assert "Call id" not in text and "Calling tools" not in text and "retry" not in text
+    assert script.seen[-1][1]["content"] == f"New task:\n{QUESTION.text}"
+
+
+def test_step_records_what_ran_what_came_of_it_and_how(interpreters):
+    script = Script(block("x = 6 * 7\nprint(x)"), block("print('so far')\ny"), "hm", block("while True: pass"),
+                    block("final_answer([x])"))
+    played = play(interpreters, script)
+    assert [s.status for s in played.steps] == ["ok", "exec_error", "parse_error", "timeout", "exec_error"]
+    assert [s.action for s in played.steps][:3] == ["x = 6 * 7\nprint(x)", "print('so far')\ny", ""]
+    assert played.steps[0].text == block("x = 6 * 7\nprint(x)")
+    assert played.steps[0].observation == "Observation:\nExecution logs:\n42\nLast output from code snippet:\nNone"
+    assert played.steps[1].observation.startswith("Observation:\nExecution logs:\nso far\nError:\nCode execution failed at")
+    assert played.steps[2].observation.startswith("Observation:\nError:\nNo code was found.")
+    assert "variables are lost" in played.steps[3].observation
+    assert "`x` is not defined" in played.steps[4].observation
+    assert (played.stop, played.answer) == ("max_steps", None)
+
+
+@pytest.mark.parametrize(("last", "stop"), [(block("print(1)"), "max_steps"), ("no code", "parse_error")])
+def test_model_is_asked_no_more_than_max_steps_times(interpreters, last, stop):
+    script = Script(block("print(0)"), last)
+    played = play(interpreters, script, max_steps=2)
+    assert (played.stop, played.answer, len(script.seen)) == (stop, None, 2)
+
+
+@pytest.mark.parametrize(("finish", "stop"), [("context_overflow", "context_overflow"), ("error", "engine_error")])
+def test_turn_that_cannot_be_written_ends_the_episode(interpreters, finish, stop):
+    played = play(interpreters, Script(block("print(1)"), Completion("", finish, 0)))
+    assert (played.stop, played.answer, len(played.steps)) == (stop, None, 1)
+
+
+def test_engine_that_does_not_count_leaves_tokens_unknown(interpreters):
+    played = play(interpreters, Script(Completion("Code:\n```py\nfinal_answer(1)", "stop", None, PAPER.end)))
+    assert played.tokens is None
+
+
+def test_bug_in_what_asks_the_engine_is_raised(interpreters):
+    def broken(messages):
+        raise ZeroDivisionError("here")
+
+    with pytest.raises(Exception, match="here"):
+        play(interpreters, broken)
+
+
+def test_search_is_called_with_the_query_and_observed(interpreters):
+    script = Script(block("print(web_search('a b'))"), block("final_answer(1)"))
+    played = play(interpreters, script, search=lambda query: f"<{query}>")
+    assert "Execution logs:\n<a b>\n" in played.steps[0].observation
+
+
+def test_search_without_an_index_says_so(interpreters):
+    played = play(interpreters, Script(block("print(web_search('a'))"), block("final_answer(1)")))
+    assert "There is no knowledge base" in played.steps[0].observation
+
+
+def test_other_dialect_runs_the_same_episode(interpreters):
+    form = DIALECTS["smolagents"]
+    script = Script(stopped(block("x = 42\nprint('```')", dialect=form), form),
+                    stopped(block("final_answer(x)", dialect=form), form))
+    played = play(interpreters, script, dialect="smolagents")
+    assert (played.answer, [s.status for s in played.steps]) == ("42", ["ok", "final"])
+    assert played.steps[0].text == block("x = 42\nprint('```')", dialect=form)

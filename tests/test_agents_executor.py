@@ -1,0 +1,226 @@
+"""Where model-written code runs: real processes, short limits.  Nothing here means harm; it is only wrong or greedy."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from smartad.agents.executor import ChildExecutor, CodeError, Interpreters
+from smartad.agents.limits import CodeLimits
+from smartad.types import UserError
+
+LIMITS = CodeLimits(step_timeout_s=60, cpu_s=30, memory_gb=0.25, output_chars=1000)
+SHORT = CodeLimits(step_timeout_s=0.8)
+"""For code that would never end; everything else has time, however busy the machine is."""
+
+
+@pytest.fixture(scope="module")
+def interpreters():
+    with Interpreters(LIMITS) as running:
+        yield running
+
+
+@pytest.fixture
+def executor(interpreters):
+    child = ChildExecutor(interpreters, seed=7)
+    child.send_tools({"web_search": lambda query: f"found {query}", "final_answer": None})
+    yield child
+    child.cleanup()
+
+
+@pytest.fixture(scope="module")
+def hasty():
+    with Interpreters(SHORT) as running:
+        child = ChildExecutor(running, seed=7)
+        yield child
+        child.cleanup()
+
+
+def outcome(executor, code):
+    try:
+        executor(code)
+    except CodeError as error:
+        assert str(error) == executor.last.error
+    return executor.last
+
+
+def gone(pid):
+    """Whether process ``pid`` ends and is reaped (not a zombie) before long."""
+    for _ in range(500):
+        if not Path(f"/proc/{pid}").exists():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_step_prints_and_value_are_told(executor):
+    ran = outcome(executor, "x = 20\nprint('x is', x)\nx + 1")
+    assert (ran.status, ran.logs, ran.output) == ("ok", "x is 20\n", "21")
+
+
+def test_state_of_one_episode_lives_across_steps_and_not_in_another(executor, interpreters):
+    outcome(executor, "def twice(n):\n    return 2 * n\nx = 4")
+    assert outcome(executor, "twice(x)").output == "8"
+    other = ChildExecutor(interpreters, seed=7)
+    assert "`x` is not defined" in outcome(other, "x").error
+    other.cleanup()
+
+
+@pytest.mark.parametrize(("value", "answer"), [("'Paris'", "Paris"), ("7 / 2", "3.5"), ("None", "None"), ("[1]", "[1]")])
+def test_final_answer_is_its_argument_as_text(executor, value, answer):
+    ran = outcome(executor, f"final_answer({value})\nprint('never')")
+    assert (ran.status, ran.output, ran.logs) == ("final", answer, "")
+
+
+def test_tool_runs_in_this_process_and_its_misuse_is_the_codes_error(executor):
+    assert outcome(executor, "print(web_search('rain'), web_search(query='sun'))").logs == "found rain found sun\n"
+    ran = outcome(executor, "print('before')\nweb_search()")
+    assert ran.status == "exec_error" and "TypeError" in ran.error and ran.logs == "before\n"
+
+
+@pytest.mark.parametrize(("code", "said"), [
+    ("1 / 0", "ZeroDivisionError"),
+    ("x = (1", "SyntaxError"),
+    ("raise SystemExit(3)", "SystemExit: 3"),
+    ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    ("exit()", "Forbidden function"),
+    ("import sys\nsys.exit(1)", "Import of sys is not allowed"),
+    ("import os", "Import of os is not allowed"),
+    ("open('/etc/hostname')", "Forbidden function"),
+    ("def f():\n    return f()\nf()", "RecursionError"),
+    ("final_answer(10**5000)", "Exceeds the limit"),
+    ("final_answer()", "TypeError"),
+    ("web_search(query=float)", "found"),
+])
+def test_failing_step_says_why_and_keeps_its_interpreter(executor, code, said):
+    outcome(executor, "kept = 1")
+    pid = executor.pid
+    ran = outcome(executor, code)
+    assert said in ran.error or said in ran.output
+    assert executor.pid == pid and outcome(executor, "kept").output == "1"
+
+
+@pytest.mark.parametrize("code", ["while True: pass", "import time\ntime.sleep(60)", "10**10**8",
+                                  "import re\nre.match('(a+)+$', 'a' * 40 + 'b')"])
+def test_step_without_end_is_killed_and_the_next_gets_a_fresh_interpreter(hasty, code):
+    outcome(hasty, "kept = 1")
+    pid = hasty.pid
+    ran = outcome(hasty, code)
+    assert ran.status == "timeout" and "0.8 s" in ran.error and "variables are lost" in ran.error
+    assert gone(pid)
+    assert "`kept` is not defined" in outcome(hasty, "kept").error
+
+
+@pytest.mark.parametrize("code", ["b'x' * 10**12", "many = []\nwhile True: many.append('x' * 10**7)"])
+def test_step_that_needs_too_much_memory_is_killed(executor, code):
+    outcome(executor, "kept = 1")
+    pid = executor.pid
+    ran = outcome(executor, code)
+    assert ran.status == "oom" and "0.25 GB" in ran.error and "variables are lost" in ran.error
+    assert gone(pid)
+    assert "`kept` is not defined" in outcome(executor, "kept").error
+
+
+def test_cpu_time_beyond_the_limit_is_a_timeout():
+    with Interpreters(CodeLimits(step_timeout_s=60, cpu_s=1)) as running:
+        child = ChildExecutor(running, seed=0)
+        ran = outcome(child, "10**10**8")
+    assert ran.status == "timeout" and "1 s of CPU time" in ran.error
+
+
+def test_flood_of_output_is_cut_in_the_middle(executor):
+    ran = outcome(executor, "print('a' * 10**6 + 'z')\n'b' * 10**6")
+    assert len(ran.logs) < 1200 and ran.logs.startswith("aaa") and ran.logs.endswith("z\n") and "truncated" in ran.logs
+    assert len(ran.output) < 1200
+    assert len(outcome(executor, "{}['" + "k" * 5000 + "']").error) < 1200
+
+
+def test_text_that_is_no_unicode_and_addresses_are_made_writable_and_stable(executor):
+    assert outcome(executor, "print(chr(0xD800), 'né')").logs == "? né\n"
+    assert " at 0x0>" in outcome(executor, "print(web_search)").logs
+
+
+def test_chance_in_the_code_is_the_episodes_seed(interpreters):
+    def draw(seed):
+        child = ChildExecutor(interpreters, seed)
+        ran = outcome(child, "import random\nprint(random.random(), set('abcdef'))")
+        child.cleanup()
+        return ran.logs
+
+    assert draw(1) == draw(1) != draw(2)
+
+
+def test_interpreter_that_is_killed_from_outside_ends_its_step_only(executor):
+    outcome(executor, "1")
+    os.kill(executor.pid, signal.SIGKILL)
+    ran = outcome(executor, "1")
+    assert ran.status == "oom" and "variables are lost" in ran.error
+    assert outcome(executor, "1").status == "ok"
+
+
+def test_interpreter_has_its_limits_and_nothing_of_this_process(executor):
+    outcome(executor, "1")
+    process = Path(f"/proc/{executor.pid}")
+    limits = {line[:25].strip(): line[26:].split()[0] for line in (process / "limits").read_text().splitlines()}
+    assert limits["Max processes"] == limits["Max file size"] == limits["Max core file size"] == "0"
+    assert int(limits["Max open files"]) <= 16 and int(limits["Max cpu time"]) == 30
+    status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines() if ":\t" in line)
+    assert "0" not in status["Uid"].split() and status["Threads"].strip() == "1"
+    assert len(os.listdir(process / "fd")) == 4
+
+
+def test_server_sees_only_harmless_variables_of_the_environment(interpreters):
+    environment = Path(f"/proc/{interpreters.server.pid}/environ").read_text().split("\0")
+    names = {variable.partition("=")[0] for variable in environment} - {""}
+    assert "HOME" in os.environ and names <= {"PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "PYTHONHASHSEED", "PYTHONPATH"}
+
+
+def test_leaving_ends_and_reaps_every_process():
+    with Interpreters(LIMITS) as running:
+        children = [ChildExecutor(running, seed) for seed in range(3)]
+        for child in children:
+            outcome(child, "1")
+        pids = [running.server.pid, *(child.pid for child in children)]
+    assert all(gone(pid) for pid in pids)
+
+
+OWNER = """
+import sys, time
+from smartad.agents.executor import *
+with Interpreters(CodeLimits()) as running:
+    child = ChildExecutor(running, 0)
+    child("1")
+    print(running.server.pid, child.pid, flush=True)
+    child("import time\\ntime.sleep(60)")
+"""
+
+
+@pytest.mark.parametrize("victim", ["owner", "server"])
+def test_no_process_survives_the_kill_of_the_one_above(victim):
+    owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    server, child = map(int, owner.stdout.readline().split())
+    os.kill(owner.pid if victim == "owner" else server, signal.SIGKILL)
+    try:
+        assert owner.wait(30) != 0
+        assert gone(server) and gone(child)
+    finally:
+        owner.kill()
+        owner.stdout.close()
+
+
+def test_dead_server_is_an_error_of_the_run_and_not_of_the_code():
+    with Interpreters(LIMITS) as running:
+        child = ChildExecutor(running, seed=0)
+        os.kill(running.server.pid, signal.SIGKILL)
+        with pytest.raises(RuntimeError, match="interpreter server is gone"):
+            child("1")
+
+
+def test_limits_without_sense_are_refused_by_name():
+    with pytest.raises(UserError, match=r"code\.memory_gb must be a finite number above 0, got 0"):
+        CodeLimits(memory_gb=0)
