@@ -189,7 +189,7 @@ class _Feed(threading.Thread):
             self._pass_on(tracker)
             self._found = self._finish(tracker, self._end)
         except Exception as error:
-            self._error = redact(f"{type(error).__name__}: {error}")
+            self._failed(error)
 
     def _pass_on(self, tracker: Tracker) -> None:
         with self._changed:
@@ -204,7 +204,7 @@ class _Feed(threading.Thread):
             if rows:
                 tracker.log(rows)
         except Exception as error:  # made good in _finish
-            self._error = redact(f"{type(error).__name__}: {error}")
+            self._failed(error)
 
     def _finish(self, tracker: Tracker, end: _End) -> Mapping[str, str]:
         if self._error is not None:
@@ -213,6 +213,9 @@ class _Feed(threading.Thread):
             return tracker.finish(end.metrics)
         tracker.fail(end.reason)
         return {}
+
+    def _failed(self, error: Exception) -> None:
+        self._error = self._error or redact(f"{type(error).__name__}: {error}")  # the first one is the cause
 
 
 _resting: dict[str, float] = {}

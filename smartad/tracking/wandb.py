@@ -116,6 +116,7 @@ class WandbTracker:
         for variable, name in (("CACHE", "cache"), ("DATA", "data"), ("ARTIFACT", "artifacts")):
             os.environ.setdefault(f"WANDB_{variable}_DIR", str(store / "wandb" / name))
         os.environ.setdefault("WANDB_SILENT", "true")
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its exit waits 20 s for a server that does not answer
         import wandb
         patience_s = self.settings.patience_s
         return wandb.init(

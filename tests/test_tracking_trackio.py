@@ -1,0 +1,166 @@
+"""trackio, in processes of their own: it is bound to one folder per process."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Runs stages one after another and fails the test if anything opens a connection; argv: store, mode, names.
+WRITER = """
+import os, signal, sys
+from pathlib import Path
+from smartad.tracking import RunInfo, configure
+
+def forbid(event, args):
+    if event in ("socket.connect", "socket.bind", "socket.getaddrinfo"):
+        print(event, args, file=sys.stderr, flush=True)
+        os._exit(99)
+sys.addaudithook(forbid)
+store, mode, *names = sys.argv[1:]
+tracking = configure(["trackio"], Path(store), "my-sweep")
+for name in names:
+    folder = Path(store) / name
+    folder.mkdir(exist_ok=True)
+    config = {"lr": 0.1, "judge": {"api_key": "sk-verysecret"}}
+    with tracking.run(RunInfo(name, "train", config, {"pool": "collect-00000000000c"}, folder, group="my-sweep")) as run:
+        for step in range(5 if mode == "resume" else 1, 11):
+            run.log(step, loss=100 + step if mode == "resume" else step)
+        if mode == "kill":
+            import time; time.sleep(1.5)  # until trackio has some
+            os.kill(os.getpid(), signal.SIGKILL)
+        if mode == "raise":
+            raise MemoryError("no room")
+        status = run.finish({"pass@1": 0.5, "not_measured": None})
+    assert status == {"trackio": {"status": "ok", "id": name}} or mode == "damaged", status
+    print(status)
+"""
+
+# What trackio's own API then says.
+READER = """
+import json, trackio
+from trackio import fragments
+from trackio.sqlite_storage import SQLiteStorage
+fragments.import_inbox_dir()
+print(json.dumps({run.name: {"config": run.config, "rows": SQLiteStorage.get_logs("smartad", run.name, run_id=run.id)}
+                  for run in trackio.Api().runs("smartad")}))
+"""
+TRAIN = "train-0123456789ab"
+
+
+def start(script: str, *arguments: str, **env: str) -> subprocess.Popen[str]:
+    # A token of the hub must not make trackio ask the hub whose it is.
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "HF_TOKEN": "hf_planted_for_the_test", **env}
+    return subprocess.Popen([sys.executable, "-c", script, *arguments], text=True, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, env=env)
+
+
+def write(store: Path, mode: str, *names: str, code: int = 0, **env: str) -> str:
+    process = start(WRITER, str(store), mode, *names, **env)
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == code, err
+    return out
+
+
+def read(store: Path) -> dict:
+    process = start(READER, TRACKIO_DIR=str(store / "trackio"))
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    return json.loads(out.splitlines()[-1])
+
+
+def losses(run: dict) -> list[tuple[int, float]]:
+    return [(row["step"], row["loss"]) for row in run["rows"] if "loss" in row]
+
+
+def test_trackio_shows_curve_result_config_and_sweep_and_connects_to_nothing(tmp_path):
+    out = write(tmp_path, "plain", TRAIN)
+    assert "*" not in out  # trackio's own announcements stay out of ours
+    run = read(tmp_path)[TRAIN]
+    assert losses(run) == [(step, step) for step in range(1, 11)]
+    assert [row["pass@1"] for row in run["rows"] if "pass@1" in row] == [0.5]
+    assert run["config"] | {"_Created": ""} == {
+        "stage": "train", "lr": 0.1, "judge": {"api_key": "<redacted>"}, "inputs/pool": "collect-00000000000c",
+        "tags": [], "state": "finished", "_Group": "my-sweep", "_Created": ""}
+
+
+def test_trackio_stage_killed_and_run_again_is_one_run_that_went_back(tmp_path):
+    write(tmp_path, "kill", TRAIN, code=-9)
+    before = read(tmp_path)[TRAIN]
+    assert losses(before) == [(step, step) for step in range(1, 11)] and before["config"]["state"] == "running"
+    write(tmp_path, "resume", TRAIN)
+    after = read(tmp_path)
+    assert list(after) == [TRAIN] and after[TRAIN]["config"]["state"] == "finished"
+    assert losses(after[TRAIN]) == [(1, 1), (2, 2), (3, 3), (4, 4)] + [(step, 100 + step) for step in range(5, 11)]
+
+
+def test_trackio_stage_that_raises_is_shown_as_failed(tmp_path):
+    write(tmp_path, "raise", TRAIN, code=1)
+    config = read(tmp_path)[TRAIN]["config"]
+    assert (config["state"], config["reason"]) == ("failed", "MemoryError: no room")
+
+
+def test_trackio_on_a_network_file_system_writes_fragments_that_trackio_reads(tmp_path):
+    write(tmp_path, "plain", TRAIN, TRACKIO_STORAGE_MODE="jsonl")
+    assert not list((tmp_path / "trackio").glob("*.db")) and list((tmp_path / "trackio").rglob("*.jsonl"))
+    run = read(tmp_path)[TRAIN]
+    assert losses(run) == [(step, step) for step in range(1, 11)] and run["config"]["state"] == "finished"
+
+
+def test_trackio_database_that_is_damaged_leaves_the_stage_alone(tmp_path):
+    (tmp_path / "trackio").mkdir()
+    (tmp_path / "trackio/smartad.db").write_bytes(b"not a database at all" * 100)
+    assert "'status': 'behind', 'reason': 'DatabaseError: " in write(tmp_path, "damaged", TRAIN)
+    assert (tmp_path / TRAIN / "metrics.jsonl").read_text().count("\n") == 10
+
+
+# Stages that finish while trackio cannot; argv: folder of each.
+IN_TROUBLE = """
+import logging, sys
+from pathlib import Path
+from smartad.tracking import RunInfo, Tracking
+logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s")
+for folder in map(Path, sys.argv[1:]):
+    folder.mkdir(parents=True)
+    tracking = Tracking(folder.parent, ("trackio",), patience_s=1.5)
+    with tracking.run(RunInfo(folder.name, "train", {}, {}, folder)) as run:
+        run.log(1, loss=1.0)
+        print("status", run.finish({})["trackio"])
+"""
+
+
+def test_trackio_in_trouble_is_one_warning_and_behind_in_every_record(tmp_path):
+    a, b, c = (tmp_path / store / TRAIN for store in ("first", "second", "third"))  # one process has one trackio folder
+    out, err = start(IN_TROUBLE, str(a), str(b), str(c)).communicate(timeout=100)
+    statuses = [line for line in out.splitlines() if line.startswith("status")]
+    assert "'ok'" in statuses[0] and all("'behind'" in s and "cannot change to" in s for s in statuses[1:]), err
+    assert out.count("trackio is behind on") == 1
+    assert (c / "metrics.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_trackio_that_makes_a_stage_wait_is_left_alone_by_the_next(tmp_path):
+    (tmp_path / "trackio").mkdir()
+    with (tmp_path / "trackio/smartad.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        out, err = start(IN_TROUBLE, str(tmp_path / TRAIN), str(tmp_path / "train-b")).communicate(timeout=100)
+    statuses = [line for line in out.splitlines() if line.startswith("status")]
+    assert "did not answer in time" in statuses[0] and "failed within the last" in statuses[1], err
+
+
+@pytest.mark.slow
+def test_trackio_four_writers_at_once_lose_nothing(tmp_path):
+    names = [[f"train-{writer}{run:011x}" for run in range(15)] for writer in range(4)]
+    writers = [start(WRITER, str(tmp_path), "plain", *mine) for mine in names]
+    for writer in writers:
+        _, err = writer.communicate(timeout=100)
+        assert writer.returncode == 0, err
+    runs = read(tmp_path)
+    assert sorted(runs) == sorted(name for mine in names for name in mine)
+    for run in runs.values():
+        assert losses(run) == [(step, step) for step in range(1, 11)] and run["config"]["state"] == "finished"
