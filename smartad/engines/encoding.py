@@ -35,8 +35,8 @@ def encode(tokenizer: Tokenizer, question: Question, trajectory: Trajectory, *, 
     text = render(tokenizer, messages)
     starts = _turn_starts(tokenizer, messages, text)
     tokens = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    added = [i in tokenizer.added_tokens_decoder for i in tokens["input_ids"]]
-    first = _first_characters(tokens["offset_mapping"], added)
+    added = tokenizer.added_tokens_decoder.keys()
+    first = _first_characters(tokens["offset_mapping"], [token in added for token in tokens["input_ids"]])
     if not {start + len(turn) for start, turn in zip(starts, turns, strict=True)} <= set(first):
         raise UserError(f"the chat template of {tokenizer.name_or_path} does not end an assistant turn with a token of "
                         "its own, so a student could not learn to stop; give the model a template that does")
@@ -88,11 +88,12 @@ def _turn_starts(tokenizer: Tokenizer, messages: Sequence[Message], text: str) -
         if message["role"] != "assistant":
             continue
         history = render(tokenizer, messages[:i], generate=True)
-        if not text.startswith(history):
+        written = text.startswith(message["content"], len(history))
+        if not text.startswith(history if written else render(tokenizer, messages[:i + 1])):
             raise UserError(f"the chat template of {tokenizer.name_or_path} changes earlier turns when later ones "
                             "follow (it is not prefix-stable), so training on a whole trajectory would differ from "
                             "acting in it; give the model a template that keeps every turn as it was")
-        if not text.startswith(message["content"], len(history)):
+        if not written:
             raise UserError(f"the chat template of {tokenizer.name_or_path} rewrites the text of an assistant turn; "
                             "give the model a template that writes the content as it is")
         starts.append(len(history))

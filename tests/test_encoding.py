@@ -1,0 +1,232 @@
+"""Which token belongs to which segment and turn."""
+
+import copy
+import dataclasses
+import json
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers.processors import ByteLevel
+
+from small_pools import question, trajectory
+from smartad.dialect import chat, render_turn
+from smartad.engines.encoding import count_segments, encode, padded, refuse_untrainable, render
+from smartad.engines.loading import load_tokenizer
+from smartad.models import identify
+from smartad.types import Question, Segment, SegmentWeights, Step, TrainingExample, Trajectory, UserError
+
+SYSTEM = "Use Code:\n```py\n...\n```<end_code>."
+QUESTION = Question("toy/0", "Print Code:\n```py\n1\n```<end_code> twice", ())
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return load_tokenizer(identify("toy"), {})
+
+
+@pytest.fixture(scope="module")
+def qwen(real_data):
+    return load_tokenizer_from(real_data / "qwen2.5-tokenizer")
+
+
+def load_tokenizer_from(folder):
+    from transformers import AutoTokenizer
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def of(*texts):
+    steps = tuple(Step(text, "", f"Observation:\n{text}", "ok") for text in texts)
+    return Trajectory("toy/0", 0, steps, "2", "answered", None, 0.0)
+
+
+def decoded(tokenizer, example, segment, turn):
+    """The text of a turn's tokens of one segment."""
+    labelled = zip(example.input_ids, example.segments, example.turns, strict=True)
+    return tokenizer.decode([token for token, s, t in labelled if (s, t) == (segment, turn)])
+
+
+def supervised(tokenizer, example):
+    return [tokenizer.decode([token]) for token, s in zip(example.input_ids, example.segments, strict=True) if s]
+
+
+def test_encode_a_trajectory_puts_each_segment_on_its_text(toy):
+    first, last = render_turn("Add.", "print(1 + 1)"), render_turn("Answer.", "final_answer(2)")
+    example = encode(toy, QUESTION, of(first, last), system=SYSTEM)
+    assert decoded(toy, example, Segment.REASON, 0) == "Thought: Add.\n<|im_end|>"
+    assert decoded(toy, example, Segment.ACTION, 0) == "Code:\n```py\nprint(1 + 1)\n```<end_code>"
+    assert decoded(toy, example, Segment.REASON, 1) == "Thought: Answer.\n<|im_end|>"
+    assert decoded(toy, example, Segment.FINAL, 1) == "Code:\n```py\nfinal_answer(2)\n```<end_code>"
+    assert {s for s, turn in zip(example.segments, example.turns, strict=True) if turn == -1} == {Segment.CONTEXT}
+    assert toy.decode(list(example.input_ids)) == render(toy, chat(QUESTION, of(first, last).steps, SYSTEM))
+
+
+def test_encode_end_of_turn_inherit_gives_it_the_segment_before(toy):
+    example = encode(toy, QUESTION, of(render_turn("Answer.", "final_answer(2)")), system=SYSTEM, end_of_turn="inherit")
+    assert decoded(toy, example, Segment.FINAL, 0).endswith("<end_code><|im_end|>")
+    assert decoded(toy, example, Segment.REASON, 0) == "Thought: Answer.\n"
+
+
+@pytest.mark.parametrize("end_of_turn", ["reason", "inherit"])
+def test_encode_an_invented_observation_is_context_but_the_turn_still_ends(toy, end_of_turn):
+    example = encode(toy, QUESTION, of("I think.\nObservation: 3"), system=SYSTEM, end_of_turn=end_of_turn)
+    assert "".join(supervised(toy, example)) == "I think.\n<|im_end|>"
+
+
+def test_encode_without_markers_keeps_only_code_in_the_block(toy):
+    example = encode(toy, QUESTION, of(render_turn("Answer.", "final_answer(2)")), system=SYSTEM, markers=False)
+    # The token of ")" may take the line end along: a token goes where it begins.
+    assert decoded(toy, example, Segment.FINAL, 0).rstrip("\n") == "final_answer(2)"
+
+
+pieces = st.lists(st.sampled_from(["Thought: x", "Code:\n```py\n", "print(' é 日本🙂 ')", "\n```<end_code>", " ", "\n",
+                                   "\n\n", "  ", "y", "\nObservation:"]), max_size=8).map(lambda p: "".join(p).strip())
+
+
+@pytest.mark.parametrize("which", ["toy", "qwen"])
+@settings(max_examples=60, deadline=None)
+@given(texts=st.lists(pieces, min_size=1, max_size=3))
+def test_encode_any_turns_label_tokens_by_the_character_they_begin_with(request, which, texts):
+    """Against a scan that knows no offsets: decode token by token and look where that leads in the text."""
+    tokenizer = request.getfixturevalue(which)
+    example = encode(tokenizer, QUESTION, of(*texts), system=SYSTEM)
+    ends = [i for i, token in enumerate(example.input_ids) if token == tokenizer.eos_token_id]
+    assistant = ends[2::2]  # system, user, assistant, user, assistant, ...
+    assert [example.turns[i] for i in assistant] == list(range(len(texts)))
+    assert all(example.segments[i] == Segment.REASON for i in assistant)
+    for turn, text in enumerate(texts):
+        inside = [i for i, t in enumerate(example.turns) if t == turn]
+        assert inside == list(range(inside[0], assistant[turn] + 1))
+        if which == "qwen":
+            assert tokenizer.decode([example.input_ids[i] for i in inside]) == text + "<|im_end|>"
+
+
+@pytest.mark.parametrize("which", ["toy", "qwen"])
+def test_encode_is_the_same_when_offsets_leave_blanks_out(request, which):
+    plain, trimming = request.getfixturevalue(which), copy.deepcopy(request.getfixturevalue(which))
+    trimming.backend_tokenizer.post_processor = ByteLevel(trim_offsets=True)
+    texts = ["Run ```py\n x = 1\n\n ```<end_code>  \n", "And  Code:\n```py\nfinal_answer(2)\n```<end_code> . "]
+    for markers in (True, False):
+        expected = encode(plain, QUESTION, of(*texts), system=SYSTEM, markers=markers)
+        assert encode(trimming, QUESTION, of(*texts), system=SYSTEM, markers=markers) == expected
+
+
+def test_encode_with_a_template_that_drops_earlier_thoughts_is_refused(toy):
+    stripping = load_tokenizer(identify("toy"), {})
+    stripping.chat_template = ("{%- for m in messages %}<|im_start|>{{ m['role'] + '\n' }}"
+                               "{%- if m['role'] == 'assistant' and not loop.last %}{{- '...' }}"
+                               "{%- else %}{{- m['content'] }}{%- endif %}<|im_end|>{{- '\n' }}{%- endfor %}"
+                               "{%- if add_generation_prompt %}<|im_start|>assistant{{- '\n' }}{%- endif %}")
+    with pytest.raises(UserError, match="not prefix-stable"):
+        encode(stripping, QUESTION, of("one", "two"), system=SYSTEM)
+
+
+def test_encode_with_a_template_that_trims_turns_is_refused():
+    trimming = load_tokenizer(identify("toy"), {})
+    trimming.chat_template = trimming.chat_template.replace("m['content']", "(m['content'] | trim)")
+    with pytest.raises(UserError, match="rewrites the text of an assistant turn"):
+        encode(trimming, QUESTION, of("  one"), system=SYSTEM)
+
+
+def test_encode_with_a_template_that_does_not_end_turns_is_refused():
+    endless = load_tokenizer(identify("toy"), {})
+    endless.chat_template = ("{%- for m in messages %}{{- m['role'] + ': ' + m['content'] + '\n\n' }}{%- endfor %}"
+                             "{%- if add_generation_prompt %}{{- 'assistant: ' }}{%- endif %}")
+    with pytest.raises(UserError, match="does not end an assistant turn"):
+        encode(endless, QUESTION, of("one  \n", "two"), system=SYSTEM)
+
+
+def test_load_tokenizer_without_a_chat_template_says_what_to_choose(tmp_path):
+    tokenizer = load_tokenizer(identify("toy"), {})
+    tokenizer.chat_template = None
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
+    identity = identify(str(tmp_path))
+    with pytest.raises(UserError, match="no chat template"):
+        load_tokenizer(identity, {identity: str(tmp_path)})
+
+
+def test_refuse_untrainable_over_length_names_question_sample_and_length(toy):
+    examples = [encode(toy, question(n), trajectory(n, sample=n, words=9 * n), system=SYSTEM) for n in range(3)]
+    lengths = [len(e.input_ids) for e in examples]
+    refuse_untrainable(examples, max(lengths), SegmentWeights())
+    with pytest.raises(UserError, match=re.escape(f"toy/2 sample 2 ({lengths[2]} tokens)")) as error:
+        refuse_untrainable(examples, max(lengths) - 1, SegmentWeights())
+    assert f"train.max_length={lengths[2]} would take" in str(error.value)
+
+
+def test_refuse_untrainable_without_a_weight_above_zero_names_the_trajectory(toy):
+    blockless = encode(toy, QUESTION, of("I give up."), system=SYSTEM)
+    refuse_untrainable([blockless], 10**6, SegmentWeights())
+    with pytest.raises(UserError, match=r"no token to train on.*toy/0 sample 0"):
+        refuse_untrainable([blockless], 10**6, SegmentWeights(reason=0, action=1, final=1))
+
+
+def test_count_segments_adds_up_to_all_tokens(toy):
+    example = encode(toy, question(1), trajectory(1, turns=3), system=SYSTEM)
+    counts = count_segments([example, example])
+    assert sum(counts.values()) == 2 * len(example.input_ids)
+    assert all(counts[name] > 0 for name in ("context", "reason", "action", "final"))
+
+
+def test_padded_rows_are_hidden_where_they_end():
+    ids, mask = padded([(5, 6, 7), (8,)])
+    assert ids.tolist() == [[5, 6, 7], [8, 0, 0]]
+    assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+def real_trajectories(folder):
+    """Agent Distillation's logs of Llama 3.1 70B."""
+    file = folder / "trajectories" / "ad_fork_llama31_70b" / "agent_math_medium_4rows.jsonl"
+    for number, line in enumerate(file.read_text().splitlines()):
+        messages = [(m["role"], m["content"][0]["text"]) for m in json.loads(line)["log_data"]["messages"]]
+        task = next(text for role, text in messages if role == "user").removeprefix("New task:\n")
+        steps = []
+        for role, text in messages:
+            if role == "assistant":
+                steps.append(Step(text, "", "", "ok"))
+            elif role == "tool-response":
+                steps[-1] = dataclasses.replace(steps[-1], observation=text)
+        yield (Question(f"math/{number}", task, ()),
+               Trajectory(f"math/{number}", 0, tuple(steps), "", "answered", None, 0.0))
+
+
+def blocks_by_hand(text):
+    """Every Code: ... <end_code> of a turn, up to what it invents."""
+    text = text.split("\nObservation:")[0]
+    return [text[m.start():text.index("<end_code>", m.start()) + len("<end_code>")] for m in re.finditer("Code:", text)]
+
+
+def test_encode_real_trajectories_with_qwens_tokenizer_finds_every_block(qwen, real_data):
+    seen = 0
+    for asked, real in real_trajectories(real_data):
+        example = encode(qwen, asked, real, system=SYSTEM)
+        last = max(turn for turn, step in enumerate(real.steps) if blocks_by_hand(step.text))
+        for turn, step in enumerate(real.steps):
+            blocks = blocks_by_hand(step.text)
+            segment = Segment.FINAL if turn == last else Segment.ACTION
+            assert len(blocks) <= 1  # of these four rows; the block a turn invents an observation after is the only one
+            text = decoded(qwen, example, segment, turn)
+            # Qwen's token for ">" takes the line ends after it along.
+            assert text.rstrip("\n") == "".join(blocks)
+            thought = step.text.split("Code:")[0] if blocks else step.text
+            reason = decoded(qwen, example, Segment.REASON, turn).removesuffix("<|im_end|>")
+            assert reason.rstrip("\n") == thought.rstrip("\n")
+            seen += len(blocks)
+    assert seen >= 8
+
+
+def test_encode_with_qwens_tokenizer_finds_blocks_where_marker_tokens_are_not(qwen):
+    """``Code:`` alone has other tokens than before a line end, so a search by token ids finds nothing."""
+    alone = qwen("Code:", add_special_tokens=False)["input_ids"]
+    example = encode(qwen, QUESTION, of(render_turn("Answer.", "final_answer(2)")), system="-")
+    inside = [token for token, turn in zip(example.input_ids, example.turns, strict=True) if turn == 0]
+    assert not any(inside[i:i + len(alone)] == alone for i in range(len(inside)))
+    assert decoded(qwen, example, Segment.FINAL, 0) == "Code:\n```py\nfinal_answer(2)\n```<end_code>"
+
+
+def test_training_example_has_one_entry_per_token_everywhere(toy):
+    example = encode(toy, question(2), trajectory(2, turns=2), system=SYSTEM)
+    assert isinstance(example, TrainingExample)
+    assert len(example.input_ids) == len(example.segments) == len(example.turns)

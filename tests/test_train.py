@@ -1,0 +1,268 @@
+"""The train stage: the gradient it follows, and that nothing stops it from ending in the same place."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from conftest import ROOT
+from small_pools import folder, question, ragged
+from smartad.dialect import PROMPTS
+from smartad.engines.encoding import encode
+from smartad.engines.loading import load_model, load_tokenizer
+from smartad.engines.lora import attach
+from smartad.models import identify
+from smartad.records import write_jsonl
+from smartad.stage import Runtime
+from smartad.stages.train import TRAIN, TrainConfig
+from smartad.types import Segment, SegmentWeights, Selected, UserError
+
+TRAINED = 7
+"""Trajectories: not a multiple of the batch, so that the last batch of an epoch is ragged."""
+
+
+class Stopped(Exception):
+    """The process ends here."""
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory):
+    """A tiny random student with the toy tokenizer: (identity, Runtime.models)."""
+    path = tmp_path_factory.mktemp("student")
+    tokenizer = load_tokenizer(identify("toy"), {})
+    torch.manual_seed(0)
+    Qwen2ForCausalLM(Qwen2Config(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+                                 num_key_value_heads=1, vocab_size=len(tokenizer), tie_word_embeddings=True,
+                                 initializer_range=0.3)).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    identity = identify(str(path))
+    return identity, {identity: str(path)}
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    return make_inputs(tmp_path)
+
+
+def make_inputs(path):
+    pool = ragged(TRAINED, 1)
+    return {"questions/toy": folder(path / "prepare", {"questions.jsonl": [question(n) for n in range(TRAINED)]}),
+            "pool": folder(path / "collect", {"trajectories.jsonl": pool}),
+            "selected": folder(path / "select", {
+                "selected.jsonl": [Selected(t.question_id, t.sample, 1.0, 1) for t in pool]})}
+
+
+def config_for(student, **changes):
+    return TrainConfig(**{"student": student[0], "dialect": "paper", "prompt": "toy", "seed": 0, "rank": 4, "alpha": 8,
+                          "learning_rate": 5e-3, "gradient_checkpointing": False, **changes})
+
+
+def train(student, inputs, out, runtime=None, **changes):
+    out.mkdir(parents=True, exist_ok=True)
+    runtime = dataclasses.replace(runtime or Runtime(), models=student[1])
+    return TRAIN.run(config_for(student, **changes), inputs, out, runtime)
+
+
+def recorder():
+    steps = []
+    return steps, Runtime(report=lambda step, **scalars: steps.append((step, scalars)))
+
+
+def adapter_bytes(out):
+    return (out / "adapter" / "adapter_model.safetensors").read_bytes()
+
+
+def test_train_writes_an_adapter_that_names_its_student_and_nothing_else(student, inputs, tmp_path):
+    steps, runtime = recorder()
+    metrics = train(student, inputs, tmp_path / "out", runtime)
+    assert sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*")) == [
+        "adapter", "adapter/adapter_config.json", "adapter/adapter_model.safetensors"]
+    assert json.loads((tmp_path / "out/adapter/adapter_config.json").read_text())["base_model_name_or_path"] == student[0]
+    assert str(tmp_path) not in (tmp_path / "out/adapter/adapter_config.json").read_text()
+    assert metrics["examples"] == TRAINED
+    assert metrics["tokens"] == sum(metrics[f"tokens/{segment.name.lower()}"] for segment in Segment)
+    assert metrics["cases/single_block"] == 3
+    assert [step for step, _ in steps] == [1, 2, 3, 4]
+    assert set(steps[0][1]) == {"loss", "learning_rate", "grad_norm"}
+    assert metrics["first_loss"] == steps[0][1]["loss"]
+    assert metrics["last_loss"] == steps[-1][1]["loss"] < metrics["first_loss"]
+
+
+def test_train_again_gives_the_same_bytes_and_another_seed_does_not(student, inputs, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(student, inputs, tmp_path / name, seed=seed)
+    assert adapter_bytes(tmp_path / "a") == adapter_bytes(tmp_path / "b") != adapter_bytes(tmp_path / "c")
+
+
+@pytest.mark.parametrize("reduction", ["trajectory", pytest.param("batch", marks=pytest.mark.slow)])
+def test_train_accumulating_1_2_or_4_micro_batches_follows_the_same_gradient(student, inputs, tmp_path, reduction):
+    runs = []
+    for micro in (4, 2, 1):
+        steps, runtime = recorder()
+        train(student, inputs, tmp_path / str(micro), runtime, micro_batch_size=micro, dropout=0.0, epochs=2,
+              loss_reduction=reduction, max_grad_norm=0.0)
+        runs.append([(scalars["loss"], scalars["grad_norm"]) for _, scalars in steps])
+    assert len(runs[0]) == 4  # 4 and 3 trajectories, twice
+    for other in runs[1:]:
+        for (loss, norm), (other_loss, other_norm) in zip(runs[0], other, strict=True):
+            assert other_loss == pytest.approx(loss, rel=1e-4)
+            assert other_norm == pytest.approx(norm, rel=1e-3)
+
+
+@pytest.mark.parametrize("weights", [SegmentWeights(), SegmentWeights(1, 1, 1), SegmentWeights(0, 1, 3)], ids=str)
+def test_train_first_step_is_eq_5_of_its_trajectories(student, inputs, tmp_path, weights):
+    """All seven in one batch, so that no order matters; transformers' own losses where they apply."""
+    steps, runtime = recorder()
+    train(student, inputs, tmp_path / "out", runtime, weights=weights, dropout=0.0, epochs=1, batch_size=7,
+          max_grad_norm=0.0)
+    tokenizer, model = load_tokenizer(*student), load_model(student[0], Runtime(models=student[1]))
+    torch.manual_seed(0)
+    adapted = attach(model, config_for(student, dropout=0.0))
+    losses = []
+    for t in ragged(TRAINED, 1):
+        example = encode(tokenizer, question(int(t.question_id[4:])), t, system=PROMPTS["toy"])
+        ids = torch.tensor([example.input_ids])
+        sums = norms = 0
+        for segment, weight in ((Segment.REASON, weights.reason), (Segment.ACTION, weights.action),
+                                (Segment.FINAL, weights.final)):
+            here = torch.tensor([example.segments]) == segment
+            if weight and here.any():
+                mean = adapted(input_ids=ids, labels=ids.masked_fill(~here, -100)).loss
+                sums, norms = sums + weight * here.sum() * mean, norms + weight * here.sum()
+        losses.append(sums / norms)
+    loss = sum(losses) / len(losses)
+    loss.backward()
+    norm = torch.stack([p.grad.norm() for p in adapted.parameters() if p.grad is not None]).norm()
+    assert steps[0][1]["loss"] == pytest.approx(loss.item(), rel=1e-5)
+    assert steps[0][1]["grad_norm"] == pytest.approx(norm.item(), rel=1e-4)
+
+
+def test_train_sees_every_trajectory_once_an_epoch_in_a_new_order(student, inputs, tmp_path):
+    """With a learning rate that changes nothing, a trajectory's loss is its name."""
+    steps, runtime = recorder()
+    train(student, inputs, tmp_path / "out", runtime, learning_rate=1e-12, dropout=0.0, batch_size=1)
+    losses = [round(scalars["loss"], 5) for _, scalars in steps]
+    first, second = losses[:TRAINED], losses[TRAINED:]
+    assert len(set(first)) == TRAINED
+    assert sorted(first) == sorted(second)
+    assert first != second
+
+
+@pytest.mark.slow
+def test_train_with_gradient_checkpointing_gives_the_same_bytes(student, inputs, tmp_path):
+    train(student, inputs, tmp_path / "plain")
+    train(student, inputs, tmp_path / "checkpointed", gradient_checkpointing=True)
+    assert adapter_bytes(tmp_path / "plain") == adapter_bytes(tmp_path / "checkpointed")
+
+
+@pytest.mark.parametrize("stop_at", [pytest.param(n, marks=pytest.mark.slow) for n in (1, 2, 6)] + [3])
+def test_train_stopped_and_started_again_ends_with_the_same_bytes(student, inputs, tmp_path, stop_at):
+    """Dropout and order are random, so this compares their state too; 2 steps an epoch, a checkpoint every step."""
+    train(student, inputs, tmp_path / "whole", epochs=3)
+
+    def progress(done, total):
+        if done == stop_at:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(student, inputs, tmp_path / "out", Runtime(progress=progress), epochs=3, checkpoint_every=1)
+    half_written = tmp_path / "out" / "checkpoints" / "checkpoint-99"
+    half_written.mkdir()
+    (half_written / "adapter_model.safetensors").write_bytes(b"torn")
+    steps, runtime = recorder()
+    metrics = train(student, inputs, tmp_path / "out", runtime, epochs=3, checkpoint_every=1)
+    assert [step for step, _ in steps] == list(range(stop_at, 7))
+    assert metrics["steps"] == 6
+    assert adapter_bytes(tmp_path / "out") == adapter_bytes(tmp_path / "whole")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["adapter"]
+
+
+CHILD = """
+import json, sys
+from pathlib import Path
+from smartad.stage import Runtime
+from smartad.stages.train import TRAIN, TrainConfig
+config, inputs, out, models = json.loads(sys.argv[1])
+TRAIN.run(TrainConfig(**config), {k: Path(v) for k, v in inputs.items()}, Path(out), Runtime(
+    models=models, report=lambda step, **scalars: print(step, flush=True)))
+"""
+
+
+@pytest.mark.slow
+def test_train_killed_again_and_again_ends_with_the_same_bytes(student, inputs, tmp_path):
+    changes = {"epochs": 30, "checkpoint_every": 3}
+    train(student, inputs, tmp_path / "whole", **changes)
+    out = tmp_path / "out"
+    out.mkdir()
+    config = {k: v for k, v in dataclasses.asdict(config_for(student, **changes)).items() if k != "weights"}
+    arguments = json.dumps([config, {k: str(v) for k, v in inputs.items()}, str(out), student[1]])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    # After how many steps and then seconds: before the first checkpoint, while one may be half written, and at the end.
+    for steps, seconds in ((2, 0.0), (3, 0.004), (9, 0.002), (14, 0.0), (60, 0.0)):
+        child = subprocess.Popen([sys.executable, "-c", CHILD, arguments], stdout=subprocess.PIPE, text=True,
+                                 env=environment)
+        for _ in range(steps):
+            if not child.stdout.readline():
+                break
+        time.sleep(seconds)
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+    train(student, inputs, out, **changes)
+    assert adapter_bytes(out) == adapter_bytes(tmp_path / "whole")
+    assert [p.name for p in out.iterdir()] == ["adapter"]
+
+
+def test_train_that_diverges_stops_and_leaves_no_adapter(student, inputs, tmp_path):
+    with pytest.raises(UserError, match=r"the (loss|gradient's norm) is (nan|inf).*lower train\.learning_rate"):
+        train(student, inputs, tmp_path / "out", learning_rate=1e30, max_grad_norm=0.0, epochs=5)
+    assert not (tmp_path / "out" / "adapter").exists()
+
+
+@pytest.mark.parametrize("targets", ["lm_head", "q_proj,embed_tokens"])
+def test_train_with_tied_embeddings_as_targets_is_refused(student, inputs, tmp_path, targets):
+    with pytest.raises(UserError, match="ties its input and output embeddings"):
+        train(student, inputs, tmp_path / "out", targets=targets)
+
+
+def test_train_with_chosen_targets_adapts_those(student, inputs, tmp_path):
+    train(student, inputs, tmp_path / "out", targets="q_proj, v_proj", epochs=1)
+    weights = load_file(tmp_path / "out" / "adapter" / "adapter_model.safetensors")
+    assert {name.split(".")[-3] for name in weights} == {"q_proj", "v_proj"}
+
+
+def test_train_with_an_unknown_target_lists_the_linear_layers(student, inputs, tmp_path):
+    with pytest.raises(UserError, match="train.targets=c_attn .* linear layers are .*q_proj"):
+        train(student, inputs, tmp_path / "out", targets="c_attn")
+
+
+def test_train_over_length_is_refused_before_anything_is_trained(student, inputs, tmp_path):
+    with pytest.raises(UserError, match="7 of 7 trajectories are over train.max_length=20"):
+        train(student, inputs, tmp_path / "out", max_length=20)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_train_on_a_selection_from_another_pool_names_the_row(student, inputs, tmp_path):
+    write_jsonl(inputs["selected"] / "selected.jsonl", [Selected("toy/1", 9, 1.0, 1)])
+    with pytest.raises(UserError, match="selects toy/1 sample 9, which is not in"):
+        train(student, inputs, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"batch_size": 4, "micro_batch_size": 3}, "batch_size=4 is not a multiple"),
+    ({"rank": 0}, "train.rank must be at least 1, got 0"),
+    ({"learning_rate": 0.0}, "train.learning_rate must be a finite number above 0"),
+    ({"dropout": 1.0}, "train.dropout must be at least 0 and below 1"),
+    ({"max_grad_norm": float("nan")}, "train.max_grad_norm must be a finite number"),
+    ({"max_length": 0}, "train.max_length must be at least 1"),
+])
+def test_train_config_out_of_range_names_the_field(changes, message):
+    with pytest.raises(UserError, match=message):
+        TrainConfig(**changes)
