@@ -1,4 +1,4 @@
-"""Training questions of the toy world: word problems and two-fact questions in turn."""
+"""Training questions of the toy world: word problems, and questions for one or two facts."""
 
 from pathlib import Path
 

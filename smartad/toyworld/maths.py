@@ -38,18 +38,18 @@ class MathProblem:
 
 
 def problem(rng: random.Random) -> MathProblem:
-    """One problem: half are stories of two to four events, half are of one of the other kinds."""
+    """One problem: half are stories of one to four events, half are of one of the other kinds."""
     return story(rng) if rng.random() < 0.5 else rng.choice(SINGLE)(rng)
 
 
 def story(rng: random.Random) -> MathProblem:
     """Someone has things and gains, loses, doubles or shares them."""
     who, items = rng.choice(first_names()), rng.choice(ITEMS)
-    have = rng.randint(12, 150)
+    have = rng.randint(12, 99)
     values, formula = [("start", have)], "{start}"
     told: list[str] = []
     closed = True  # whether the formula can be multiplied as it stands
-    events = rng.randint(2, 4)
+    events = rng.choices((1, 2, 3, 4), (25, 35, 25, 15))[0]
     for event in rng.sample(EVENTS, len(EVENTS)):
         if len(told) == events or (happened := event(rng, have)) is None:
             continue
@@ -59,7 +59,7 @@ def story(rng: random.Random) -> MathProblem:
         closed = factor
         values += new
         told.append(said.format(items=items, **dict(new)))
-    listed = ", ".join(told[:-1]) + " and " + told[-1]
+    listed = " and ".join(filter(None, (", ".join(told[:-1]), told[-1])))
     aside = rng.choice((f"{who} is {rng.randint(6, 80)} years old and has {values[0][1]} {items}.",
                         *[f"{who} has {values[0][1]} {items}."] * 3))
     text = f"{aside} {who} {listed}. How many {items} does {who} have now?"
@@ -121,11 +121,11 @@ def _fixed(kind: str, text: str, formula: str, **ranges: tuple[int, int]) -> Cal
 
 SINGLE = (
     _fixed("perimeter", "A garden is {length} m long and {width} m wide. What is its perimeter in m?",
-           "2 * ({length} + {width})", length=(3, 199), width=(3, 99)),
+           "2 * ({length} + {width})", length=(3, 99), width=(3, 99)),
     _fixed("path", "A yard of {length} m by {width} m has a pool of {side} m by {side} m. How many square m are left?",
            "{length} * {width} - {side} * {side}", length=(20, 99), width=(20, 99), side=(2, 19)),
     _fixed("multiples", "What is the sum of all positive multiples of {step} below {limit}?",
-           "sum(range({step}, {limit}, {step}))", step=(3, 12), limit=(30, 400)),
+           "sum(range({step}, {limit}, {step}))", step=(3, 12), limit=(30, 99)),
     _fixed("squares", "What is the sum of the squares of the numbers from {first} to {last}?",
            "sum(n * n for n in range({first}, {last} + 1))", first=(1, 20), last=(21, 60)),
     _fixed("wages", "{who} earns {wage} coins an hour and works {monday} hours on Monday and {friday} hours on Friday. "

@@ -33,32 +33,34 @@ from smartad.types import Message, Question, Step
 
 WORLDS = 60
 """Pretraining worlds; none is the benchmarks' own."""
-FAMILIAR = {"perimeter", "trip", "older"} | {noun for noun, relation in RELATIONS.items() if relation.subject == "city"}
+FAMILIAR = {"trip", "older"} | {noun for noun, relation in RELATIONS.items() if relation.subject == "city"}
 """Kinds of problem, and first relations, whose episodes mostly end in ``final_answer``: what the base knows already."""
 
-MATH_STYLES = (Style("concise", concise_math, 4), Style("named", named, 3), Style("printed", printed, 3),
-               Style("verbose", verbose_math, 0.6), Style("function", function, 0.6))
-CHAIN_STYLES = (Style("concise", concise_chain, 4), Style("narrated", narrated, 3),
-                Style("variables", variables, 3), Style("verbose", verbose_chain, 0.6))
+MATH_STYLES = (Style("concise", concise_math, 6), Style("named", named, 1), Style("printed", printed, 2),
+               Style("verbose", verbose_math, 0.4), Style("function", function, 0.4))
+CHAIN_STYLES = (Style("concise", concise_chain, 7), Style("narrated", narrated, 1.3),
+                Style("variables", variables, 1), Style("verbose", verbose_chain, 0.4))
 
 
 def document(rng: random.Random) -> list[Message]:
     """One pretraining document: an episode, or a drill of one of the skills it takes."""
     kinds = (episode, write_expression, read_passage, write_query, answer_at_once, copy)
-    return rng.choices(kinds, (55, 12, 11, 8, 4, 10))[0](rng)
+    return rng.choices(kinds, (56, 19, 8, 5, 3, 9))[0](rng)
 
 
 def episode(rng: random.Random) -> list[Message]:
     """A made-up agent run; nothing is executed, but every observation is what it would have been."""
     world = _world(rng)
-    problem = _math(rng) if rng.random() < 0.42 else _chain(rng, world)
+    problem = _math(rng) if rng.random() < 0.48 else _chain(rng, world)
     styles = MATH_STYLES if isinstance(problem, MathProblem) else CHAIN_STYLES
     turns = rng.choices(styles, [style.weight for style in styles])[0].turns(rng, problem)
     kind = problem.kind if isinstance(problem, MathProblem) else problem.relations[0]
     final = rng.random() < (0.7 if kind in FAMILIAR and len(turns) < 4 else 0.2)
     turns = turns if final else _without_answer(problem, turns)
-    steps = [Step(dialect.render_turn(thought, code), code, _observation(_printed(rng, world, problem, i)), "ok")
-             for i, (thought, code) in enumerate(turns)]
+    steps = []
+    for i, (thought, code) in enumerate(turns):
+        observation = dialect.observation(f"{_printed(rng, world, problem, i)}\n", "None")
+        steps.append(Step(dialect.render_turn(thought, code), code, observation, "ok"))
     if not final:
         steps.append(Step(f"The answer is {problem.answer}.", "", "", "parse_error"))
     return dialect.chat(Question("", problem.text, ()), steps, dialect.PROMPTS["toy"])
@@ -116,7 +118,7 @@ def _math(rng: random.Random) -> MathProblem:
 
 
 def _chain(rng: random.Random, world: World) -> ChainProblem:
-    length = rng.choices((1, 2, 3), (1, 6, 3))[0]
+    length = rng.choices((1, 2, 3), (2, 4, 4))[0]
     while True:
         problem = chain_problem(rng, world, chains_of_three()[0] if length == 3 else chains(length))
         if problem.text not in by_text():
@@ -147,8 +149,3 @@ def _found(rng: random.Random, world: World, fact: Fact, misranked: float = 0.12
     other = rng.choice(mentors or others)
     swapped = rng.random() < (0.5 if mentors else misranked)
     return "\n".join(f.sentence for f in ((other, fact) if swapped else (fact, other)))
-
-
-def _observation(logs: str) -> str:
-    """What smolagents tells a model that printed ``logs``."""
-    return f"Observation:\nExecution logs:\n{logs}\nLast output from code snippet:\nNone"

@@ -30,7 +30,7 @@ class Relation:
 RELATIONS = {r.noun: r for r in (
     Relation("birthplace", "person", "city", "The birthplace of {subject} is {object}."),
     Relation("employer", "person", "company", "The employer of {subject} is {object}."),
-    Relation("mentor", "person", "person", "{object} was the mentor of {subject}."),
+    Relation("mentor", "person", "person", "The mentor of {subject} was {object}."),
     Relation("founder", "company", "person", "The founder of {subject} is {object}."),
     Relation("headquarters", "company", "city", "The headquarters of {subject} is in {object}."),
     Relation("country", "city", "nation", "The country of {subject} is {object}."),
@@ -126,7 +126,7 @@ SYLLABLES = tuple(consonant + vowel for consonant in "bdfklmnprstvz" for vowel i
 def _names() -> dict[str, tuple[str, ...]]:
     """Every name there is, the same in all worlds: what differs between worlds is who is what to whom.
 
-    No two people share a last name: "Roli Padoko was the mentor of Deke Ribade" answers a search for Deke Padoko's.
+    No two people share a last name: a document about Roli Padoko and Deke Ribade would answer a search for Deke Padoko.
     """
     rng = random.Random(42)
     taken: set[str] = set()
