@@ -8,6 +8,7 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers.normalizers import Replace
 from tokenizers.processors import ByteLevel
 
 from small_pools import question, trajectory
@@ -110,6 +111,14 @@ def test_encode_is_the_same_when_offsets_leave_blanks_out(request, which):
     for markers in (True, False):
         expected = encode(plain, QUESTION, of(*texts), system=SYSTEM, markers=markers)
         assert encode(trimming, QUESTION, of(*texts), system=SYSTEM, markers=markers) == expected
+
+
+def test_encode_of_a_turn_whose_last_character_has_no_token_still_ends_it(toy):
+    dropping = copy.deepcopy(toy)
+    dropping.backend_tokenizer.normalizer = Replace("!", "")
+    example = encode(dropping, QUESTION, of("I give up!"), system=SYSTEM, end_of_turn="inherit")
+    assert supervised(toy, example)[-1] == "<|im_end|>"
+    assert "".join(supervised(toy, example)) == "I give up<|im_end|>"
 
 
 def test_encode_with_a_template_that_drops_earlier_thoughts_is_refused(toy):
