@@ -1,7 +1,9 @@
 """An experiment: the configs of its stages, and the graph they make."""
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from smartad import benchmarks, corpora, models
@@ -121,6 +123,13 @@ def _train(experiment: Experiment, index: dict[str, StageSpec]) -> StageSpec:
     selected = StageSpec(SELECT, dataclasses.replace(experiment.select, seed=seed),
                          {"pool": pool, "verdicts": verdicts, "scores": scores})
     return StageSpec(TRAIN, _identified(experiment.train), {**questions, "pool": pool, "selected": selected})
+
+
+def missing_data(specs: Iterable[StageSpec], data: Path | None) -> list[str]:
+    """The raw files that ``specs`` read and that are not in the folder ``data``."""
+    sources = [benchmarks.get(spec.config.benchmark).SOURCE if spec.stage is PREPARE else corpora.get(spec.config.corpus).SOURCE
+               for spec in specs if spec.stage in (PREPARE, INDEX)]
+    return [source.file for source in sources if source and not (data and (data / source.file).is_file())]
 
 
 def _prepare(name: str, limit: int | None) -> StageSpec:

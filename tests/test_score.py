@@ -1,11 +1,12 @@
 """The score stage on a small pool."""
 
 import dataclasses
+import shutil
 
 import pytest
 
 from small_pools import folder, question, ragged
-from smartad.models import identify
+from smartad.models import TOY_FOLDER, identify
 from smartad.records import read_jsonl, write_jsonl
 from smartad.stage import Runtime
 from smartad.stages.score import SCORE, ScoreConfig
@@ -93,6 +94,17 @@ def test_score_depends_on_the_prompt_but_hardly_on_the_batches(inputs, tmp_path)
 def test_score_with_a_student_that_is_not_here_says_how_to_name_it(inputs, tmp_path):
     with pytest.raises(UserError, match="student.model=FOLDER"):
         run(inputs, tmp_path / "out", config=dataclasses.replace(CONFIG, student="local/mine@0123456789ab"))
+
+
+def test_score_with_a_truncated_student_says_it_cannot_be_loaded(inputs, tmp_path):
+    student = tmp_path / "student"
+    shutil.copytree(TOY_FOLDER, student)
+    weights = student / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    identity = identify(str(student))
+    with pytest.raises(UserError, match=f"the model {identity} cannot be loaded"):
+        run(inputs, tmp_path / "out", Runtime(models={identity: str(student)}),
+            dataclasses.replace(CONFIG, student=identity))
 
 
 def test_score_config_without_room_for_a_token_is_refused():

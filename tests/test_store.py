@@ -112,7 +112,10 @@ def test_worker_that_was_taken_over_cannot_seal(store):
 
 
 @pytest.mark.parametrize("damage, words", [
-    (lambda p: p.write_text("43"), "has changed"), (lambda p: p.write_text("4"), "1 bytes instead of 2"), (os.unlink, "is missing")])
+    (lambda p: p.write_text("43"), "has changed"),
+    (lambda p: p.write_text("4"), "1 bytes instead of 2"),
+    (os.unlink, "is missing"),
+])
 def test_verify_names_what_is_wrong_with_a_file(store, damage, words):
     seal(store, data="42")
     assert store.verify("x-1") == []
@@ -146,7 +149,7 @@ def in_small_filesystem(options, command, folder):
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare(1) for a file system of its own")
-@pytest.mark.parametrize("options, words", [("size=256k", "is full"), ("ro", "cannot be written")])
+@pytest.mark.parametrize("options, words", [("size=64k", "is full"), ("ro", "cannot be written")])
 def test_full_or_read_only_store_is_one_clear_error(tmp_path, options, words):
     folder = tmp_path / "disk"
     folder.mkdir()

@@ -13,7 +13,7 @@ from smartad import tables
 from smartad.cli.console import PIPELINE, Watch, console, print_table
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
 from smartad.config import load, read_yaml
-from smartad.experiment import Experiment, Plan, plan
+from smartad.experiment import Experiment, Plan, missing_data, plan
 from smartad.stage import Runtime, StageSpec, upstream_first
 from smartad.store import FAILURE, Store
 from smartad.sweep import ledger, results
@@ -82,6 +82,7 @@ def _run(args: argparse.Namespace, store: Store, data: str | None, models: dict[
             start(work, dispatcher)
         else:
             work(dispatcher)
+        _check_data(dispatcher, runtime.data)
         with Watch(dispatcher) as watch:
             if isinstance(work, Driver):
                 drive(work, dispatcher, watch)
@@ -98,6 +99,14 @@ def _run(args: argparse.Namespace, store: Store, data: str | None, models: dict[
     finally:
         executor.close()
     return _report_failures(dispatcher)
+
+
+def _check_data(dispatcher: Dispatcher, data: Path | None) -> None:
+    """Fail at the desk: a file that is not there is named before anything runs."""
+    waiting = [spec for f, spec in dispatcher.specs.items() if dispatcher.states[f] != "done"]
+    if missing := missing_data(waiting, data):
+        where = f"not in {data}" if data else "needed"
+        raise UserError(f"{', '.join(missing)}: {where}; say which folder holds them with data=FOLDER")
 
 
 def _again() -> str:
@@ -151,7 +160,8 @@ def _print_plan(what: str, store: Store, goals: Sequence[StageSpec], verbose: bo
             print(f"{'done   ' if store.has(spec.fingerprint) else 'missing'}  {spec.fingerprint}")
 
 
-def _print_next(args: argparse.Namespace, store: Store, sweep: Sweep, promoted: tuple[ledger.LedgerTrial, ledger.Run] | None) -> None:
+def _print_next(args: argparse.Namespace, store: Store, sweep: Sweep,
+                promoted: tuple[ledger.LedgerTrial, ledger.Run] | None) -> None:
     at = "" if args.store == Path("runs") else f" --store {shlex.quote(str(args.store))}"
     if promoted:
         trial, run = promoted

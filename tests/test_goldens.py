@@ -1,0 +1,74 @@
+"""A stage's output on the toy world may change only together with its version.
+
+Where the output is text it is compared as it is; where it is floating point, its metrics are, within what another CPU may
+round differently.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
+from smartad.config import load
+from smartad.experiment import Experiment, plan
+from smartad.records import dump_line, read_jsonl
+from smartad.stage import Runtime
+from smartad.store import Store
+from smartad.tracking import Tracking
+from smartad.types import Question, Selected, Trajectory, Verdict
+
+GOLDENS = Path(__file__).parent / "goldens.json"
+SMALL = ["limits.train_questions=6", "limits.questions=4", "collect.samples=4", "select.first=4", "train.epochs=1"]
+TEXT = {"prepare": ("questions.jsonl", Question, ()), "collect": ("trajectories.jsonl", Trajectory, ("seconds",)),
+        "grade": ("verdicts.jsonl", Verdict, ()), "select": ("selected.jsonl", Selected, ("nll",))}
+"""Stage -> its file, its rows, and the fields that are measured and not decided."""
+MEASURED = {"index": ("passages",), "score": ("mean_nll", "scored", "tokens"), "train": ("examples", "steps", "first_loss"),
+            "evaluate": ("n",), "aggregate": ()}
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("goldens") / "store").open()
+    goal = plan(load(Experiment, [str(ROOT / "configs/toy.yaml"), *SMALL])).goal
+    executor = connect(ClusterConfig(), Job(store, Runtime(), Tracking(store.root)), jobs=0)
+    dispatcher = Dispatcher(store, executor)
+    dispatcher.add([goal])
+    while dispatcher.open():
+        dispatcher.step()
+    assert dispatcher.failures == {}
+    found = {}
+    for spec in goal.upstream_first():
+        if spec.stage.name not in found and not (spec.stage.name == "grade" and "evaluate" in str(spec.identity["inputs"])):
+            found[spec.stage.name] = {"version": spec.stage.version, **golden(store, spec)}
+    return found
+
+
+def golden(store, spec):
+    name = spec.stage.name
+    if name in TEXT:
+        file, row, measured = TEXT[name]
+        lines = [{k: v for k, v in json.loads(dump_line(r)).items() if k not in measured}
+                 for r in read_jsonl(store.folder(spec.fingerprint) / file, row)]
+        return {"sha256": hashlib.sha256(json.dumps(lines, sort_keys=True).encode()).hexdigest()[:16], "rows": len(lines)}
+    metrics = store.record(spec.fingerprint)["metrics"]
+    return {metric: round(metrics[metric], 4) for metric in MEASURED[name]}
+
+
+@pytest.mark.slow
+def test_output_changes_only_with_its_version(outputs, request):
+    if request.config.getoption("--update-goldens"):
+        GOLDENS.write_text(json.dumps(outputs, indent=2) + "\n")
+    known = json.loads(GOLDENS.read_text())
+    assert outputs.keys() == known.keys()
+    for name, now in outputs.items():
+        same = now.keys() == known[name].keys() and all(
+            now[k] == pytest.approx(known[name][k], rel=1e-3) if isinstance(now[k], float) else now[k] == known[name][k]
+            for k in now if k != "version")
+        assert same or now["version"] != known[name]["version"], (
+            f"{name} now writes something else: {known[name]} became {now}. If that is meant, raise the version in "
+            f"smartad/stages/{name}.py, then run pytest --update-goldens")
+    assert {n: o["version"] for n, o in outputs.items()} == {n: k["version"] for n, k in known.items()}, \
+        "a version was raised: run pytest --update-goldens"
