@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from peft import PeftModel
 from safetensors import SafetensorError, safe_open
@@ -54,7 +55,7 @@ def _adapted(model: Model, folder: Path) -> Model:
 
 
 class HfEngine:
-    """Batched generation with a KV cache; greedy at temperature 0, else sampled with a generator per row."""
+    """Batched generation with a KV cache; greedy at temperature 0, else sampled with random numbers of each row's own."""
 
     def __init__(self, model: Model, tokenizer: Tokenizer, batch_tokens: int | None = None) -> None:
         self.model, self.tokenizer = model, tokenizer
@@ -152,8 +153,8 @@ class _Row:
     def uniform(self) -> torch.Tensor:
         """One number in [0, 1) per token to write; another row of them for each turn of an episode."""
         turn = sum(message["role"] == "assistant" for message in self.request.messages)
-        generator = torch.Generator().manual_seed(self.request.seed + turn)
-        return torch.rand(self.room, generator=generator, dtype=torch.float64)
+        # Not torch.Generator: on a CPU it keeps 32 bits of a seed.
+        return torch.from_numpy(np.random.default_rng((self.request.seed, turn)).random(self.room))
 
 
 class _Chance:

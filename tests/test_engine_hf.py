@@ -1,0 +1,150 @@
+"""Generation with the student that is committed, whatever it says; and with adapters of random weights."""
+
+import dataclasses
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+from smartad import models
+from smartad.dialect import PROMPTS, stop_strings, task_message
+from smartad.engines import hf
+from smartad.engines.encoding import render
+from smartad.engines.loading import load_model
+from smartad.stage import Runtime
+from smartad.types import Request, UserError
+
+RUNTIME = Runtime()
+TASKS = ["How much is 3 plus 4?", "Who lives in Oslo?", "A shop sells 12 pens a day. How many does it sell in 5 days?",
+         "Repeat: one, two, three", "What is the capital of the country in which the company of Ann Bo is based?"]
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return hf.load(models.identify(models.TOY), RUNTIME)
+
+
+def ask(task, **options):
+    return Request(({"role": "system", "content": PROMPTS["toy"]}, {"role": "user", "content": task_message(task)}),
+                   **{"max_tokens": 24, **options})
+
+
+def reference(engine, request):
+    """Greedy decoding in the plainest way: one row, no cache, the whole text again for every token."""
+    ids = engine.tokenizer(render(engine.tokenizer, request.messages, generate=True), add_special_tokens=False)["input_ids"]
+    written = []
+    for _ in range(request.max_tokens):
+        with torch.no_grad():
+            token = int(engine.model(torch.tensor([ids + written])).logits[0, -1].argmax())
+        if token in engine.ends:
+            return engine.tokenizer.decode(written, skip_special_tokens=True), "stop", len(written) + 1
+        written.append(token)
+    return engine.tokenizer.decode(written, skip_special_tokens=True), "length", len(written)
+
+
+def test_greedy_batch_equals_one_by_one_without_a_cache(engine):
+    requests = [ask(task, max_tokens=n) for task, n in zip(TASKS, (24, 5, 40, 1, 24), strict=True)]
+    expected = [reference(engine, request) for request in requests]
+    assert [(c.text, c.finish, c.tokens) for c in engine.complete(requests)] == expected
+
+
+def test_order_and_company_do_not_change_an_answer_at_temperature_0(engine):
+    requests = [ask(task) for task in TASKS]
+    small = hf.HfEngine(engine.model, engine.tokenizer, batch_tokens=1)
+    assert engine.complete(requests) == engine.complete(requests[::-1])[::-1] == small.complete(requests)
+
+
+def test_stop_string_ends_an_answer_and_is_left_out(engine):
+    whole = engine.complete([ask(task) for task in TASKS])
+    stops = [c.text[len(c.text) // 2:][:3] for c in whole]
+    assert all(stops)
+    cut = engine.complete([ask(task, stop=("\0never", stop)) for task, stop in zip(TASKS, stops, strict=True)])
+    for full, short, stop in zip(whole, cut, stops, strict=True):
+        assert (short.text, short.finish, short.stopped_by) == (full.text[:full.text.find(stop)], "stop", stop)
+        assert short.tokens <= full.tokens
+
+
+def test_sampling_follows_each_rows_seed_and_turn_only(engine):
+    requests = [ask(task, temperature=1.0, seed=i) for i, task in enumerate(TASKS)]
+    first = engine.complete(requests)
+    assert first == engine.complete(requests) and first[1:3] == engine.complete(requests[1:3])
+    other = engine.complete([dataclasses.replace(r, seed=r.seed + 2**62) for r in requests])
+    assert [c.text for c in first] != [c.text for c in other]
+
+
+def test_cold_and_warm_rows_share_a_batch(engine):
+    greedy = ask(TASKS[2])
+    mixed = engine.complete([ask(TASKS[0], temperature=1.0, seed=3), greedy, ask(TASKS[1], temperature=0.7, seed=4)])
+    assert mixed[1] == engine.complete([greedy])[0]
+
+
+def test_sampled_tokens_come_in_the_models_proportions(engine):
+    request = ask(TASKS[0], max_tokens=1, temperature=2.0)
+    ids = engine.tokenizer(render(engine.tokenizer, request.messages, generate=True), add_special_tokens=False)["input_ids"]
+    with torch.no_grad():
+        expected = (engine.model(torch.tensor([ids])).logits[0, -1].double() / 2).softmax(-1)
+    n = 4000
+    chance = hf._Chance([hf._Row(i, dataclasses.replace(request, seed=i), ids, 1) for i in range(n)], "cpu")
+    with torch.no_grad():
+        logits = engine.model(torch.tensor([ids])).logits[:, -1].expand(n, -1)
+    found = torch.bincount(chance.choose(logits, 0), minlength=len(expected)) / n
+    assert (found - expected).abs().max() < 5 * 0.5 / n**0.5  # five standard errors at most
+
+
+def test_prompt_without_room_and_answer_without_room_are_context_overflow(engine):
+    long = ask("word " * 3 * engine.positions)
+    used = len(engine.tokenizer(render(engine.tokenizer, ask(TASKS[0]).messages, generate=True))["input_ids"])
+    full, nearly, fits = (hf.HfEngine(engine.model, engine.tokenizer) for _ in range(3))
+    full.positions, nearly.positions, fits.positions = used, used + 1, used + 24
+    assert [(c.text, c.finish, c.tokens) for c in engine.complete([long])] == [("", "context_overflow", 0)]
+    assert full.complete([ask(TASKS[0])])[0].finish == "context_overflow"
+    answer = nearly.complete([ask(TASKS[0])])[0]
+    assert answer.tokens == 1 and answer.finish in ("context_overflow", "stop")
+    assert fits.complete([ask(TASKS[0])]) == engine.complete([ask(TASKS[0])])
+
+
+def test_no_requests_are_no_completions(engine):
+    assert engine.complete([]) == []
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory):
+    """A LoRA adapter of random weights, large enough to change what the student says."""
+    torch.manual_seed(0)
+    model = get_peft_model(load_model(models.identify(models.TOY), RUNTIME),
+                           LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"))
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.05)
+    folder = tmp_path_factory.mktemp("adapter")
+    model.save_pretrained(folder)
+    return folder, model.eval()
+
+
+def test_merged_adapter_answers_as_the_adapter_does(engine, adapter):
+    folder, unmerged = adapter
+    requests = [ask(task, stop=stop_strings()) for task in TASKS]
+    merged = hf.load(models.identify(models.TOY), RUNTIME, folder).complete(requests)
+    assert merged == hf.HfEngine(unmerged, engine.tokenizer).complete(requests)
+    assert merged != engine.complete(requests)
+
+
+def test_adapter_cut_short_is_one_clear_error(adapter, tmp_path):
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        content = (adapter[0] / name).read_bytes()
+        (tmp_path / name).write_bytes(content if name.endswith("json") else content[:len(content) // 2])
+    with pytest.raises(UserError, match=r"adapter_model\.safetensors is damaged"):
+        hf.load(models.identify(models.TOY), RUNTIME, tmp_path)
+
+
+def test_folder_without_an_adapter_is_named(tmp_path):
+    with pytest.raises(UserError, match=f"{tmp_path} holds no adapter_model.safetensors"):
+        hf.load(models.identify(models.TOY), RUNTIME, tmp_path)
+
+
+def test_adapter_of_shared_embeddings_is_refused(tmp_path):
+    model = get_peft_model(load_model(models.identify(models.TOY), RUNTIME),
+                           LoraConfig(r=2, target_modules=["embed_tokens"], task_type="CAUSAL_LM"))
+    model.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="word embeddings"):
+        hf.load(models.identify(models.TOY), RUNTIME, tmp_path)
