@@ -17,12 +17,8 @@ from smartad.toyworld.world import query
 Turn = tuple[str, str]
 """Thought and code."""
 
-FILLER = (
-    "Let me think about this carefully before acting.", "First I restate the problem in my own words.",
-    "This looks like a standard exercise, yet a check is wise.", "I should avoid mistakes here and stay systematic.",
-    "There may be several ways, and I pick the most robust one.", "Hmm, wait, I want to be sure about the wording.",
-    "My plan is to go slowly and verify each part.", "It is helpful to list what is known and what is asked.",
-)
+FILLER = ("Let me think about this.", "I restate the problem first.", "A check is wise here.", "I stay careful.",
+          "I pick the safest way.", "Hmm, wait.", "I go slowly.", "I list what is known.")
 
 
 @dataclass(frozen=True)
