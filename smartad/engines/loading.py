@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
@@ -45,7 +46,7 @@ def load_model(identity: str, runtime: Runtime) -> Model:
     path, revision = locate(identity, runtime.models)
     try:
         model = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=torch.float32)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"the model {identity} cannot be loaded: {_first_line(error)}") from error
     return model.to("cuda" if runtime.gpus else "cpu").eval()
 
