@@ -142,7 +142,7 @@ def pull(store: Path, name: str, to: Path, recipe: Mapping[str, Any], *, models:
         _describe(temporary, fingerprint, name, base, recipe)
         _swap(temporary, to.absolute())
     except OSError as error:
-        raise UserError(f"cannot write {error.filename or to}: {error.strerror}; pull to another folder") from error
+        raise UserError(f"cannot pull to {to}: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Pulled(fingerprint, to, base, loads_from)

@@ -87,6 +87,11 @@ def test_configure_none_means_metrics_only_and_travels_to_workers(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_where_tells_how_to_look(tmp_path):
+    assert Tracking(tmp_path, ("trackio",)).where() == [f"TRACKIO_DIR={tmp_path}/trackio trackio show --project smartad"]
+    assert Tracking(tmp_path).where() == []
+
+
 def test_configure_wrong_names_are_refused_with_the_right_ones(tmp_path):
     with pytest.raises(UserError, match=r"no tracker 'mlflow'; there are trackio, wandb, and 'none'"):
         configure(["mlflow"], tmp_path)

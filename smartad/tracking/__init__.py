@@ -1,8 +1,8 @@
 """Who is told what a stage reports.  The store is the truth; a tracker is a projection of it that can be made again.
 
 ``metrics.jsonl`` is always written.  Each tracker gets the same rows from a thread of its own: it may be slow, down or
-wrongly set up without a stage noticing.  To add one, write ``smartad/tracking/<name>.py`` with a ``check(root)`` and a
-class that is a ``base.Tracker``, and add a line to ``TRACKERS``.
+wrongly set up without a stage noticing.  To add one, write ``smartad/tracking/<name>.py`` with ``check(root)``,
+``where(root)`` and a class that is a ``base.Tracker``, and add a line to ``TRACKERS``.
 """
 
 import importlib
@@ -51,6 +51,10 @@ class Tracking:
     """The sweep."""
     patience_s: float = PATIENCE_S
     """How long the end of a run waits for its trackers."""
+
+    def where(self) -> list[str]:
+        """Where to look, a command or an address for each tracker."""
+        return [_module(name).where(self.root) for name in self.names]
 
     def run(self, info: RunInfo) -> "TrackedRun":
         """Start telling the trackers about one stage run.  Use as a context: an exception marks the run as failed."""

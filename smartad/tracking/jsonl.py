@@ -59,7 +59,8 @@ def read_rows(path: Path) -> Iterator[Row]:
                 fields = json.loads(line)
                 yield Row(fields.pop("step"), fields.pop("time"), {k: float(v) for k, v in fields.items()})
             except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise UserError(f"{path}:{number} is not a row of metrics: {error!r}") from error
+                raise UserError(f"{path}:{number} is not a row of metrics ({error!r}); "
+                                "delete the file to go on without it") from error
 
 
 def _without_torn_line(path: Path) -> list[Row]:

@@ -1,4 +1,4 @@
-"""trackio: dashboards without an account or a server.  Look with ``TRACKIO_DIR=<store>/trackio trackio show``.
+"""trackio: dashboards without an account or a server.
 
 This writes through trackio's storage layer, not through ``trackio.init``: init asks the Hugging Face hub who its token
 belongs to, prints on stdout, and swallows what goes wrong; the storage layer does one transaction and raises.
@@ -7,6 +7,7 @@ trackio's minor version is pinned in pyproject for that.
 
 import importlib.util
 import os
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +34,11 @@ def check(root: Path) -> None:
                         "use another store, or go without it: --track none") from error
 
 
+def where(root: Path) -> str:
+    """How to look at the runs of the store ``root``."""
+    return f"TRACKIO_DIR={folder(root)} trackio show --project {PROJECT}"
+
+
 class TrackioTracker:
     """One stage run in the store's trackio project."""
 
@@ -43,6 +49,7 @@ class TrackioTracker:
                                        "tags": list(run.tags), "state": "running", **redact(run.config),
                                        "_Group": run.group, "_Created": datetime.now(UTC).isoformat()}
         self.last_step = 0
+        self._fragments: Any = None
 
     def start(self, history: Sequence[Row]) -> None:
         storage = _storage(self.root)
@@ -74,9 +81,23 @@ class TrackioTracker:
             "config": self.config if with_config else None}
         from trackio.utils import get_storage_mode
         if get_storage_mode() == "jsonl":
-            _write_fragment(name, entries)
+            self._write_fragment(entries)
         else:
             storage.bulk_log(project=PROJECT, run=name, run_id=name, **entries)
+
+    def _write_fragment(self, entries: Mapping[str, Any]) -> None:
+        """SQLite is unsafe on a network file system, where trackio takes append-only fragments and reads them in later.
+
+        There a restarted stage cannot take back what it reported after the step it goes on from.
+        """
+        from trackio import fragments
+        if self._fragments is None:  # they are read in the order of their names: the later writer has the last word
+            self._fragments = fragments.FragmentWriter(f"{time.time_ns()}-{self.run.fingerprint}")
+        columns = zip(entries["metrics_list"], entries["steps"], entries["timestamps"], entries["log_ids"], strict=True)
+        self._fragments.write_local([fragments.metric_record(
+            {"project": PROJECT, "run": self.run.fingerprint, "run_id": self.run.fingerprint, "metrics": metrics,
+             "step": step, "timestamp": timestamp, "log_id": log_id, "config": entries["config"] if i == 0 else None})
+            for i, (metrics, step, timestamp, log_id) in enumerate(columns)])
 
 
 def _storage(root: Path) -> Any:
@@ -87,14 +108,3 @@ def _storage(root: Path) -> Any:
     if Path(utils.TRACKIO_DIR) != folder(root):
         raise UserError(f"trackio writes to {utils.TRACKIO_DIR} in this process and cannot change to {folder(root)}")
     return SQLiteStorage
-
-
-def _write_fragment(name: str, entries: Mapping[str, Any]) -> None:
-    """SQLite is unsafe on a network file system, where trackio takes append-only fragments that its dashboard reads."""
-    from trackio import fragments
-    columns = zip(entries["metrics_list"], entries["steps"], entries["timestamps"], entries["log_ids"], strict=True)
-    records = [fragments.metric_record({"project": PROJECT, "run": name, "run_id": name, "metrics": metrics,
-                                        "step": step, "timestamp": timestamp, "log_id": log_id,
-                                        "config": entries["config"] if i == 0 else None})
-               for i, (metrics, step, timestamp, log_id) in enumerate(columns)]
-    fragments.FragmentWriter().write_local(records)

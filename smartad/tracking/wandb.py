@@ -42,6 +42,13 @@ def check(root: Path) -> None:
         _check_key()
 
 
+def where(root: Path) -> str:
+    """How to look at the runs of the store ``root``."""
+    if mode() == "offline":
+        return f"wandb sync {root.absolute()}/wandb/offline-run-*"
+    return f"{_server().replace('://api.', '://')}, project {_project()}"
+
+
 def _check_key() -> None:
     server, key = _server(), _key()
     if not key:
@@ -65,6 +72,10 @@ def _check_key() -> None:
 
 def _server() -> str:
     return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").rstrip("/")
+
+
+def _project() -> str:
+    return os.environ.get("WANDB_PROJECT") or PROJECT
 
 
 def _key() -> str | None:
@@ -120,7 +131,7 @@ class WandbTracker:
         import wandb
         patience_s = self.settings.patience_s
         return wandb.init(
-            project=os.environ.get("WANDB_PROJECT") or PROJECT, dir=os.environ.get("WANDB_DIR") or store, mode=mode(),
+            project=_project(), dir=os.environ.get("WANDB_DIR") or store, mode=mode(),
             id=self.run.fingerprint, name=self.run.fingerprint, resume="allow", reinit="create_new",
             job_type=self.run.stage, group=self.run.group, tags=list(self.run.tags),
             config={"stage": self.run.stage, "inputs": dict(self.run.inputs), **redact(self.run.config)},
