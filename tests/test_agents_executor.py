@@ -104,8 +104,8 @@ def test_failing_step_says_why_and_keeps_its_interpreter(executor, code, said):
     assert executor.pid == pid and outcome(executor, "kept").output == "1"
 
 
-@pytest.mark.parametrize("code", ["while True: pass", "import time\ntime.sleep(60)", "10**10**8",
-                                  "import re\nre.match('(a+)+$', 'a' * 40 + 'b')"])
+@pytest.mark.parametrize("code", ["import time\ntime.sleep(60)", *(pytest.param(code, marks=pytest.mark.slow) for code in (
+    "while True: pass", "10**10**8", "import re\nre.match('(a+)+$', 'a' * 40 + 'b')"))])
 def test_step_without_end_is_killed_and_the_next_gets_a_fresh_interpreter(hasty, code):
     outcome(hasty, "kept = 1")
     pid = hasty.pid
@@ -125,6 +125,7 @@ def test_step_that_needs_too_much_memory_is_killed(executor, code):
     assert "`kept` is not defined" in outcome(executor, "kept").error
 
 
+@pytest.mark.slow
 def test_cpu_time_beyond_the_limit_is_a_timeout():
     with Interpreters(CodeLimits(step_timeout_s=60, cpu_s=1)) as running:
         child = ChildExecutor(running, seed=0)

@@ -61,10 +61,9 @@ def run_episodes(config: EpisodeConfig, questions: Sequence[Question], samples: 
     ``config.batch_size`` episodes go in lock-step, and their rows are written together.  A batch that a kill left
     incomplete is run again as a whole: its composition decides the last digits of what its model computes.
     """
-    from smartad.agents.codeact import Setup
     from smartad.agents.executor import Interpreters
 
-    setup = Setup(PROMPTS[config.prompt], DIALECTS[config.dialect], config.max_steps, _search(index, config.top_k))
+    setup = _setup(config, index)
     episodes = list(product(questions, range(samples)))
     rows = _kept(out / ROWS, episodes, config.batch_size)
     with Interpreters(config.code) as interpreters:
@@ -76,6 +75,14 @@ def run_episodes(config: EpisodeConfig, questions: Sequence[Question], samples: 
             runtime.progress(len(rows), len(episodes))
             runtime.report(len(rows), answered=_share_answered(played), seconds=max(row.seconds for row in played))
     return rows
+
+
+def answer(config: EpisodeConfig, question: Question, completer: "Completer", index: Path | None) -> Trajectory:
+    """One episode, for whoever asks; nothing is written."""
+    from smartad.agents.executor import Interpreters
+
+    with Interpreters(config.code) as interpreters:
+        return _play([(question, 0)], config, _setup(config, index), completer, interpreters)[0]
 
 
 def summary(rows: Sequence[Trajectory]) -> Metrics:
@@ -132,14 +139,18 @@ def _play(batch: Sequence[Episode], config: EpisodeConfig, setup: "Setup", compl
     return played
 
 
-def _search(index: Path | None, top_k: int) -> Callable[[str], str]:
-    from smartad.agents.codeact import no_search
+def _setup(config: EpisodeConfig, index: Path | None) -> "Setup":
+    from smartad.agents.codeact import Setup, no_search
     from smartad.engines import retrieval
 
-    if index is None:
-        return no_search
-    retriever = retrieval.load(index)
-    return lambda query: retrieval.render(retriever.search(query, top_k))
+    search = no_search
+    if index is not None:
+        retriever = retrieval.load(index)
+
+        def search(query: str) -> str:
+            return retrieval.render(retriever.search(query, config.top_k))
+
+    return Setup(PROMPTS[config.prompt], DIALECTS[config.dialect], config.max_steps, search)
 
 
 def _share_answered(rows: Sequence[Trajectory]) -> float:
