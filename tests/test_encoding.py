@@ -121,29 +121,29 @@ def test_encode_of_a_turn_whose_last_character_has_no_token_still_ends_it(toy):
     assert "".join(supervised(toy, example)) == "I give up<|im_end|>"
 
 
-def test_encode_with_a_template_that_drops_earlier_thoughts_is_refused(toy):
-    stripping = load_tokenizer(identify("toy"), {})
-    stripping.chat_template = ("{%- for m in messages %}<|im_start|>{{ m['role'] + '\n' }}"
-                               "{%- if m['role'] == 'assistant' and not loop.last %}{{- '...' }}"
-                               "{%- else %}{{- m['content'] }}{%- endif %}<|im_end|>{{- '\n' }}{%- endfor %}"
-                               "{%- if add_generation_prompt %}<|im_start|>assistant{{- '\n' }}{%- endif %}")
-    with pytest.raises(UserError, match="not prefix-stable"):
-        encode(stripping, QUESTION, of("one", "two"), system=SYSTEM)
+def templated(turn, end="<|im_end|>\n"):
+    """The toy tokenizer with a template that writes an assistant's turn as ``turn`` and then ``end``."""
+    tokenizer = load_tokenizer(identify("toy"), {})
+    tokenizer.chat_template = (
+        "{%- for m in messages %}{{- '<|im_start|>' + m['role'] + '\n' }}"
+        "{%- if m['role'] == 'assistant' %}{{- " + turn + " + " + repr(end) + " }}"
+        "{%- else %}{{- m['content'] + '<|im_end|>\n' }}{%- endif %}{%- endfor %}"
+        "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}")
+    return tokenizer
 
 
-def test_encode_with_a_template_that_trims_turns_is_refused():
-    trimming = load_tokenizer(identify("toy"), {})
-    trimming.chat_template = trimming.chat_template.replace("m['content']", "(m['content'] | trim)")
-    with pytest.raises(UserError, match="rewrites the text of an assistant turn"):
-        encode(trimming, QUESTION, of("  one"), system=SYSTEM)
+def test_encode_with_a_template_that_writes_turns_as_they_are_is_taken():
+    encode(templated("m['content']"), QUESTION, of("  one", "two"), system=SYSTEM)
 
 
-def test_encode_with_a_template_that_does_not_end_turns_is_refused():
-    endless = load_tokenizer(identify("toy"), {})
-    endless.chat_template = ("{%- for m in messages %}{{- m['role'] + ': ' + m['content'] + '\n\n' }}{%- endfor %}"
-                             "{%- if add_generation_prompt %}{{- 'assistant: ' }}{%- endif %}")
-    with pytest.raises(UserError, match="does not end an assistant turn"):
-        encode(endless, QUESTION, of("one  \n", "two"), system=SYSTEM)
+@pytest.mark.parametrize(("turn", "end", "message"), [
+    ("(m['content'] if loop.last else '...')", "<|im_end|>\n", "not prefix-stable"),
+    ("(m['content'] | trim)", "<|im_end|>\n", "rewrites the text of an assistant turn"),
+    ("m['content']", "", "does not end an assistant turn"),
+])
+def test_encode_with_a_template_that_would_mislead_training_is_refused(turn, end, message):
+    with pytest.raises(UserError, match=message):
+        encode(templated(turn, end), QUESTION, of("  one", "two"), system=SYSTEM)
 
 
 def test_load_tokenizer_without_a_chat_template_says_what_to_choose(tmp_path):
