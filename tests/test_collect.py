@@ -17,9 +17,9 @@ from smartad.engines import retrieval
 from smartad.records import read_jsonl, write_jsonl
 from smartad.stage import Runtime
 from smartad.stages.collect import COLLECT, CollectConfig
-from smartad.stages.episodes import ROWS, seed_of
+from smartad.stages.episodes import ROWS, run_episodes, seed_of
 from smartad.toyworld.teacher import ScriptedTeacher
-from smartad.types import Question, Request, Trajectory, UserError
+from smartad.types import Completion, Question, Request, Trajectory, UserError
 
 CONFIG = CollectConfig(teacher="toy", samples=2, prompt="toy", dialect="paper", batch_size=8)
 
@@ -108,6 +108,30 @@ def test_question_the_teacher_does_not_know_is_the_users_mistake(tmp_path):
     write_jsonl(tmp_path / "questions" / "questions.jsonl", [Question("real/1", "What is love?", ("",))])
     with pytest.raises(UserError, match="knows only the toy questions"):
         COLLECT.run(CONFIG, {"questions/real": tmp_path / "questions"}, tmp_path, Runtime())
+
+
+class Failing(ScriptedTeacher):
+    """The teacher, with an engine that breaks: for one sample of each question, or for all."""
+
+    def __init__(self, always):
+        self.always = always
+
+    def complete(self, requests):
+        if self.always:
+            raise MemoryError("no room")
+        broken = {seed_of(f"toy_train/{number}", 1) for number in range(1000)}
+        return [Completion("", "error", None, detail="lost") if request.seed in broken else said
+                for request, said in zip(requests, super().complete(requests), strict=True)]
+
+
+def test_engine_that_fails_for_some_is_counted_and_for_all_is_an_error(inputs, tmp_path):
+    questions = list(questions_in(inputs).values())
+    some = run_episodes(CONFIG, questions, 2, Failing(always=False), inputs["index"], tmp_path, Runtime())
+    assert [row.stop for row in some] == ["answered", "engine_error"] * 12
+    (tmp_path / ROWS).unlink()
+    with pytest.raises(RuntimeError, match="engine failed in all of 8 episodes: MemoryError: no room"):
+        run_episodes(CONFIG, questions, 2, Failing(always=True), inputs["index"], tmp_path, Runtime())
+    assert not (tmp_path / ROWS).exists()
 
 
 def test_seed_is_a_function_of_question_and_sample():

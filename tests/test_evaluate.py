@@ -7,11 +7,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from smartad import benchmarks, corpora, models
-from smartad.engines import hf, retrieval
+from smartad.engines import retrieval
 from smartad.engines.loading import load_model
 from smartad.records import read_jsonl, write_jsonl
 from smartad.stage import Runtime
-from smartad.stages.episodes import ROWS, answer
+from smartad.stages.episodes import ROWS
 from smartad.stages.evaluate import EVALUATE, EvaluateConfig
 from smartad.types import Trajectory, UserError
 
@@ -58,12 +58,6 @@ def test_half_written_attempts_are_carried_on_to_the_same(attempts, inputs, tmp_
     (tmp_path / ROWS).write_bytes(whole[:int(cut * len(whole))])
     EVALUATE.run(CONFIG, inputs, tmp_path, Runtime())
     assert rows(tmp_path) == attempts[1]
-
-
-def test_one_question_can_be_asked_without_a_stage(inputs):
-    question = benchmarks.get("toy_qa").load(None)[0]
-    attempt = answer(CONFIG, question, hf.load(CONFIG.student, Runtime()), inputs["index"])
-    assert attempt.question_id == question.id and 1 <= len(attempt.steps) <= CONFIG.max_steps
 
 
 def test_context_that_runs_out_is_a_way_to_end(inputs, tmp_path):

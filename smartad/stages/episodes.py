@@ -1,6 +1,7 @@
 """What collect and evaluate have in common: an agent on many (question, sample) pairs, and what came of it."""
 
 import hashlib
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from smartad.agents.executor import Interpreters
     from smartad.engines.completer import Completer
 
+log = logging.getLogger(__name__)
 ROWS = "trajectories.jsonl"
 Episode = tuple[Question, int]
 """(question, sample)."""
@@ -60,6 +62,9 @@ def run_episodes(config: EpisodeConfig, questions: Sequence[Question], samples: 
 
     ``config.batch_size`` episodes go in lock-step, and their rows are written together.  A batch that a kill left
     incomplete is run again as a whole: its composition decides the last digits of what its model computes.
+
+    Raises UserError when ``out`` holds rows of something else, RuntimeError when the engine failed in a whole batch; a batch
+    in which it failed for some is kept, and they are ``engine_error``.
     """
     from smartad.agents.executor import Interpreters
 
@@ -75,14 +80,6 @@ def run_episodes(config: EpisodeConfig, questions: Sequence[Question], samples: 
             runtime.progress(len(rows), len(episodes))
             runtime.report(len(rows), answered=_share_answered(played), seconds=max(row.seconds for row in played))
     return rows
-
-
-def answer(config: EpisodeConfig, question: Question, completer: "Completer", index: Path | None) -> Trajectory:
-    """One episode, for whoever asks; nothing is written."""
-    from smartad.agents.executor import Interpreters
-
-    with Interpreters(config.code) as interpreters:
-        return _play([(question, 0)], config, _setup(config, index), completer, interpreters)[0]
 
 
 def summary(rows: Sequence[Trajectory]) -> Metrics:
@@ -128,7 +125,9 @@ def _play(batch: Sequence[Episode], config: EpisodeConfig, setup: "Setup", compl
 
         def turn(messages: tuple[Message, ...]) -> Completion:
             completion = ask(Request(messages, stops, config.max_tokens, config.temperature, seed))
-            failures.extend([completion.detail] if completion.finish == "error" else [])
+            if completion.finish == "error":
+                log.warning("%s, sample %d: the engine failed: %s", question.id, sample, completion.detail)
+                failures.append(completion.detail)
             return completion
 
         return solve(question, sample, seed, setup, turn, interpreters)
@@ -153,5 +152,5 @@ def _setup(config: EpisodeConfig, index: Path | None) -> "Setup":
     return Setup(PROMPTS[config.prompt], DIALECTS[config.dialect], config.max_steps, search)
 
 
-def _share_answered(rows: Sequence[Trajectory]) -> float:
-    return sum(row.stop == "answered" for row in rows) / len(rows)
+def _share_answered(rows: Sequence[Trajectory]) -> float | None:
+    return sum(row.stop == "answered" for row in rows) / len(rows) if rows else None
