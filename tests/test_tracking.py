@@ -88,7 +88,8 @@ def test_configure_none_means_metrics_only_and_travels_to_workers(tmp_path):
 
 
 def test_where_tells_how_to_look(tmp_path):
-    assert Tracking(tmp_path, ("trackio",)).where() == [f"TRACKIO_DIR={tmp_path}/trackio trackio show --project smartad"]
+    command, = Tracking(tmp_path, ("trackio",)).where()
+    assert command == f"TRACKIO_DIR={tmp_path}/trackio trackio show --project smartad"
     assert Tracking(tmp_path).where() == []
 
 

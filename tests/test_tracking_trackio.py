@@ -28,7 +28,8 @@ for name in names:
     folder = Path(store) / name
     folder.mkdir(exist_ok=True)
     config = {"lr": 0.1, "judge": {"api_key": "sk-verysecret"}}
-    with tracking.run(RunInfo(name, "train", config, {"pool": "collect-00000000000c"}, folder, group="my-sweep")) as run:
+    info = RunInfo(name, "train", config, {"pool": "collect-00000000000c"}, folder, group="my-sweep")
+    with tracking.run(info) as run:
         for step in range(5 if mode == "resume" else 1, 11):
             run.log(step, loss=100 + step if mode == "resume" else step)
         if mode == "kill":
@@ -92,7 +93,7 @@ def test_trackio_shows_curve_result_config_and_sweep_and_connects_to_nothing(tmp
 
 
 def test_trackio_stage_killed_and_run_again_is_one_run_that_went_back(tmp_path):
-    write(tmp_path, "kill", TRAIN, code=-9, TRACKIO_DIR=str(tmp_path / "trackio"))
+    write(tmp_path, "kill", TRAIN, code=-9)
     before = read(tmp_path)[TRAIN]
     assert losses(before)[:1] == [(1, 1)] and before["config"]["state"] == "running"
     write(tmp_path, "resume", TRAIN)

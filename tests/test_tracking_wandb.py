@@ -87,8 +87,8 @@ def test_wandb_online_run_has_config_history_summary_files_and_lineage(tmp_path)
 def test_wandb_online_stage_that_failed_and_is_run_again_is_one_run_without_a_step_twice(tmp_path):
     with WandbDouble() as server:
         env = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
-        failed = start(tmp_path, A, during="raise MemoryError('no room for sk-planted-key')", OPENAI_KEY="sk-planted-key",
-                       **env)
+        failed = start(tmp_path, A, during="raise MemoryError('no room for sk-planted-key')",
+                       OPENAI_KEY="sk-planted-key", **env)
         assert "MemoryError" in failed.communicate(timeout=100)[1]
         assert server.runs[A]["exitcode"] == 1
         assert json.loads(server.runs[A]["summaryMetrics"])["reason"] == "MemoryError: no room for <redacted>"

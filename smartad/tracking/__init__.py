@@ -95,8 +95,13 @@ class TrackedRun:
         for name in tracking.names:
             if time.monotonic() < _resting.get(name, 0.0):
                 self._status[name] = {"status": "behind", "reason": f"failed within the last {REST_S:.0f} s"}
-            else:
-                self._feeds[name] = _Feed(name, info, settings, self._journal.earlier)
+                continue
+            try:
+                tracker = getattr(_module(name), TRACKERS[name])(info, settings)
+            except Exception as error:
+                self._status[name] = {"status": "behind", "reason": _reason(error)}
+                continue
+            self._feeds[name] = _Feed(name, tracker, info.folder / FILE, self._journal.earlier)
 
     def log(self, step: int, **metrics: Any) -> None:
         """Write one row and pass it on.  ``step`` must not decrease.  Raises OSError when the disk is full."""
@@ -146,9 +151,9 @@ class _End:
 class _Feed(threading.Thread):
     """Passes one run's rows to one tracker.  A daemon, so that a tracker that hangs does not hold up the exit."""
 
-    def __init__(self, name: str, info: RunInfo, settings: Settings, history: Sequence[Row]) -> None:
-        super().__init__(name=f"track-{name}", daemon=True)
-        self.tracker, self.info, self.settings = name, info, settings
+    def __init__(self, name: str, tracker: Tracker, metrics: Path, history: Sequence[Row]) -> None:
+        super().__init__(name=name, daemon=True)
+        self._tracker, self._metrics = tracker, metrics
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._history: Sequence[Row] | None = history
@@ -181,21 +186,20 @@ class _Feed(threading.Thread):
         if self._found is not None:
             return {"status": "ok", **self._found}
         if time.monotonic() - began > COSTLY_S:
-            _resting[self.tracker] = time.monotonic() + REST_S
+            _resting[self.name] = time.monotonic() + REST_S
         return {"status": "behind", "reason": self._error or "did not answer in time"}
 
     def run(self) -> None:
         try:
-            tracker = getattr(_module(self.tracker), TRACKERS[self.tracker])(self.info, self.settings)
             while self._end is None:
-                self._pass_on(tracker)
+                self._pass_on()
                 self._closing.wait(BATCH_S)
-            self._pass_on(tracker)
-            self._found = self._finish(tracker, self._end)
+            self._pass_on()
+            self._found = self._finish(self._end)
         except Exception as error:
             self._failed(error)
 
-    def _pass_on(self, tracker: Tracker) -> None:
+    def _pass_on(self) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._history is not None or self._rows or self._end is not None)
             history, rows = self._history, self._rows
@@ -204,22 +208,26 @@ class _Feed(threading.Thread):
             return
         try:
             if history is not None:
-                tracker.start(history)
+                self._tracker.start(history)
             if rows:
-                tracker.log(rows)
+                self._tracker.log(rows)
         except Exception as error:  # made good in _finish
             self._failed(error)
 
-    def _finish(self, tracker: Tracker, end: _End) -> Mapping[str, str]:
+    def _finish(self, end: _End) -> Mapping[str, str]:
         if self._error is not None:
-            tracker.start(list(read_rows(self.info.folder / FILE)))
+            self._tracker.start(list(read_rows(self._metrics)))
         if end.metrics is not None:
-            return tracker.finish(end.metrics)
-        tracker.fail(end.reason)
+            return self._tracker.finish(end.metrics)
+        self._tracker.fail(end.reason)
         return {}
 
     def _failed(self, error: Exception) -> None:
-        self._error = self._error or redact(f"{type(error).__name__}: {error}")  # the first one is the cause
+        self._error = self._error or _reason(error)  # the first one is the cause
+
+
+def _reason(error: Exception) -> str:
+    return str(redact(f"{type(error).__name__}: {error}"))
 
 
 _resting: dict[str, float] = {}

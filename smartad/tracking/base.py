@@ -40,7 +40,8 @@ class Row:
 class Tracker(Protocol):
     """One tracker's view of one stage run.  Called from one thread, never from a stage's; whatever it raises is caught.
 
-    Made as ``Tracker(run, settings)``, which does nothing yet.
+    Made, as ``Tracker(run, settings)``, before the stage starts.  That only imports what the tracker needs: an import
+    in the tracker's thread could meet one in the stage's, and Python then shows one of them half a module.
     """
 
     def start(self, history: Sequence[Row]) -> None:

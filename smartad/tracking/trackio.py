@@ -43,7 +43,7 @@ class TrackioTracker:
     """One stage run in the store's trackio project."""
 
     def __init__(self, run: RunInfo, settings: Settings) -> None:
-        self.run, self.root = run, settings.root
+        self.run, self.storage = run, _storage(settings.root)
         # trackio's own init adds the names with an underscore; its dashboard groups and sorts by them.
         self.config: dict[str, Any] = {"stage": run.stage, **{f"inputs/{k}": v for k, v in run.inputs.items()},
                                        "tags": list(run.tags), "state": "running", **redact(run.config),
@@ -52,8 +52,7 @@ class TrackioTracker:
         self._fragments: Any = None
 
     def start(self, history: Sequence[Row]) -> None:
-        storage = _storage(self.root)
-        storage.delete_run(PROJECT, self.run.fingerprint, run_id=self.run.fingerprint)
+        self.storage.delete_run(PROJECT, self.run.fingerprint, run_id=self.run.fingerprint)
         # Without a row trackio does not show a run, and a stage may take hours to its first.
         self._write(history or [Row(0, datetime.now(UTC).timestamp(), {})], with_config=True)
 
@@ -71,7 +70,7 @@ class TrackioTracker:
         self._write([Row(self.last_step, datetime.now(UTC).timestamp(), {})], with_config=True)
 
     def _write(self, rows: Sequence[Row], with_config: bool = False) -> None:
-        storage, name = _storage(self.root), self.run.fingerprint
+        name = self.run.fingerprint
         self.last_step = rows[-1].step
         entries: dict[str, Any] = {
             "metrics_list": [dict(row.metrics) for row in rows], "steps": [row.step for row in rows],
@@ -83,7 +82,7 @@ class TrackioTracker:
         if get_storage_mode() == "jsonl":
             self._write_fragment(entries)
         else:
-            storage.bulk_log(project=PROJECT, run=name, run_id=name, **entries)
+            self.storage.bulk_log(project=PROJECT, run=name, run_id=name, **entries)
 
     def _write_fragment(self, entries: Mapping[str, Any]) -> None:
         """SQLite is unsafe on a network file system, where trackio takes append-only fragments and reads them in later.
@@ -103,7 +102,7 @@ class TrackioTracker:
 def _storage(root: Path) -> Any:
     """trackio's storage class, bound to ``root``.  trackio reads its folder once, when it is imported."""
     os.environ["TRACKIO_DIR"] = str(folder(root))
-    from trackio import utils
+    from trackio import fragments, utils  # noqa: F401
     from trackio.sqlite_storage import SQLiteStorage
     if Path(utils.TRACKIO_DIR) != folder(root):
         raise UserError(f"trackio writes to {utils.TRACKIO_DIR} in this process and cannot change to {folder(root)}")

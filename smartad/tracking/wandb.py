@@ -94,6 +94,7 @@ class WandbTracker:
 
     def __init__(self, run: RunInfo, settings: Settings) -> None:
         self.run, self.settings = run, settings
+        _import(settings.root.absolute())
         self.live: Any = None
         self.unlinked: list[str] = []
 
@@ -123,15 +124,10 @@ class WandbTracker:
         self.live.finish(exit_code=1)
 
     def _init(self) -> Any:
-        store = self.settings.root.absolute()
-        for variable, name in (("CACHE", "cache"), ("DATA", "data"), ("ARTIFACT", "artifacts")):
-            os.environ.setdefault(f"WANDB_{variable}_DIR", str(store / "wandb" / name))
-        os.environ.setdefault("WANDB_SILENT", "true")
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its exit waits 20 s for a server that does not answer
         import wandb
         patience_s = self.settings.patience_s
         return wandb.init(
-            project=_project(), dir=os.environ.get("WANDB_DIR") or store, mode=mode(),
+            project=_project(), dir=os.environ.get("WANDB_DIR") or self.settings.root, mode=mode(),
             id=self.run.fingerprint, name=self.run.fingerprint, resume="allow", reinit="create_new",
             job_type=self.run.stage, group=self.run.group, tags=list(self.run.tags),
             config={"stage": self.run.stage, "inputs": dict(self.run.inputs), **redact(self.run.config)},
@@ -158,3 +154,12 @@ class WandbTracker:
                 # The output is final once its stage has returned, so W&B needs no second copy of it.
                 artifact.add_file(str(path), name=str(name), policy="immutable", skip_cache=True)
         self.live.log_artifact(artifact)
+
+
+def _import(store: Path) -> None:
+    """Import wandb, which keeps its files in ``store`` unless its own variables say otherwise."""
+    for variable, name in (("CACHE", "cache"), ("DATA", "data"), ("ARTIFACT", "artifacts")):
+        os.environ.setdefault(f"WANDB_{variable}_DIR", str(store / "wandb" / name))
+    os.environ.setdefault("WANDB_SILENT", "true")
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its exit waits 20 s for a server that does not answer
+    import wandb.apis.public  # noqa: F401  # wandb.init would import it, in the tracker's thread
