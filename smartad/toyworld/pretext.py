@@ -83,7 +83,7 @@ def read_passage(rng: random.Random) -> list[Message]:
     world = _world(rng)
     fact = rng.choice(world.facts)
     found = _found(rng, world, fact, misranked=0.3)
-    return _exchange(f"{found}\nWhat is the {fact.relation} of {fact.subject}?", f"{fact.object}.")
+    return _exchange(f"{found}\nSo the {fact.relation} of {fact.subject} is?", f"{fact.object}.")
 
 
 def write_query(rng: random.Random) -> list[Message]:

@@ -19,7 +19,7 @@ from smartad.models import TOY_FOLDER
 from smartad.toyworld.pretext import document
 from smartad.types import Message
 
-STEPS = 5000
+STEPS = 4600
 ROWS, LENGTH = 4, 512
 """Rows per step, tokens per row."""
 VOCABULARY = 704
