@@ -260,8 +260,9 @@ class SubmititLocal:
         return failures
 
     def close(self) -> None:
-        for job in self.jobs.values():
-            job.cancel(check=False)
+        for fingerprint, job in self.jobs.items():
+            if not self.job.store.has(fingerprint):  # one that is finished is about to leave by itself
+                job.cancel(check=False)
         self.jobs = {}
 
 
