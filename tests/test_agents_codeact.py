@@ -120,6 +120,13 @@ def test_bug_in_what_asks_the_engine_is_raised(interpreters):
         play(interpreters, broken)
 
 
+def test_interpreter_that_cannot_start_is_raised_and_not_shown_to_the_model():
+    script = Script(block("print(1)"), block("final_answer(1)"))
+    with Interpreters(CodeLimits(memory_gb=1e30)) as broken, pytest.raises(RuntimeError, match="could not be set up"):
+        play(broken, script)
+    assert len(script.seen) == 1
+
+
 def test_search_is_called_with_the_query_and_observed(interpreters):
     script = Script(block("print(web_search('a b'))"), block("final_answer(1)"))
     played = play(interpreters, script, search=lambda query: f"<{query}>")

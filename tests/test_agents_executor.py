@@ -222,6 +222,11 @@ def test_dead_server_is_an_error_of_the_run_and_not_of_the_code():
             child("1")
 
 
+def test_interpreter_that_cannot_be_limited_is_an_error_of_the_run_and_not_of_the_code():
+    with Interpreters(CodeLimits(memory_gb=1e30)) as running, pytest.raises(RuntimeError, match="could not be set up"):
+        ChildExecutor(running, seed=0)("1")
+
+
 def test_limits_without_sense_are_refused_by_name():
     with pytest.raises(UserError, match=r"code\.memory_gb must be a finite number above 0, got 0"):
         CodeLimits(memory_gb=0)

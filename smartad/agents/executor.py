@@ -166,10 +166,16 @@ class ChildExecutor(PythonExecutor):
         return ran
 
     def _converse(self, stream: "_Stream", code: str) -> Ran:
-        """Send code, answer the calls of tools, and return what came of it."""
+        """Send code, answer the calls of tools, and return what came of it.
+
+        Raises TimeoutError; OSError, ValueError, KeyError or TypeError for an interpreter that ended or babbles; RuntimeError
+        for one that could not begin.
+        """
         stream.send({"code": code})
         while "call" in (message := stream.receive()):
             stream.send(self._call(message))
+        if "broken" in message:
+            raise RuntimeError(f"an interpreter could not be set up: {message['broken']}")
         if message["status"] not in ("ok", "final", "exec_error", "oom"):
             raise ValueError(f"an answer of status {message['status']!r:.60}")
         return Ran(message["status"], *(_printable(message[field]) for field in ("logs", "output", "error")))

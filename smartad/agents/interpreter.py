@@ -90,10 +90,16 @@ def fork_child(link: int, options: dict[str, Any]) -> int:
     status = 1
     try:
         keep_only(link)
-        restrict(options)
+        stream = socket.socket(fileno=LINK).makefile("rwb")
+        try:
+            restrict(options)
+        except Exception as error:  # not the code's fault, so the parent must know
+            _write(stream, {"broken": f"{type(error).__name__}: {error}"})
+            stream.read()  # closing now, with code unread, would take the message along
+            raise
         die_with_parent(parent)  # after the change of user, which resets it
         random.seed(options["seed"])
-        run_episode(socket.socket(fileno=LINK).makefile("rwb"), options)
+        run_episode(stream, options)
         status = 0
     finally:
         os._exit(status)
@@ -113,12 +119,12 @@ def restrict(options: dict[str, Any]) -> None:
     with open("/proc/self/statm") as file:
         own_bytes = int(file.read().split()[0]) * resource.getpagesize()
     memory = own_bytes + int(options["memory_gb"] * 2**30)
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory + REPORT_BYTES))
-    for name, limit in ((resource.RLIMIT_NOFILE, 16), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0),
-                        (resource.RLIMIT_NPROC, 0)):
-        resource.setrlimit(name, (limit, limit))
+    lower_limit(resource.RLIMIT_AS, memory, memory + REPORT_BYTES)
     # The soft limit's signal says that it was CPU time; only the hard one's cannot be ignored.
-    resource.setrlimit(resource.RLIMIT_CPU, (options["cpu_s"], options["cpu_s"] + 1))
+    lower_limit(resource.RLIMIT_CPU, options["cpu_s"], options["cpu_s"] + 1)
+    lower_limit(resource.RLIMIT_NOFILE, 16, 16)
+    for name in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC):
+        lower_limit(name, 0, 0)
     if os.geteuid() == 0:
         try:
             os.setgroups([])
@@ -126,6 +132,14 @@ def restrict(options: dict[str, Any]) -> None:
             os.setresuid(NOBODY, NOBODY, NOBODY)
         except OSError:
             pass  # a user namespace that maps nobody else: its root is none outside
+
+
+def lower_limit(name: int, soft: int, hard: int) -> None:
+    """Set a limit, or leave it where it is lower already; the cluster may have its own."""
+    highest = resource.getrlimit(name)[1]
+    if highest != resource.RLIM_INFINITY:
+        soft, hard = min(soft, highest), min(hard, highest)
+    resource.setrlimit(name, (soft, hard))
 
 
 def run_episode(link: BufferedRWPair, options: dict[str, Any]) -> None:

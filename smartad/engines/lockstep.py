@@ -31,9 +31,9 @@ def in_lock_step(completer: Completer, episodes: Sequence[Callable[[Ask], T]]) -
             table.leave()
 
     with ThreadPoolExecutor(max(1, len(episodes)), thread_name_prefix="episode") as threads:
-        results = [threads.submit(play, number) for number in range(len(episodes))]
         waiting: list[tuple[Request, Future[Completion]]] = []
         try:
+            results = [threads.submit(play, number) for number in range(len(episodes))]
             # Rounds run in the caller's thread: each thread that calls torch would get OpenMP threads of its own.
             while waiting := table.round():
                 answers = _complete(completer, [request for request, _ in waiting])
