@@ -1,5 +1,6 @@
 """Collect with the scripted teacher: real code in real processes, and a pool that no kill changes."""
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -145,6 +146,13 @@ def test_config_without_sense_is_refused_by_name(field, value):
         dataclasses.replace(CONFIG, **{field: value})
 
 
+def command_lines():
+    """Of every process there is, its words separated by NUL."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            yield (process / "cmdline").read_text(errors="replace")
+
+
 WORKER = """
 import sys
 from pathlib import Path
@@ -174,7 +182,7 @@ def test_collect_killed_again_and_again_ends_with_the_same_pool(pool, inputs, tm
         servers.append(f"smartad.agents.interpreter\0{worker.pid}\0")
     assert worker.returncode == 0 and servers
     assert rows(tmp_path) == pool[1]
-    running = [line.read_text() for line in Path("/proc").glob("[0-9]*/cmdline")]
+    running = list(command_lines())
     assert not [server for server in servers if any(server in line for line in running)]
 
 
