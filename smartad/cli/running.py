@@ -19,7 +19,7 @@ from smartad.store import FAILURE, Store
 from smartad.sweep import ledger, results
 from smartad.sweep.driver import Driver, drive, start
 from smartad.sweep.space import Sweep, SweepConfig, corners, read
-from smartad.tracking import configure
+from smartad.tracking import Tracking, configure
 from smartad.types import UserError
 
 
@@ -65,7 +65,7 @@ def sweep_command(args: argparse.Namespace) -> int:
     book = ledger.load(store, sweep.name)
     print_table(results.table(store, book))
     promoted = results.promote_best(store, book)
-    _print_next(args, store, sweep, promoted)
+    _print_next(args, _tracking(args, store, sweep.name), sweep, promoted)
     return status
 
 
@@ -73,7 +73,7 @@ def _run(args: argparse.Namespace, store: Store, data: str | None, models: dict[
          work: Driver | Callable[[Dispatcher], None]) -> int:
     """Bring a driver's sweep or some goals to their end.  The exit status."""
     profile = load(ClusterConfig, [args.cluster] if args.cluster else [])
-    tracking = configure(args.track.split(",") if args.track else None, store.root, group)
+    tracking = _tracking(args, store, group)
     runtime = Runtime(data=Path(data).absolute() if data else None, models=models, threads=profile.threads)
     executor = connect(profile, Job(store, runtime, tracking), args.jobs)
     dispatcher = Dispatcher(store, executor)
@@ -160,7 +160,11 @@ def _print_plan(what: str, store: Store, goals: Sequence[StageSpec], verbose: bo
             print(f"{'done   ' if store.has(spec.fingerprint) else 'missing'}  {spec.fingerprint}")
 
 
-def _print_next(args: argparse.Namespace, store: Store, sweep: Sweep,
+def _tracking(args: argparse.Namespace, store: Store, group: str | None) -> Tracking:
+    return configure(args.track.split(",") if args.track else None, store.root, group)
+
+
+def _print_next(args: argparse.Namespace, tracking: Tracking, sweep: Sweep,
                 promoted: tuple[ledger.LedgerTrial, ledger.Run] | None) -> None:
     at = "" if args.store == Path("runs") else f" --store {shlex.quote(str(args.store))}"
     if promoted:
@@ -173,5 +177,5 @@ def _print_next(args: argparse.Namespace, store: Store, sweep: Sweep,
         print(f"  smartad show {promoted[1].train}{at}         one stage: config, inputs, metrics, files\n"
               f"  smartad pull best --sweep {sweep.name} --to best-adapter{at}\n"
               f'  smartad ask --adapter best-adapter "A garden is 12 m long and 7 m wide. What is its perimeter?"')
-    if (store.root / "trackio").exists():
-        print(f"  TRACKIO_DIR={store.root / 'trackio'} trackio show      loss curves and scores in the browser")
+    for command in tracking.where():
+        print(f"  {command}      curves and scores in the browser")
