@@ -124,6 +124,10 @@ class Store:
                 wrong.append(f"{path} has changed since it was recorded")
         return wrong
 
+    def failure(self, fingerprint: str) -> dict[str, Any] | None:
+        """What a worker wrote down when the stage failed: class, message, log, time, host.  None when it did not."""
+        return _read_json(self.root / fingerprint / FAILURE)
+
     def claimed(self, fingerprint: str) -> bool:
         """Whether a live process is working on it."""
         path = self.root / fingerprint / CLAIM

@@ -4,13 +4,12 @@ A module has ``SOURCE`` (the raw file it reads, or None when its questions are g
 ``load(path: Path | None) -> list[Question]``.  To add one, write ``smartad/benchmarks/<name>.py``; nothing else lists it.
 """
 
-import importlib
-import pkgutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
 
-from smartad.types import Question, UserError
+from smartad import plugins
+from smartad.types import Question
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,9 @@ class Benchmark(Protocol):
 
 def names() -> list[str]:
     """The benchmarks there are."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    return plugins.names(__name__)
 
 
 def get(name: str) -> Benchmark:
     """The module of benchmark ``name``.  Raises UserError naming the others when there is none."""
-    if name not in names():
-        raise UserError(f"no benchmark {name!r}; there are {', '.join(names())}. "
-                        f"To add one, write smartad/benchmarks/{name}.py")
-    return cast(Benchmark, importlib.import_module(f"{__name__}.{name}"))
+    return cast(Benchmark, plugins.get(__name__, "benchmark", name))

@@ -12,9 +12,8 @@ from rich.table import Table as RichTable
 
 from smartad import tables
 from smartad.cli.console import PIPELINE, console, format_metric, print_table
-from smartad.cluster import failure_note
 from smartad.fingerprint import differences
-from smartad.store import Store
+from smartad.store import FAILURE, Store
 from smartad.sweep import ledger, results
 from smartad.types import UserError
 
@@ -49,9 +48,9 @@ def _print_unfinished(store: Store, fingerprints: list[str]) -> None:
     for fingerprint in fingerprints:
         if store.claimed(fingerprint):
             print(f"running  {fingerprint}")
-        elif note := failure_note(store, fingerprint):
+        elif note := store.failure(fingerprint):
             print(f"failed   {fingerprint} ({note['class']}, {time.strftime('%F %T', time.localtime(note['time']))} "
-                  f"on {note['host']}): {note['message']}\n         log {store.folder(fingerprint) / '.failure.json'}")
+                  f"on {note['host']}): {note['message']}\n         log {store.folder(fingerprint) / FAILURE}")
 
 
 def table_command(args: argparse.Namespace) -> int:

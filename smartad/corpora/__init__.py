@@ -3,13 +3,12 @@
 To add one, write ``smartad/corpora/<name>.py``; nothing else lists it.
 """
 
-import importlib
-import pkgutil
 from pathlib import Path
 from typing import Protocol, cast
 
+from smartad import plugins
 from smartad.benchmarks import Source
-from smartad.types import Passage, UserError
+from smartad.types import Passage
 
 
 class Corpus(Protocol):
@@ -23,12 +22,9 @@ class Corpus(Protocol):
 
 def names() -> list[str]:
     """The corpora there are."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    return plugins.names(__name__)
 
 
 def get(name: str) -> Corpus:
     """The module of corpus ``name``.  Raises UserError naming the others when there is none."""
-    if name not in names():
-        raise UserError(f"no corpus {name!r}; there are {', '.join(names())}. "
-                        f"To add one, write smartad/corpora/{name}.py")
-    return cast(Corpus, importlib.import_module(f"{__name__}.{name}"))
+    return cast(Corpus, plugins.get(__name__, "corpus", name))

@@ -3,11 +3,10 @@
 To add one, write ``smartad/grading/<name>.py``; nothing else lists it.
 """
 
-import importlib
-import pkgutil
 from typing import Protocol, cast
 
-from smartad.types import Question, UserError
+from smartad import plugins
+from smartad.types import Question
 
 
 class Grader(Protocol):
@@ -21,12 +20,9 @@ class Grader(Protocol):
 
 def names() -> list[str]:
     """The graders there are."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    return plugins.names(__name__)
 
 
 def get(name: str) -> Grader:
     """The module of grader ``name``.  Raises UserError naming the others when there is none."""
-    if name not in names():
-        raise UserError(f"no grader {name!r}; there are {', '.join(names())}. "
-                        f"To add one, write smartad/grading/{name}.py")
-    return cast(Grader, importlib.import_module(f"{__name__}.{name}"))
+    return cast(Grader, plugins.get(__name__, "grader", name))

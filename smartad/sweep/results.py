@@ -2,7 +2,7 @@
 
 from smartad import registry, tables
 from smartad.records import read_jsonl
-from smartad.store import FAILURE, Store
+from smartad.store import Store
 from smartad.sweep.ledger import Ledger, LedgerTrial, Run
 from smartad.tables import RunCells, Table
 from smartad.types import Cell
@@ -17,7 +17,7 @@ def run_cells(store: Store, run: Run) -> RunCells:
     """The cells of a run, or a note on why there are none yet."""
     if store.has(run.goal):
         return cells(store, run.goal)
-    failed = any((store.folder(f) / FAILURE).exists() for f in run.stages if not store.has(f))
+    failed = any(store.failure(f) for f in run.stages if not store.has(f))
     started = any(store.has(f) for f in run.stages)
     return RunCells({}, "failed" if failed else "unfinished" if started else "")
 

@@ -3,23 +3,22 @@
 To add one, write ``smartad/sweep/proposers/<name>.py``; nothing else lists it, and the contract tests take it up.
 """
 
-import importlib
-import pkgutil
 from typing import cast
 
+from smartad import plugins
 from smartad.config import ConfigError
 from smartad.sweep.space import Proposer, Sweep
+from smartad.types import UserError
 
 
 def names() -> list[str]:
     """The proposers there are."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__))
+    return plugins.names(__name__)
 
 
 def of(sweep: Sweep) -> Proposer:
     """The proposer that ``sweep`` names.  Raises ConfigError naming the others when there is none."""
-    backend = sweep.config.backend
-    if backend not in names():
-        raise ConfigError(f"{sweep.name}: no backend {backend!r}; there are {', '.join(names())}. "
-                          f"To add one, write smartad/sweep/proposers/{backend}.py")
-    return cast(Proposer, importlib.import_module(f"{__name__}.{backend}").proposer(sweep.config))
+    try:
+        return cast(Proposer, plugins.get(__name__, "backend", sweep.config.backend).proposer(sweep.config))
+    except UserError as error:
+        raise ConfigError(f"{sweep.name}: {error}") from error

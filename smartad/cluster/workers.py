@@ -1,0 +1,129 @@
+"""Stages in this process, or in worker processes of it."""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from smartad.cluster.base import POLL_S, Failure, Job
+from smartad.stage import StageSpec
+
+
+class Inline:
+    """This process, one stage at a time: for debuggers."""
+
+    slots: int | None = 1
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.failures = job, dict[str, Failure]()
+
+    def submit(self, specs: Sequence[StageSpec]) -> None:
+        for spec in specs:
+            if failure := self.job.run(spec):
+                self.failures[spec.fingerprint] = failure
+
+    def in_flight(self) -> set[str]:
+        return set()
+
+    def collect(self) -> dict[str, Failure]:
+        failures, self.failures = self.failures, {}
+        return failures
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
+class _Worker:
+    process: Any
+    pipe: Connection
+    spec: StageSpec | None = None
+
+
+class Workers:
+    """``slots`` processes that import torch once and run one stage after the other.  They die with this process."""
+
+    def __init__(self, job: Job, slots: int) -> None:
+        self.job = job
+        self.slots: int | None = slots
+        self.workers: list[_Worker] = []
+        self.failures: dict[str, Failure] = {}
+        self.context = multiprocessing.get_context("spawn")
+
+    def submit(self, specs: Sequence[StageSpec]) -> None:
+        for spec in specs:
+            worker = next((w for w in self.workers if w.spec is None), None) or self._hire()
+            worker.spec = spec
+            worker.pipe.send(spec)
+
+    def in_flight(self) -> set[str]:
+        return {w.spec.fingerprint for w in self.workers if w.spec}
+
+    def collect(self) -> dict[str, Failure]:
+        for pipe in wait([w.pipe for w in self.workers if w.spec], timeout=POLL_S) if self.in_flight() else []:
+            worker = next(w for w in self.workers if w.pipe is pipe)
+            assert worker.spec is not None
+            try:
+                failure = worker.pipe.recv()
+            except (EOFError, OSError):
+                worker.process.join()
+                failure = Failure("node", f"its worker died ({_exit_reason(worker.process.exitcode)})")
+                self.workers.remove(worker)
+            if failure:
+                self.failures[worker.spec.fingerprint] = failure
+            worker.spec = None
+        failures, self.failures = self.failures, {}
+        return failures
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.pipe.close()  # an idle worker takes this for the end
+            if worker.spec:
+                worker.process.terminate()
+        for worker in self.workers:
+            worker.process.join(timeout=5)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+        self.workers = []
+
+    def _hire(self) -> _Worker:
+        ours, theirs = self.context.Pipe()
+        process = self.context.Process(target=_work, args=(theirs, self.job, os.getpid()), daemon=False)
+        with self.job.threads():
+            process.start()
+        theirs.close()
+        self.workers.append(_Worker(process, ours))
+        return self.workers[-1]
+
+
+def _work(pipe: Connection, job: Job, parent: int) -> None:
+    die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    while True:
+        try:
+            spec = pipe.recv()
+        except (EOFError, OSError):
+            return
+        pipe.send(job.run(spec))
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel SIGTERM this process when its parent dies, even by SIGKILL (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)  # 1 is PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        sys.exit(143)
+
+
+def _exit_reason(code: int | None) -> str:
+    if code is not None and code < 0:
+        hint = ", perhaps out of memory" if -code == signal.SIGKILL else ""
+        return f"{signal.Signals(-code).name}{hint}"
+    return f"exit status {code}"
