@@ -34,39 +34,48 @@ def results(store):
     return table, verdicts, selected
 
 
+def finished(store):
+    """When each finished stage was sealed."""
+    return {f: (store.folder(f) / "record.json").stat().st_mtime_ns for f in store.fingerprints()}
+
+
+def killed_at(store, seconds, whole_tree):
+    """Start the sweep and SIGKILL it after ``seconds``: the driver alone, or all its processes at once, as when a machine
+    goes down.  False when it had finished before."""
+    before = finished(store)
+    process = start(*sweep(store), store=store.root)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+    if process.poll() is not None:
+        assert process.returncode == 0, process.stderr.read()
+        return False
+    below = descendants(process.pid)
+    for pid in [process.pid, *(below if whole_tree else [])]:
+        kill(pid)
+    process.communicate()
+    until = time.monotonic() + 30
+    while any(alive(pid) for pid in below):
+        assert time.monotonic() < until, "processes outlived their killed parent"
+        time.sleep(0.05)
+    assert before.items() <= finished(store).items(), "a finished stage was lost or done again"
+    return True
+
+
 def test_sweep_killed_at_20_random_moments_ends_as_if_nothing_had_happened(undisturbed, tmp_path):
-    store, rng = Store(tmp_path / "store"), random.Random(20)
-    finished: dict[str, int] = {}
-    kills = 0
+    rng, kills, stores = random.Random(20), 0, []
     while kills < KILLS:
-        process = start(*sweep(store), store=store.root)
-        deadline = time.monotonic() + rng.uniform(0.5, 9.0)
-        while time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.05)
-        assert process.poll() in (None, 0), process.stderr.read()
-        if process.poll() == 0:
-            break  # finished before all the kills were spent
-        below = descendants(process.pid)
-        kill(process.pid)
-        if kills % 2:  # every other time the whole tree at once, as when a machine goes down
-            for pid in below:
-                kill(pid)
-        process.wait()
-        kills += 1
-        until = time.monotonic() + 30
-        while any(alive(pid) for pid in below):
-            assert time.monotonic() < until, "processes outlived their killed parent"
-            time.sleep(0.05)
-        now = {f: (store.folder(f) / "record.json").stat().st_mtime_ns for f in store.fingerprints()}
-        assert finished.items() <= now.items(), "a finished stage was lost or done again"
-        finished = now
-    smartad(*sweep(store))
-    assert kills >= KILLS // 2, f"only {kills} kills before it was done: make the sweep longer"
-    assert finished.items() <= {f: (store.folder(f) / "record.json").stat().st_mtime_ns for f in store.fingerprints()}.items()
-    assert store.fingerprints() == undisturbed.fingerprints()
-    assert results(store) == results(undisturbed)
-    assert all(store.verify(f) == [] for f in store.fingerprints())
-    assert not list(store.root.rglob(CLAIM)) and not list(store.root.rglob("checkpoints"))
+        stores.append(Store(tmp_path / f"store{len(stores)}"))
+        while kills < KILLS and killed_at(stores[-1], rng.uniform(0.5, 9.0), whole_tree=bool(kills % 2)):
+            kills += 1
+        before = finished(stores[-1])
+        smartad(*sweep(stores[-1]))
+        assert before.items() <= finished(stores[-1]).items(), "a finished stage was done again"
+    for store in stores:
+        assert store.fingerprints() == undisturbed.fingerprints()
+        assert results(store) == results(undisturbed)
+        assert all(store.verify(f) == [] for f in store.fingerprints())
+        assert not list(store.root.rglob(CLAIM)) and not list(store.root.rglob("checkpoints"))
 
 
 def test_sweep_interrupted_with_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path):

@@ -55,7 +55,7 @@ def episode(rng: random.Random) -> list[Message]:
     styles = MATH_STYLES if isinstance(problem, MathProblem) else CHAIN_STYLES
     turns = rng.choices(styles, [style.weight for style in styles])[0].turns(rng, problem)
     kind = problem.kind if isinstance(problem, MathProblem) else problem.relations[0]
-    final = rng.random() < (0.7 if kind in FAMILIAR and len(turns) < 4 else 0.2)
+    final = rng.random() < (0.7 if kind in FAMILIAR and len(turns) < 4 else 0.3)
     turns = turns if final else _without_answer(problem, turns)
     steps = []
     for i, (thought, code) in enumerate(turns):
