@@ -12,7 +12,7 @@ from typing import Any
 from smartad import __version__
 from smartad.types import UserError
 
-FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
+USER_ERROR, INTERRUPTED = 2, 130
 
 ABOUT = """Distil a teacher's tool-using agent into a small student, and see which recipe is best.
 

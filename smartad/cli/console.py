@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from rich.console import Console
@@ -19,6 +20,11 @@ PLAIN_EVERY_S = 15.0
 PIPELINE = ["prepare", "index", "collect", "grade", "score", "select", "train", "evaluate", "aggregate"]
 """The order in which stages are listed."""
 
+HEADLINES = {"collect": ("n", "answered"), "grade": ("pass@1", "n", "ungraded"), "score": ("scored", "mean_nll"),
+             "select": ("selected", "coverage", "mean_nll"), "train": ("examples", "first_loss", "last_loss"),
+             "evaluate": ("n", "answered")}
+"""What is said of a stage when it ends; of others, their first metrics."""
+
 
 def console(stderr: bool = False) -> Console:
     """A console that does not guess a width where there is none."""
@@ -29,8 +35,10 @@ def console(stderr: bool = False) -> Console:
 class Watch:
     """Shows a dispatcher's rounds.  Use as a context; call it after each round."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        self.dispatcher = dispatcher
+    def __init__(self, dispatcher: Dispatcher, owners: Callable[[], Mapping[str, str]]) -> None:
+        self.dispatcher, self.owners = dispatcher, owners
+        self.owner_of: Mapping[str, str] = {}
+        self.known = -1
         self.console = console(stderr=True)
         self.told = {f for f, state in dispatcher.states.items() if state == "done"}
         self.started = self.said = time.monotonic()
@@ -56,18 +64,30 @@ class Watch:
         if self.bars:
             self._draw(running)
         elif running and time.monotonic() - self.said > PLAIN_EVERY_S:
-            self._say("running: " + ", ".join(f"{f} {_part(self.dispatcher.store, f)}".strip() for f in running[:4]))
+            self._say("running: " + ", ".join(f"{self._describe(f)} {_part(self.dispatcher.store, f)}".strip()
+                                              for f in running[:4]))
 
     def _tell_ended(self) -> None:
         for fingerprint, state in self.dispatcher.states.items():
             if fingerprint in self.told or state not in ("done", "failed", "blocked"):
                 continue
             self.told.add(fingerprint)
+            what = self._describe(fingerprint)
             if state == "done":
-                self._say(f"{fingerprint}  {summary(self.dispatcher.store, fingerprint)}")
+                self._say(f"{what}  {summary(self.dispatcher.store, fingerprint)}")
             elif state == "failed":
                 failure = self.dispatcher.failures[fingerprint]
-                self._say(f"{fingerprint}  [red]failed[/red] ({failure.kind}): {escape(failure.message)}")
+                self._say(f"{what}  [red]failed[/red] ({failure.kind}): {escape(failure.message)}")
+
+    def _describe(self, fingerprint: str) -> str:
+        """``evaluate-1f2e3d4c5b6a toy_math (SmartAD, seed 0)``."""
+        roles = self.dispatcher.specs[fingerprint].inputs
+        benchmarks = [role.removeprefix("questions/") for role in roles if role.startswith("questions/")]
+        if self.known != len(self.dispatcher.specs):  # a search has proposed more since
+            self.owner_of, self.known = self.owners(), len(self.dispatcher.specs)
+        owner = self.owner_of.get(fingerprint)
+        parts = [fingerprint, "+".join(benchmarks), f"[dim]({escape(owner)})[/dim]" if owner else ""]
+        return " ".join(part for part in parts if part)
 
     def _say(self, text: str) -> None:
         self.said = time.monotonic()
@@ -83,15 +103,16 @@ class Watch:
             self.bars.remove_task(self.tasks.pop(fingerprint))
         for fingerprint in running:
             if fingerprint not in self.tasks:
-                self.tasks[fingerprint] = self.bars.add_task(f"  {fingerprint}", total=None)
+                self.tasks[fingerprint] = self.bars.add_task(f"  {self._describe(fingerprint)}", total=None)
             if part := _progress(self.dispatcher.store, fingerprint):
                 self.bars.update(self.tasks[fingerprint], completed=part[0], total=part[1])
 
 
 def summary(store: Store, fingerprint: str) -> str:
-    """A finished stage in a few words: how long it took and its first metrics."""
+    """A finished stage in a few words: how long it took and its headline metrics."""
     record = store.record(fingerprint)
-    metrics = ", ".join(f"{k} {format_metric(v)}" for k, v in list(record["metrics"].items())[:4])
+    chosen = HEADLINES.get(record["identity"]["stage"], tuple(record["metrics"])[:4])
+    metrics = ", ".join(f"{k} {format_metric(record['metrics'][k])}" for k in chosen if k in record["metrics"])
     return f"{record['seconds']:.1f} s  {metrics}"
 
 

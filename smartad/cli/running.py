@@ -23,6 +23,10 @@ from smartad.tracking import Tracking, configure
 from smartad.types import UserError
 
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
+
+
 def plan_command(args: argparse.Namespace) -> int:
     """Print what would run."""
     store = Store(args.store)
@@ -62,6 +66,8 @@ def sweep_command(args: argparse.Namespace) -> int:
     some = [sweep.experiment(trial, sweep.config.seeds[0]) for trial in corners(sweep.config)]
     folders = {identity: folder for experiment in some for identity, folder in plan(experiment).models.items()}
     status = _run(args, store, some[0].data, folders, sweep.name, driver)
+    if status == INTERRUPTED:
+        return status
     book = ledger.load(store, sweep.name)
     print_table(results.table(store, book))
     promoted = results.promote_best(store, book)
@@ -83,7 +89,7 @@ def _run(args: argparse.Namespace, store: Store, data: str | None, models: dict[
         else:
             work(dispatcher)
         _check_data(dispatcher, runtime.data)
-        with Watch(dispatcher) as watch:
+        with Watch(dispatcher, work.owners if isinstance(work, Driver) else dict) as watch:
             if isinstance(work, Driver):
                 drive(work, dispatcher, watch)
             else:
@@ -95,7 +101,7 @@ def _run(args: argparse.Namespace, store: Store, data: str | None, models: dict[
         done = sum(store.has(f) for f in dispatcher.specs)
         print(f"\nsmartad: stopped. {done} of {len(dispatcher.specs)} stages are finished and kept; what was under way "
               f"is carried on by\n  {_again()}", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     finally:
         executor.close()
     return _report_failures(dispatcher)

@@ -1,5 +1,6 @@
 """A student's tokenizer and weights, ready to compute."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,6 +43,8 @@ def load_model(identity: str, runtime: Runtime) -> Model:
     Raises UserError when the model cannot be found or read.
     """
     torch.set_num_threads(runtime.threads)
+    # PEFT asks transformers for a name that transformers is about to drop: nothing a user could mend.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     logging.disable_progress_bar()  # progress is the runner's to show
     path, revision = locate(identity, runtime.models)
     try:

@@ -66,6 +66,15 @@ class Driver:
         """What the sweep consists of so far."""
         return Ledger(self.sweep.name, as_plain(self.sweep.config), self.groups, tuple(self.entries.values()))
 
+    def owners(self) -> dict[str, str]:
+        """Fingerprint -> whose stage it is: ``SmartAD, seed 0``, or how many rows share it."""
+        users: dict[str, list[str]] = {}
+        for trial in self.entries.values():
+            for run in trial.runs:
+                for fingerprint in run.stages:
+                    users.setdefault(fingerprint, []).append(f"{trial.label}, seed {run.seed}")
+        return {f: who[0] if len(who) == 1 else f"shared by {len(who)} rows" for f, who in users.items()}
+
     def save(self) -> None:
         """Write the ledger."""
         ledger.save(self.store, self.ledger())
