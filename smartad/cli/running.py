@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.table import Table as RichTable
 
 from smartad import tables
+from smartad.cli import INTERRUPTED
 from smartad.cli.console import PIPELINE, Watch, console, print_table
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
 from smartad.config import load, read_yaml
@@ -21,10 +22,6 @@ from smartad.sweep.driver import Driver, drive, start
 from smartad.sweep.space import Sweep, SweepConfig, corners, read
 from smartad.tracking import Tracking, configure
 from smartad.types import UserError
-
-
-INTERRUPTED = 130
-"""Exit status after Ctrl-C."""
 
 
 def plan_command(args: argparse.Namespace) -> int:
