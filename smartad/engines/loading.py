@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import logging
 
 from smartad.models import locate
@@ -26,7 +27,7 @@ def load_tokenizer(identity: str, folders: Mapping[str, str]) -> Tokenizer:
     """
     path, revision = locate(identity, folders)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+        tokenizer = _tokenizer_class(path, revision).from_pretrained(path, revision=revision)
     except (OSError, ValueError) as error:
         raise UserError(f"the tokenizer of {identity} cannot be loaded: {_first_line(error)}") from error
     if not tokenizer.is_fast:
@@ -35,6 +36,13 @@ def load_tokenizer(identity: str, folders: Mapping[str, str]) -> Tokenizer:
     if not tokenizer.chat_template:
         raise UserError(f"{identity} has no chat template; choose an instruction-tuned student")
     return tokenizer
+
+
+def _tokenizer_class(path: str, revision: str | None) -> Any:
+    """AutoTokenizer goes by the model's type: to a Qwen2 with a vocabulary of its own it gives Qwen2's rules for splitting
+    text, whatever its tokenizer.json says, and the model is asked in tokens it has never seen."""
+    declared = get_tokenizer_config(path, revision=revision).get("tokenizer_class")
+    return PreTrainedTokenizerFast if declared in ("TokenizersBackend", "PreTrainedTokenizerFast") else AutoTokenizer
 
 
 def load_model(identity: str, runtime: Runtime) -> Model:
