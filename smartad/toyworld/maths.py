@@ -45,7 +45,7 @@ def problem(rng: random.Random) -> MathProblem:
 def story(rng: random.Random) -> MathProblem:
     """Someone has things and gains, loses, doubles or shares them."""
     who, items = rng.choice(first_names()), rng.choice(ITEMS)
-    have = rng.randint(12, 60)
+    have = rng.randint(12, 99)
     values, formula = [("start", have)], "{start}"
     told: list[str] = []
     closed = True  # whether the formula can be multiplied as it stands
@@ -71,12 +71,12 @@ Event = tuple[str, str, list[tuple[str, int]], int]
 
 
 def _buys(rng: random.Random, have: int) -> Event:
-    n = rng.randint(3, 40)
+    n = rng.randint(3, 99)
     return "buys {bought} more", "+ {bought}", [("bought", n)], have + n
 
 
 def _finds(rng: random.Random, have: int) -> Event:
-    boxes, size = rng.randint(2, 9), rng.randint(2, 12)
+    boxes, size = rng.randint(2, 12), rng.randint(3, 30)
     new = [("boxes", boxes), ("size", size)]
     return "finds {boxes} boxes of {size}", "+ {boxes} * {size}", new, have + boxes * size
 
@@ -84,7 +84,7 @@ def _finds(rng: random.Random, have: int) -> Event:
 def _gives(rng: random.Random, have: int) -> Event | None:
     if have < 4:
         return None
-    n = rng.randint(2, min(have - 1, 20))
+    n = rng.randint(2, min(have - 1, 60))
     return "gives away {given}", "- {given}", [("given", n)], have - n
 
 
@@ -101,7 +101,7 @@ def _doubles(rng: random.Random, have: int) -> Event | None:
 
 
 def _shares(rng: random.Random, have: int) -> Event | None:
-    fitting = [n for n in range(2, 10) if have % n == 0]
+    fitting = [n for n in range(2, 13) if have % n == 0]
     if not fitting:
         return None
     n = rng.choice(fitting)
@@ -121,20 +121,20 @@ def _fixed(kind: str, text: str, formula: str, **ranges: tuple[int, int]) -> Cal
 
 SINGLE = (
     _fixed("perimeter", "A garden is {length} m long and {width} m wide. What is its perimeter in m?",
-           "2 * ({length} + {width})", length=(3, 60), width=(3, 30)),
+           "2 * ({length} + {width})", length=(3, 99), width=(3, 99)),
     _fixed("path", "A yard of {length} m by {width} m has a pool of {side} m by {side} m. How many square m are left?",
-           "{length} * {width} - {side} * {side}", length=(10, 60), width=(10, 60), side=(2, 9)),
+           "{length} * {width} - {side} * {side}", length=(20, 99), width=(20, 99), side=(2, 19)),
     _fixed("multiples", "What is the sum of all positive multiples of {step} below {limit}?",
-           "sum(range({step}, {limit}, {step}))", step=(3, 9), limit=(20, 90)),
+           "sum(range({step}, {limit}, {step}))", step=(3, 12), limit=(30, 99)),
     _fixed("squares", "What is the sum of the squares of the numbers from {first} to {last}?",
-           "sum(n * n for n in range({first}, {last} + 1))", first=(1, 9), last=(10, 40)),
+           "sum(n * n for n in range({first}, {last} + 1))", first=(1, 20), last=(21, 60)),
     _fixed("wages", "{who} earns {wage} coins an hour and works {monday} hours on Monday and {friday} hours on Friday. "
            "Food costs {food} coins. How many coins remain?",
-           "{wage} * ({monday} + {friday}) - {food}", wage=(5, 30), monday=(2, 9), friday=(2, 9), food=(3, 20)),
+           "{wage} * ({monday} + {friday}) - {food}", wage=(8, 40), monday=(2, 12), friday=(2, 12), food=(3, 30)),
     _fixed("trip", "{who} rides {speed} km an hour for {hours} hours, then walks {walk} km. How many km is that?",
-           "{speed} * {hours} + {walk}", speed=(10, 60), hours=(2, 9), walk=(2, 20)),
+           "{speed} * {hours} + {walk}", speed=(10, 99), hours=(2, 12), walk=(2, 40)),
     _fixed("power", "What is the remainder when {base} to the power {power} is divided by {divisor}?",
-           "pow({base}, {power}, {divisor})", base=(2, 20), power=(3, 40), divisor=(5, 40)),
+           "pow({base}, {power}, {divisor})", base=(2, 40), power=(3, 99), divisor=(5, 99)),
     _fixed("older", "{who} is {age} years old. The uncle of {who} is {times} times as old. "
            "How old will he be in {years} years?",
            "{age} * {times} + {years}", age=(5, 20), times=(2, 4), years=(2, 25)),

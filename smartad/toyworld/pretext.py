@@ -45,7 +45,7 @@ CHAIN_STYLES = (Style("concise", concise_chain, 7), Style("narrated", narrated, 
 def document(rng: random.Random) -> list[Message]:
     """One pretraining document: an episode, or a drill of one of the skills it takes."""
     kinds = (episode, write_expression, read_passage, write_query, answer_at_once, copy)
-    return rng.choices(kinds, (55, 23, 7, 4, 3, 8))[0](rng)
+    return rng.choices(kinds, (56, 19, 8, 5, 3, 9))[0](rng)
 
 
 def episode(rng: random.Random) -> list[Message]:
@@ -55,7 +55,7 @@ def episode(rng: random.Random) -> list[Message]:
     styles = MATH_STYLES if isinstance(problem, MathProblem) else CHAIN_STYLES
     turns = rng.choices(styles, [style.weight for style in styles])[0].turns(rng, problem)
     kind = problem.kind if isinstance(problem, MathProblem) else problem.relations[0]
-    final = rng.random() < (0.7 if kind in FAMILIAR and len(turns) < 4 else 0.35)
+    final = rng.random() < (0.7 if kind in FAMILIAR and len(turns) < 4 else 0.2)
     turns = turns if final else _without_answer(problem, turns)
     steps = []
     for i, (thought, code) in enumerate(turns):

@@ -5,15 +5,15 @@ differently and gives a student that is as good but not the same.
 """
 
 import argparse
-import json
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn.functional import cross_entropy
-from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from smartad.models import TOY_FOLDER
 from smartad.toyworld.pretext import document
@@ -40,31 +40,35 @@ TEMPLATE = """{%- for message in messages %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
 
 
-def build_tokenizer(documents: int = 6000) -> Qwen2Tokenizer:
-    """A byte-level BPE learnt from pretraining text: any text encodes, and decodes to its NFC form.
+def build_tokenizer(documents: int = 6000) -> PreTrainedTokenizerFast:
+    """A byte-level BPE learnt from pretraining text: any text encodes, and decodes to itself.
 
-    It is Qwen2's own class, because transformers loads nothing else beside a Qwen2 model, whatever the files say: it takes
-    digits one by one.  Merges are learnt without the space or quote before a capital, so that a name has the same tokens
-    wherever it stands.
+    Capitalised words never carry their space, so a name has the same tokens wherever it stands; digits go in twos.
     """
     rng = random.Random(5)
-    learner = Tokenizer(models.BPE())
-    pattern = r"""\p{Lu}\p{Ll}*| ?\p{Ll}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
-    learner.pre_tokenizer = pre_tokenizers.Sequence([
+    tokenizer = Tokenizer(models.BPE())
+    pattern = r"""\p{Lu}\p{Ll}*| ?\p{Ll}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
-    texts = ("\n".join(f"{m['role']}\n{m['content']}" for m in document(rng)) for _ in range(documents))
-    learner.train_from_iterator(texts, trainers.BpeTrainer(
+    tokenizer.decoder = decoders.ByteLevel()
+
+    def texts() -> Iterator[str]:
+        for _ in range(documents):
+            yield "\n".join(f"{m['role']}\n{m['content']}" for m in document(rng))
+        for _ in range(400):
+            yield "\n".join(f"{i:02}" for i in range(100))
+
+    tokenizer.train_from_iterator(texts(), trainers.BpeTrainer(
         vocab_size=VOCABULARY, special_tokens=[PAD, START, END], show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
-    learnt = json.loads(learner.to_str())["model"]
-    tokenizer = Qwen2Tokenizer(vocab=learnt["vocab"], merges=[tuple(pair) for pair in learnt["merges"]], eos_token=END,
-                               pad_token=PAD, unk_token=None, additional_special_tokens=[START])
-    tokenizer.chat_template = TEMPLATE
-    return tokenizer
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD,
+                                      additional_special_tokens=[START], clean_up_tokenization_spaces=False)
+    wrapped.chat_template = TEMPLATE
+    return wrapped
 
 
-def build_model(tokenizer: Qwen2Tokenizer) -> Qwen2ForCausalLM:
+def build_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
     """An untrained Qwen2 of 0.4 M parameters."""
     end = tokenizer.convert_tokens_to_ids(END)
     model = Qwen2ForCausalLM(Qwen2Config(
@@ -76,7 +80,7 @@ def build_model(tokenizer: Qwen2Tokenizer) -> Qwen2ForCausalLM:
     return model
 
 
-def weighted(tokenizer: Qwen2Tokenizer, messages: list[Message]) -> tuple[list[int], list[float]]:
+def weighted(tokenizer: PreTrainedTokenizerFast, messages: list[Message]) -> tuple[list[int], list[float]]:
     """A chat as tokens and their loss weights."""
     ids: list[int] = []
     weights: list[float] = []
@@ -91,7 +95,7 @@ def weighted(tokenizer: Qwen2Tokenizer, messages: list[Message]) -> tuple[list[i
     return ids, weights
 
 
-def row(rng: random.Random, tokenizer: Qwen2Tokenizer) -> tuple[list[int], list[float]]:
+def row(rng: random.Random, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[float]]:
     """Documents one after the other, from a first token as in use, cut at LENGTH."""
     ids: list[int] = []
     weights: list[float] = []
@@ -109,7 +113,7 @@ def repeats(rng: random.Random, vocabulary: int) -> tuple[list[int], list[float]
     return (sequence * (LENGTH // period)), [0.0] * (period + 1) + [1.0] * (LENGTH - period - 1)
 
 
-def train(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, steps: int = STEPS) -> float:
+def train(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: int = STEPS) -> float:
     """Train in place and show progress; the final loss, nats per assistant token (running mean)."""
     rng = random.Random(123)
     matrices = [p for p in model.parameters() if p.ndim == 2]

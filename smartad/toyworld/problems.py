@@ -79,9 +79,9 @@ def chain_problem(rng: random.Random, where: World, of: Sequence[Chain], part: i
 
 
 def _ask(rng: random.Random, relations: Chain, start: str) -> str:
-    forwards = "'s ".join((start, *relations))
-    backwards = f"the {' of the '.join(reversed(relations))} of {start}"
-    phrase = forwards if rng.random() < 0.6 else backwards
+    phrase = f"{start}'s {relations[0]}" if rng.random() < 0.3 else f"the {relations[0]} of {start}"
+    for noun in relations[1:]:
+        phrase = f"the {noun} of {phrase}"
     asked = "Who is" if RELATIONS[relations[-1]].object == "person" else "What is"
     return rng.choice((f"{asked} {phrase}?", f"Name {phrase}.", f"Tell me {phrase}."))
 
