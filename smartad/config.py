@@ -29,6 +29,7 @@ def load(schema: type[T], sources: Sequence[str]) -> T:
     """
     config = OmegaConf.structured(schema)
     for source in sources:
+        _refuse_part_of_null(config, source)
         try:
             config = OmegaConf.merge(config, _layer(source))
         except OmegaConfBaseException as error:
@@ -64,8 +65,22 @@ def override(key: str, value: Any) -> str:
     return f"{key}={yaml.safe_dump(value, default_flow_style=True, width=10**6).strip().removesuffix('...').strip()}"
 
 
+def _refuse_part_of_null(config: DictConfig, source: str) -> None:
+    """``train=null`` and then ``train.rank=4`` would silently bring train back with its defaults."""
+    parts = source.split("=", 1)[0].split(".") if _is_override(source) else []
+    for depth in range(1, len(parts)):
+        whole = ".".join(parts[:depth])
+        if OmegaConf.select(config, whole, default="") is None:
+            raise ConfigError(f"{source}: {whole} is null here, so there is no {'.'.join(parts)} to set; "
+                              f"leave this out, or set {whole} again as a whole")
+
+
+def _is_override(source: str) -> bool:
+    return "=" in source and not source.endswith((".yaml", ".yml"))
+
+
 def _layer(source: str) -> Any:
-    if "=" in source and not source.endswith((".yaml", ".yml")):
+    if _is_override(source):
         key = source.split("=", 1)[0]
         if not key or any(c.isspace() for c in key):
             raise ConfigError(f"{source!r}: an override is written dotted.key=value, without spaces")

@@ -20,7 +20,7 @@ def identify(model: str) -> str:
     """``model`` (toy, a folder, or a hub id) as it enters an identity.  Raises UserError for a folder without a model."""
     folder = TOY_FOLDER if model == TOY else Path(model).expanduser()
     if model != TOY and not folder.is_dir():
-        if model.startswith(("/", "./", "../", "~")):
+        if model.startswith(("/", "./", "../", "~")) or model.count("/") > 1:
             raise UserError(f"no model folder {model}")
         return model
     return f"{TOY if model == TOY else f'local/{folder.resolve().name}'}@{_content(folder.resolve())}"
@@ -39,14 +39,14 @@ def locate(identity: str, folders: Mapping[str, str]) -> tuple[str, str | None]:
     if name.startswith("local/"):
         if identity not in folders:
             raise UserError(f"{identity} is a local model and this process was not told its folder; "
-                            "start it with student.model=FOLDER")
-        return folders[identity], None
+                            "name it with student=FOLDER (pull and ask: --model FOLDER)")
+        return str(Path(folders[identity]).expanduser().resolve()), None
     return name, revision or None
 
 
 @cache
 def _content(folder: Path) -> str:
-    files = sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors", ".jinja", ".model"))
+    files = sorted(p for p in folder.iterdir() if p.is_file() and p.name[0] != "." and p.suffix != ".md")
     if not any(p.name == "config.json" for p in files):
         raise UserError(f"{folder} holds no config.json: it is not a transformers model")
     lines = "".join(f"{p.name} {file_sha256(p)}\n" for p in files)

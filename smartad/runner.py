@@ -1,6 +1,5 @@
 """Run one stage: find its inputs, skip it if it is done, run it, seal it, tell the trackers."""
 
-import contextlib
 import dataclasses
 import os
 import platform
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from smartad.stage import Runtime, StageSpec
-from smartad.store import FAILURE, PROGRESS, Claim, ClaimLost, Store, StoreError, explained, write_json
+from smartad.store import PROGRESS, Claim, ClaimLost, Store, StoreError, explained, write_json
 from smartad.tracking import RunInfo, Tracking
 from smartad.types import UserError
 
@@ -42,7 +41,8 @@ def run_one(spec: StageSpec, store: Store, runtime: Runtime, tracking: Tracking)
         except ClaimLost:
             return False
         except Exception as error:
-            _note_failure(store.folder(spec.fingerprint), error)
+            store.note_failure(spec.fingerprint, classify(error), str(error) or type(error).__name__,
+                               "".join(traceback.format_exception(error)))
             raise
     return True
 
@@ -85,19 +85,17 @@ def classify(error: BaseException) -> str:
     return "user error" if isinstance(error, UserError) else "error"
 
 
-def _note_failure(folder: Path, error: Exception) -> None:
-    log = "".join(traceback.format_exception(error))
-    with contextlib.suppress(OSError):  # a full disk cannot hold the note that it is full; the exception itself goes on
-        write_json(folder / FAILURE, {"class": classify(error), "message": str(error) or type(error).__name__, "log": log,
-                                      "time": time.time(), "host": platform.node()})
+def environment() -> Mapping[str, Any]:
+    """Where this process runs: commit, versions, machine.  For the record; nothing of it is in a fingerprint."""
+    return {**_machine(), "gpus": _gpus()}
 
 
 @cache
-def environment() -> Mapping[str, Any]:
-    """Where this process runs: commit, versions, machine.  For the record; nothing of it is in a fingerprint."""
+def _machine() -> dict[str, Any]:
     return {"python": platform.python_version(), "platform": platform.platform(), "host": platform.node(),
             "cpus": os.cpu_count(), "git": _git(), "smartad": _version("smartad"),
-            "packages": {name: _version(name) for name in PACKAGES}, "gpus": _gpus(), "slurm_job": os.environ.get("SLURM_JOB_ID")}
+            "packages": {name: _version(name) for name in PACKAGES},
+            "slurm_job": os.environ.get("SLURM_JOB_ID")}
 
 
 def _git() -> dict[str, Any] | None:

@@ -4,12 +4,14 @@
 the folder is somebody's half-done work, to be carried on.  A claim file with a heartbeat makes one process the worker.
 """
 
+import contextlib
 import errno
 import json
 import os
 import platform
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -128,6 +130,12 @@ class Store:
         """What a worker wrote down when the stage failed: class, message, log, time, host.  None when it did not."""
         return _read_json(self.root / fingerprint / FAILURE)
 
+    def note_failure(self, fingerprint: str, kind: str, message: str, log: str = "") -> None:
+        """Leave a note beside an unfinished output, for ``failure`` and for people."""
+        with contextlib.suppress(OSError):  # a full disk cannot hold the note that it is full
+            write_json(self.folder(fingerprint) / FAILURE, {"class": kind, "message": message, "log": log,
+                                                            "time": time.time(), "host": platform.node()})
+
     def claimed(self, fingerprint: str) -> bool:
         """Whether a live process is working on it."""
         path = self.root / fingerprint / CLAIM
@@ -189,10 +197,13 @@ class Store:
     def _clock(self) -> float:
         """Now, by the clock of the file system that stamps the heartbeats: machines' clocks differ."""
         tick = self.root / f".clock-{os.getpid()}-{threading.get_ident()}"
-        tick.touch()
-        now = tick.stat().st_mtime
-        tick.unlink(missing_ok=True)
-        return now
+        try:
+            tick.touch()
+            now = tick.stat().st_mtime
+            tick.unlink(missing_ok=True)
+            return now
+        except OSError:  # a store that can only be read
+            return time.time()
 
 
 @contextmanager
@@ -201,6 +212,8 @@ def explained(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.filename and not Path(os.fsdecode(error.filename)).is_relative_to(root):
+            raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise StoreError(f"the disk of the store {root} is full ({error.strerror}). Free some space, or use "
                              "--store ELSEWHERE; what is finished is kept, run the same command again to go on") from error
@@ -227,7 +240,7 @@ def write_json(path: Path, value: Any) -> None:
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
 
 
@@ -243,11 +256,9 @@ def _create(path: Path, content: Mapping[str, Any]) -> bool:
 
 def _beat(claim: Claim, stop: threading.Event) -> None:
     while not stop.wait(HEARTBEAT_S):
-        try:
+        with contextlib.suppress(OSError):  # a shared file system may be gone for a moment; the next beat tries again
             if claim.held():
                 os.utime(claim.path)
-        except OSError:
-            return
 
 
 def _release(claim: Claim | None) -> None:

@@ -31,9 +31,10 @@ class Entry:
     """pass@1; the mean over seeds.  None: not measured."""
     sd: float | None
     """Sample standard deviation over seeds; None for a single one."""
-    n: int
-    """Graded attempts of one seed (of the average: of all benchmarks)."""
+    n: str
+    """Graded attempts of one seed (of the average: of all benchmarks); ``5/10`` when the seeds differ."""
     ungraded: int
+    """Over all seeds."""
     runs: int
     note: str = ""
     rank: Literal["", "best", "second"] = ""
@@ -67,7 +68,7 @@ class Table:
         """Benchmarks in order, then Avg."""
         return [*(name for names in self.groups.values() for name in names), AVERAGE]
 
-    def n(self, column: str) -> int | None:
+    def n(self, column: str) -> str | None:
         """The n that a column's measured entries share, or None when they differ."""
         found = {row[column].n for row in self.rows.values() if row[column].percent is not None}
         return found.pop() if len(found) == 1 else None
@@ -103,27 +104,31 @@ def _shown(entry: Entry) -> float:
 def _entry(runs: Sequence[RunCells], benchmark: str) -> Entry:
     cells = list({c.source: c for run in runs if (c := run.cells.get(benchmark))}.values())
     scores = [100 * cell.correct / cell.n for cell in cells if cell.n]
-    complete = all(benchmark in run.cells for run in runs) and len(scores) == len(cells)
-    note = next((run.note for run in runs if benchmark not in run.cells and run.note), "")
-    if not complete or not scores:
-        return Entry(None, None, 0, sum(c.ungraded for c in cells), len(scores), note or ("ungraded" if cells else ""))
-    return Entry(statistics.fmean(scores), statistics.stdev(scores) if len(scores) > 1 else None,
-                 cells[0].n, sum(c.ungraded for c in cells), len(scores))
+    ungraded = sum(c.ungraded for c in cells)
+    if not all(benchmark in run.cells for run in runs) or len(scores) < len(cells) or not scores:
+        note = next((run.note for run in runs if benchmark not in run.cells and run.note), "")
+        return Entry(None, None, "", ungraded, len(scores), note or ("ungraded" if len(scores) < len(cells) else ""))
+    return Entry(statistics.fmean(scores), _sd(scores), _ns([c.n for c in cells]), ungraded, len(scores))
 
 
 def _average(runs: Sequence[RunCells], benchmarks: Sequence[str]) -> Entry:
     """The macro average, as in the papers; a row with a hole has none."""
     distinct = list({tuple(c.source for c in run.cells.values()): run for run in runs}.values())
-    scores, note = [], next((run.note for run in runs if run.note), "")
-    for run in distinct:
-        cells = [run.cells.get(name) for name in benchmarks]
-        if not all(cell and cell.n for cell in cells):
-            return Entry(None, None, 0, 0, 0, note)
-        scores.append(statistics.fmean(100 * cell.correct / cell.n for cell in cells if cell))
-    if not scores:
-        return Entry(None, None, 0, 0, 0, note)
-    n = sum(cell.n for cell in distinct[0].cells.values() if cell.benchmark in benchmarks)
-    return Entry(statistics.fmean(scores), statistics.stdev(scores) if len(scores) > 1 else None, n, 0, len(scores))
+    complete = [[run.cells[name] for name in benchmarks] for run in distinct
+                if all(name in run.cells and run.cells[name].n for name in benchmarks)]
+    if not complete or len(complete) < len(distinct):
+        return Entry(None, None, "", 0, 0, next((run.note for run in runs if run.note), ""))
+    scores = [statistics.fmean(100 * cell.correct / cell.n for cell in cells) for cells in complete]
+    return Entry(statistics.fmean(scores), _sd(scores), _ns([sum(c.n for c in cells) for cells in complete]),
+                 sum(c.ungraded for cells in complete for c in cells), len(scores))
+
+
+def _sd(scores: Sequence[float]) -> float | None:
+    return statistics.stdev(scores) if len(scores) > 1 else None
+
+
+def _ns(counts: Sequence[int]) -> str:
+    return "/".join(str(n) for n in dict.fromkeys(counts))
 
 
 def caption(table: Table) -> str:

@@ -153,7 +153,6 @@ class TrainingExample:
 class Cell:
     """One number of a comparison table, with what stands behind it."""
 
-    row: str
     benchmark: str
     correct: int
     n: int

@@ -128,10 +128,27 @@ def test_worker_that_is_killed_once_is_replaced_and_its_stage_run_again(store):
     assert executions(store) == {"fragile": 2, "other": 1}
 
 
+def test_idle_worker_that_is_killed_is_replaced(store):
+    executor = connect(WORKERS, job(store), 2)
+    dispatcher = Dispatcher(store, executor)
+    first = [spec("a"), spec("b")]
+    dispatcher.add(first)
+    while dispatcher.open():
+        dispatcher.step()
+    for worker in executor.workers:
+        os.kill(worker.process.pid, signal.SIGKILL)
+    dispatcher.add([spec("c", *first), spec("d", *first)])
+    while dispatcher.open():
+        dispatcher.step()
+    executor.close()
+    assert dispatcher.failures == {} and len(store.fingerprints()) == 4
+
+
 def test_stage_that_kills_every_worker_is_given_up_and_named(store):
     deadly = spec("deadly", do="die")
     failure = bring_to_end(store, [deadly, spec("fine")]).failures[deadly.fingerprint]
     assert failure.kind == "node" and "SIGKILL" in failure.message
+    assert store.failure(deadly.fingerprint)["class"] == "node"
     assert executions(store) == {"deadly": 3, "fine": 1}
 
 

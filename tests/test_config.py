@@ -114,6 +114,8 @@ def test_local_model_is_known_by_its_content_and_not_by_its_path(tmp_path):
     (["student=/no/such/model"], "no model folder /no/such/model"),
     (["configs/missing.yaml"], "no file configs/missing.yaml"),
     (["grade.grader=judge"], "no grader 'judge'; there are exact"),
+    (["train=null", "train.rank=4"], "train.rank=4: train is null here"),
+    (["student=model/in/a/typo"], "no model folder model/in/a/typo"),
     ([" = 3"], "an override is written dotted.key=value"),
 ])
 def test_bad_configuration_is_named(sources, words):
@@ -134,6 +136,10 @@ def test_bad_configuration_is_named(sources, words):
     ("seeds: [0, 0]", "each once"),
     ("metric: accuracy", "metric='accuracy' is not measured; there are avg, pass@1/toy_math"),
     ("backend: bayes", "no backend 'bayes'; there are grid, optuna"),
+    ("backend: optuna\nspace: {select.rule: [min, max]}", "needs `trials`"),
+    ("space: {train.rank: [4, 4]}", "4 is there twice"),
+    ("arms: {a: {}, b: {benchmarks.in_domain: [toy_qa]}}", "'a' and 'b' have different benchmarks"),
+    ("arms: {a: {train: null, train.rank: 4}}", "trial 'a': train.rank=4: train is null here"),
     ("base: [nowhere.yaml]", "no file .*nowhere.yaml"),
     ("- a list", "expected a mapping"),
     ("a: [", "cannot be read"),

@@ -1,5 +1,7 @@
 """Proposers, the driver's loop, restarts, results.  The stages are trivial ones; the loop, store and workers are real."""
 
+from collections import defaultdict
+
 import pytest
 import yaml
 
@@ -32,14 +34,15 @@ def test_proposer_asks_only_for_what_the_space_allows(tmp_path, backend):
     """The contract of every proposer."""
     proposer = proposers.of(declare(tmp_path, backend=backend, space=SPACES[backend], trials=6))
     labels = []
-    while (trial := proposer.ask()) is not None:
+    for _ in range(6):
+        trial = proposer.ask()
         assert trial.values.keys() == SPACES[backend].keys()
         for key, value in trial.values.items():
             allowed = SPACES[backend][key]
             assert value in allowed if isinstance(allowed, list) else allowed["low"] <= value <= allowed["high"]
         labels.append(trial.label)
         proposer.tell(trial, float(len(labels)))
-    assert len(labels) == 6 and proposer.ask() is None
+    assert len(set(labels)) == 6
 
 
 @pytest.mark.parametrize("backend", proposers.names())
@@ -60,9 +63,9 @@ def test_proposer_proposes_the_same_again_after_the_same_scores(tmp_path, backen
     def proposals():
         proposer = proposers.of(declare(tmp_path, backend=backend, space=SPACES[backend], trials=6))
         asked = []
-        while (trial := proposer.ask()) is not None:
-            asked.append(trial)
-            proposer.tell(trial, float(len(trial.label)))
+        for _ in range(6):
+            asked.append(proposer.ask())
+            proposer.tell(asked[-1], float(len(asked[-1].label)))
         return asked
     assert proposals() == proposals()
 
@@ -71,6 +74,7 @@ def test_grid_is_the_whole_product_with_arms_first(tmp_path):
     sweep = declare(tmp_path, arms={"a": {}, "b": {"select.rule": "max"}}, space={"select.first": [1, 5]})
     proposer = proposers.of(sweep)
     labels = [proposer.ask().label for _ in range(4)]
+    assert proposer.ask() is None
     assert labels == ["a, select.first=1", "a, select.first=5", "b, select.first=1", "b, select.first=5"]
     assert sweep.experiment(Trial("b", {"arm": "b", "select.first": 5}), seed=3).select.rule == "max"
 
@@ -79,7 +83,8 @@ def test_tpe_prefers_what_scored_well(tmp_path):
     space = {"train.weights.final": {"low": 0.0, "high": 10.0}}
     proposer = proposers.of(declare(tmp_path, backend="optuna", space=space, trials=60))
     values = []
-    while (trial := proposer.ask()) is not None:
+    for _ in range(60):
+        trial = proposer.ask()
         values.append(trial.values["train.weights.final"])
         proposer.tell(trial, -abs(values[-1] - 8.0))
     assert sum(abs(v - 8.0) < 1.5 for v in values[-20:]) > sum(abs(v - 8.0) < 1.5 for v in values[:20])
@@ -96,7 +101,7 @@ def finish(store, sweep, scores):
                 with store.claim(fingerprint) as claim:
                     if claim:
                         folder = store.folder(fingerprint)
-                        write_jsonl(folder / "cells.jsonl", [Cell("", name, score, 100, 0, f"{run.goal}{name}")
+                        write_jsonl(folder / "cells.jsonl", [Cell(name, score, 100, 0, f"{run.goal}{name}")
                                                              for name in ("toy_math", "toy_qa", "toy_qa3")])
                         store.seal(claim, {"metrics": {"avg": float(score)}, "seconds": 1.0})
     return driver.ledger()
@@ -134,14 +139,38 @@ def test_ledger_of_an_unknown_sweep_names_those_there_are(store, sweep):
     assert ledger.load(store, "sweeps/declared.yaml").name == "declared"
 
 
-def test_restarted_search_goes_on_with_the_trials_it_had(store, tmp_path):
+class Done:
+    """A dispatcher for which everything is finished."""
+
+    states = defaultdict(lambda: "done")
+
+
+def test_search_that_is_killed_and_restarted_again_and_again_spends_its_budget_once(store, tmp_path):
     keys = {"backend": "optuna", "space": SPACES["optuna"], "trials": 5, "parallel": 2}
-    first = Driver(declare(tmp_path, **keys), store)
-    first.ask()
-    first.save()
-    second = Driver(declare(tmp_path, **keys), store)
-    assert list(second.trials) == list(first.trials) and len(second.trials) == 2
-    assert second.ask() == [], "two are in flight already"
+    seen = []
+    for _ in range(4):
+        driver = Driver(declare(tmp_path, **keys), store)
+        assert list(driver.trials) == seen, "it goes on with the trials it had"
+        driver.tell(Done)
+        driver.ask()
+        driver.save()
+        assert len(driver.trials) - len(driver.told) <= 2
+        seen = list(driver.trials)
+    assert len(seen) == 5 and driver.ask() == [] and driver.dry
+
+
+def test_proposer_that_only_repeats_itself_is_taken_for_dry(store, tmp_path):
+    keys = {"backend": "optuna", "space": {"select.rule": ["min", "max"]}, "trials": 5, "parallel": 9}
+    driver = Driver(declare(tmp_path, **keys), store)
+    driver.ask()
+    assert sorted(driver.trials) == ["select.rule=max", "select.rule=min"] and driver.dry
+
+
+def test_sweep_with_overrides_does_not_take_the_place_of_the_declared_one(tmp_path):
+    path = tmp_path / "declared.yaml"
+    path.write_text("arms: {a: {}}")
+    names = {read(str(path), overrides).name for overrides in ([], ["limits.questions=2"], ["limits.questions=3"])}
+    assert len(names) == 3 and "declared" in names
 
 
 def test_changed_declaration_starts_a_ledger_of_its_own(store, tmp_path):

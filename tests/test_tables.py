@@ -10,14 +10,14 @@ GROUPS = {"In-domain": ["math"], "Out-of-domain": ["qa_3"]}
 
 
 def run(row, math, qa, n=10, ungraded=0):
-    return RunCells({"math": Cell("", "math", math, n, 0, f"grade-{row}-m{math}"),
-                     "qa_3": Cell("", "qa_3", qa, n, ungraded, f"grade-{row}-q{qa}")})
+    return RunCells({"math": Cell("math", math, n, 0, f"grade-{row}-m{math}"),
+                     "qa_3": Cell("qa_3", qa, n, ungraded, f"grade-{row}-q{qa}")})
 
 
 def test_table_entry_is_the_mean_over_seeds_with_its_standard_deviation():
     table = build("t", GROUPS, {"a": [run("a", 4, 2), run("b", 6, 3)]})
     entry = table.rows["a"]["math"]
-    assert (entry.percent, round(entry.sd, 3), entry.n, entry.runs) == (50.0, 14.142, 10, 2)
+    assert (entry.percent, round(entry.sd, 3), entry.n, entry.runs) == (50.0, 14.142, "10", 2)
     assert table.rows["a"]["Avg"].percent == (40 + 20 + 60 + 30) / 4
     assert round(table.rows["a"]["Avg"].sd, 3) == round(((30 - 37.5) ** 2 + (45 - 37.5) ** 2) ** 0.5, 3)
 
@@ -43,7 +43,7 @@ def test_unfinished_row_has_holes_and_no_average_and_never_a_zero():
 
 
 def test_nothing_graded_is_ungraded_and_not_zero():
-    run = RunCells({"math": Cell("", "math", 0, 0, 10, "g"), "qa_3": Cell("", "qa_3", 0, 10, 0, "h")})
+    run = RunCells({"math": Cell("math", 0, 0, 10, "g"), "qa_3": Cell("qa_3", 0, 10, 0, "h")})
     table = build("t", GROUPS, {"a": [run]})
     assert [table.text("a", c) for c in table.columns] == ["ungraded", "0.0", "–"]
 

@@ -122,8 +122,9 @@ def _report_failures(dispatcher: Dispatcher) -> int:
     blocked = sum(state == "blocked" for state in dispatcher.states.values())
     print(f"\nsmartad: {len(dispatcher.failures)} stage(s) failed, {blocked} more wait for them:", file=sys.stderr)
     for fingerprint, failure in dispatcher.failures.items():
-        log = dispatcher.store.folder(fingerprint) / FAILURE
-        print(f"  {fingerprint} ({failure.kind}): {failure.message}\n    log {log}", file=sys.stderr)
+        print(f"  {fingerprint} ({failure.kind}): {failure.message}", file=sys.stderr)
+        if (log := dispatcher.store.folder(fingerprint) / FAILURE).exists():
+            print(f"    log {log}", file=sys.stderr)
     print(f"Mend the cause and run it again; what is finished is kept:\n  {_again()}", file=sys.stderr)
     return 1
 

@@ -51,6 +51,8 @@ class Dispatcher:
             self.attempts[fingerprint] = self.attempts.get(fingerprint, 0) + 1
             if failure.kind != "node" or self.attempts[fingerprint] >= MAX_ATTEMPTS:
                 self.failures[fingerprint] = failure
+                if failure.kind == "node":  # whoever failed itself has left a note
+                    self.store.note_failure(fingerprint, failure.kind, failure.message)
         in_flight = self.executor.in_flight()
         ready = []
         for fingerprint, spec in self.specs.items():
@@ -58,17 +60,15 @@ class Dispatcher:
                 self.states[fingerprint] = self._state(spec, in_flight or set())
                 if self.states[fingerprint] == "waiting" and all(self._state_of(p) == "done" for p in spec.inputs.values()):
                     ready.append(spec)
-        if in_flight is None or not ready:
-            if not self.executor.in_flight():
-                time.sleep(POLL_S)
-            return
-        room = len(ready) if self.executor.slots is None else self.executor.slots - len(in_flight)
+        room = 0 if in_flight is None else len(ready) if self.executor.slots is None else self.executor.slots - len(in_flight)
         # What has the longest way to go first, so that nobody waits for it at the end.
         batch = sorted(ready, key=lambda spec: -self.heights[spec.fingerprint])[:max(0, room)]
+        for spec in batch:
+            self.states[spec.fingerprint] = "running"
         if batch:
-            for spec in batch:
-                self.states[spec.fingerprint] = "running"
             self.executor.submit(batch)
+        elif not in_flight:  # others are at it: there is nobody of ours to wait for
+            time.sleep(POLL_S)
 
     def _state_of(self, spec: StageSpec) -> State:
         return self.states[spec.fingerprint]

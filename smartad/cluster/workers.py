@@ -1,5 +1,6 @@
 """Stages in this process, or in worker processes of it."""
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -44,6 +45,12 @@ class _Worker:
     pipe: Connection
     spec: StageSpec | None = None
 
+    def give(self, spec: StageSpec) -> None:
+        """Start ``spec``.  A worker that is just dying is found out when its answer is awaited."""
+        self.spec = spec
+        with contextlib.suppress(BrokenPipeError):
+            self.pipe.send(spec)
+
 
 class Workers:
     """``slots`` processes that import torch once and run one stage after the other.  They die with this process."""
@@ -57,9 +64,7 @@ class Workers:
 
     def submit(self, specs: Sequence[StageSpec]) -> None:
         for spec in specs:
-            worker = next((w for w in self.workers if w.spec is None), None) or self._hire()
-            worker.spec = spec
-            worker.pipe.send(spec)
+            self._idle().give(spec)
 
     def in_flight(self) -> set[str]:
         return {w.spec.fingerprint for w in self.workers if w.spec}
@@ -91,6 +96,11 @@ class Workers:
                 worker.process.kill()
                 worker.process.join()
         self.workers = []
+
+    def _idle(self) -> _Worker:
+        """A live worker without a stage; an idle one may have been killed meanwhile."""
+        self.workers = [w for w in self.workers if w.spec or w.process.is_alive()]
+        return next((w for w in self.workers if w.spec is None), None) or self._hire()
 
     def _hire(self) -> _Worker:
         ours, theirs = self.context.Pipe()

@@ -24,7 +24,7 @@ def run(config: AggregateConfig, inputs: Mapping[str, Path], out: Path, runtime:
     cells, scores = [], {}
     for benchmark, folder in inputs.items():
         counts = summary(list(read_jsonl(folder / "verdicts.jsonl", Verdict)))
-        cells.append(Cell("", benchmark, int(counts["correct"] or 0), int(counts["n"] or 0), int(counts["ungraded"] or 0),
+        cells.append(Cell(benchmark, int(counts["correct"] or 0), int(counts["n"] or 0), int(counts["ungraded"] or 0),
                           source=folder.name))
         scores[benchmark] = counts["pass@1"]
     write_jsonl(out / "cells.jsonl", cells)

@@ -8,7 +8,10 @@ from smartad.stage import StageSpec
 from smartad.store import Store
 from smartad.sweep import ledger, proposers
 from smartad.sweep.ledger import Ledger, LedgerTrial, Run
-from smartad.sweep.space import Sweep, Trial, as_plain, corners
+from smartad.sweep.space import Sweep, Trial, corners, declaration
+
+MAX_REPEATS = 100
+"""A proposer that proposes only what it has proposed before has run out of ideas."""
 
 
 class Driver:
@@ -22,6 +25,7 @@ class Driver:
         self.entries: dict[str, LedgerTrial] = {}
         self.told: set[str] = set()
         self.dry = False
+        self.declared = declaration(sweep)
         some = sweep.experiment(corners(sweep.config)[0], sweep.config.seeds[0])
         self.groups = {"In-domain": list(some.benchmarks.in_domain), "Out-of-domain": list(some.benchmarks.out_of_domain)}
         for entry in self._earlier():
@@ -31,25 +35,31 @@ class Driver:
         if not ledger.path(self.store, self.sweep.name).exists():
             return ()
         earlier = ledger.load(self.store, self.sweep.name)
-        return earlier.trials if earlier.config == as_plain(self.sweep.config) else ()
+        return earlier.trials if earlier.config == self.declared else ()
 
     def ask(self) -> list[StageSpec]:
         """Goals of newly proposed trials, as many as may be in flight."""
-        new = []
-        feedback = self.sweep.config.backend != "grid"
-        while not self.dry and not (feedback and len(self.trials) - len(self.told) >= self.sweep.config.parallel):
-            if self.sweep.config.trials is not None and len(self.trials) >= self.sweep.config.trials:
-                self.dry = True
-                break
+        new: list[str] = []
+        repeats = 0
+        while not self.dry and self._room():
             trial = self.proposer.ask()
-            if trial is None:
+            if trial is None or repeats > MAX_REPEATS:
                 self.dry = True
-            elif trial.label not in self.trials:
+            elif trial.label in self.trials:
+                repeats += 1
+                if trial.label in self.told:
+                    self.proposer.tell(trial, self._score(trial.label))
+            else:
                 self._admit(trial)
                 new.append(trial.label)
-            elif trial.label in self.told:  # proposed again: it knows already what it is worth
-                self.proposer.tell(trial, self._score(trial.label))
         return [goal for name in new for goal in self.goals_of[name]]
+
+    def _room(self) -> bool:
+        """Whether another trial may be proposed now."""
+        if self.sweep.config.trials is not None and len(self.trials) >= self.sweep.config.trials:
+            self.dry = True
+        in_flight = len(self.trials) - len(self.told)
+        return not self.dry and (self.sweep.config.backend == "grid" or in_flight < self.sweep.config.parallel)
 
     def goals(self) -> list[StageSpec]:
         """Goals of every trial so far, those of an earlier start included."""
@@ -64,7 +74,7 @@ class Driver:
 
     def ledger(self) -> Ledger:
         """What the sweep consists of so far."""
-        return Ledger(self.sweep.name, as_plain(self.sweep.config), self.groups, tuple(self.entries.values()))
+        return Ledger(self.sweep.name, self.declared, self.groups, tuple(self.entries.values()))
 
     def owners(self) -> dict[str, str]:
         """Fingerprint -> whose stage it is: ``SmartAD, seed 0``, or how many rows share it."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from smartad.records import from_json, to_json
-from smartad.store import Store, StoreError, write_json
+from smartad.store import Store, StoreError, explained, write_json
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,9 @@ def path(store: Store, name: str) -> Path:
 
 def save(store: Store, ledger: Ledger) -> None:
     """Write it whole."""
-    path(store, ledger.name).parent.mkdir(exist_ok=True)
-    write_json(path(store, ledger.name), to_json(ledger))
+    with explained(store.root):
+        path(store, ledger.name).parent.mkdir(exist_ok=True)
+        write_json(path(store, ledger.name), to_json(ledger))
 
 
 def names(store: Store) -> list[str]:

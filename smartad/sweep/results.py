@@ -2,7 +2,7 @@
 
 from smartad import registry, tables
 from smartad.records import read_jsonl
-from smartad.store import Store
+from smartad.store import Store, explained
 from smartad.sweep.ledger import Ledger, LedgerTrial, Run
 from smartad.tables import RunCells, Table
 from smartad.types import Cell
@@ -61,6 +61,7 @@ def promote_best(store: Store, book: Ledger) -> tuple[LedgerTrial, Run] | None:
     alias, metric = f"best:{book.config['metric']}", book.config["metric"]
     decided = [entry.fingerprint for entry in registry.entries(store.root, book.name) if entry.alias == alias]
     if decided[-1:] != [run.train]:
-        registry.promote(store.root, alias, run.train, metric=metric, value=value, by="sweep", sweep=book.name,
-                         reason=f"{trial.label}, seed {run.seed}")
+        with explained(store.root):
+            registry.promote(store.root, alias, run.train, metric=metric, value=value, by="sweep", sweep=book.name,
+                             reason=f"{trial.label}, seed {run.seed}")
     return trial, run

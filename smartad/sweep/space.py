@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from smartad.config import ConfigError, load, override, read_yaml
 from smartad.experiment import Experiment
+from smartad.fingerprint import canonical, digest
 from smartad.types import UserError
 
 ARM = "arm"
@@ -75,8 +76,7 @@ def dimensions(config: SweepConfig) -> dict[str, Any]:
 
 def label(values: Mapping[str, Any]) -> str:
     """A trial's name: its arm, then what else it sets."""
-    parts = [f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
-             for key, value in values.items() if key != ARM]
+    parts = [f"{key}={value}" for key, value in values.items() if key != ARM]
     return ", ".join([*([str(values[ARM])] if ARM in values else []), *parts]) or "default"
 
 
@@ -85,6 +85,7 @@ class Sweep:
     """A sweep file that has been read and found sound."""
 
     name: str
+    """Of its file, and a hash of the overrides where there are any: what table, status and pull know it by."""
     config: SweepConfig
     sources: tuple[str, ...]
     """Of every experiment, before its arm and its point of the space."""
@@ -112,9 +113,16 @@ def read(path: str, overrides: Sequence[str] = ()) -> Sweep:
         raise ConfigError(f"{path}: {error}" if path not in str(error) else str(error)) from error
     folder = Path(path).parent
     sources = [str(folder / s) if s.endswith((".yaml", ".yml")) and "=" not in s else s for s in config.base]
-    sweep = Sweep(Path(path).stem, config, (*sources, *overrides))
+    # With overrides it is another sweep: its table must not take the place of the declared one's.
+    name = Path(path).stem + (f"+{digest(list(overrides))[:6]}" if overrides else "")
+    sweep = Sweep(name, config, (*sources, *overrides))
+    columns: dict[str, Trial] = {}
     for trial in corners(config):
         experiment = sweep.experiment(trial, config.seeds[0])
+        columns.setdefault(str(experiment.benchmarks), trial)
+        if len(columns) > 1:
+            raise ConfigError(f"{path}: {' and '.join(repr(t.label) for t in columns.values())} have different benchmarks; "
+                              "one table has one set of columns, so make them two sweeps")
         metrics = ["avg", *(f"pass@1/{name}" for name in experiment.benchmarks.names())]
         if config.metric not in metrics:
             raise ConfigError(f"{path}: metric={config.metric!r} is not measured; there are {', '.join(metrics)}")
@@ -127,6 +135,8 @@ def corners(config: SweepConfig) -> list[Trial]:
     for key, options in choices.items():
         if not options:
             raise ConfigError(f"space.{key}: no values")
+        if twice := [option for i, option in enumerate(options) if option in options[:i]]:
+            raise ConfigError(f"space.{key}: {twice[0]!r} is there twice")
     width = max((len(options) for options in choices.values()), default=1)
     points = [{key: options[i % len(options)] for key, options in choices.items()} for i in range(width)]
     return [Trial(label(point), point) for point in points]
@@ -140,6 +150,7 @@ def _bounds(key: str, value: Any) -> list[Any]:
     return [value["low"], value["high"]]
 
 
-def as_plain(config: SweepConfig) -> dict[str, Any]:
-    """The declaration as JSON, for the store."""
-    return dataclasses.asdict(config)
+def declaration(sweep: Sweep) -> dict[str, Any]:
+    """What was declared, as JSON for the store: the file, and the experiment its trials share."""
+    shared = canonical(load(Experiment, list(sweep.sources)))
+    return {**dataclasses.asdict(sweep.config), "base": {k: v for k, v in shared.items() if k != "data"}}

@@ -4,6 +4,7 @@ from typing import Any
 
 import optuna
 
+from smartad.config import ConfigError
 from smartad.sweep.space import Proposer, SweepConfig, Trial, dimensions, label
 
 
@@ -13,15 +14,12 @@ class Tpe:
     def __init__(self, config: SweepConfig) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space = {key: _distribution(values) for key, values in dimensions(config).items()}
-        self.left = config.trials if config.trials is not None else 50
-        self.study = optuna.create_study(direction=config.direction,
-                                         sampler=optuna.samplers.TPESampler(seed=0, constant_liar=True))
+        self.study = optuna.create_study(direction=config.direction)
         self.asked: dict[str, list[int]] = {}
 
     def ask(self) -> Trial | None:
-        if self.left <= 0:
-            return None
-        self.left -= 1
+        # A sampler of its own for each proposal: what it proposes depends on what is known, not on who was asked before a kill.
+        self.study.sampler = optuna.samplers.TPESampler(seed=len(self.study.trials), constant_liar=True)
         asked = self.study.ask(self.space)
         trial = Trial(label(asked.params), dict(asked.params))
         self.asked.setdefault(trial.label, []).append(asked.number)
@@ -32,7 +30,6 @@ class Tpe:
         if numbers := self.asked.get(trial.label):
             self.study.tell(numbers.pop(), score, state=state)
         else:  # of an earlier start
-            self.left -= 1
             self.study.add_trial(optuna.trial.create_trial(params=dict(trial.values), distributions=self.space,
                                                            value=score, state=state))
 
@@ -46,5 +43,7 @@ def _distribution(values: Any) -> optuna.distributions.BaseDistribution:
 
 
 def proposer(config: SweepConfig) -> Proposer:
-    """TPE over ``config``."""
+    """TPE over ``config``.  Raises ConfigError when it does not say how many trials: a search has no end of its own."""
+    if config.trials is None:
+        raise ConfigError("backend optuna needs `trials`: how many proposals at most")
     return Tpe(config)
