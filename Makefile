@@ -29,7 +29,10 @@ $(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "smartad needs Python 3.11, 3.12 or 3.13; name one with PYTHON=..."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(TORCH_INSTALL) "torch==$(TORCH)+cpu" 2>/dev/null || $(TORCH_INSTALL) "torch==$(TORCH)"
+	@$(TORCH_INSTALL) "torch==$(TORCH)+cpu" 2>$(VENV)/torch.log || { \
+	  grep -q "No matching distribution" $(VENV)/torch.log || { cat $(VENV)/torch.log >&2; exit 1; }; \
+	  echo "this index offers no CPU build of torch: taking torch $(TORCH) as it is (name another index with TORCH_INDEX=...)"; \
+	  $(TORCH_INSTALL) "torch==$(TORCH)"; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	@touch $@
 

@@ -1,7 +1,8 @@
 """What a model is called in an identity, and where its files are here.
 
 ``toy`` is the base student in the package; a folder is a model of your own; anything else is a hub id, with an optional
-``@revision``.  An identity names content, never a path: ``toy@1f2e3d4c5b6a``, ``local/my-student@1f2e3d4c5b6a``.
+``@revision``.  An identity names content, never a path: ``toy@1f2e3d4c5b6a``, ``local/my-student@1f2e3d4c5b6a``.  A hub id
+without a revision is whatever the hub has: pin it for results that are to be compared.
 """
 
 import hashlib

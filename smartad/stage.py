@@ -30,6 +30,8 @@ class Runtime:
     """Local folder of each model that is not the toy student or a hub id, by identity (see ``models.identify``)."""
     threads: int = 1
     gpus: int = 0
+    checkpoint_every: int = 100
+    """Optimizer steps between the points that a killed training goes on from."""
     report: Callable[..., None] = _no_report
     """``report(step, **metrics)``: live scalars, for trackers."""
     progress: Callable[[int, int], None] = _no_progress

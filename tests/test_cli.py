@@ -35,9 +35,15 @@ def test_plan_names_each_stage_and_writes_nothing(tmp_path):
     assert not (tmp_path / "store").exists()
 
 
+def test_overrides_may_stand_after_options(tmp_path):
+    done = smartad("run", "configs/toy.yaml", "--until", "nothing", "select.first=99", "--store", tmp_path, status=2)
+    assert "select.first=99 asks for more" in done.stderr
+    assert "unrecognized arguments: --jbos" in smartad("run", "--jbos", "2", "--store", tmp_path, status=2).stderr
+
+
 def test_plan_does_not_import_torch():
-    code = ("import sys; from smartad.cli import main; main(['plan', 'configs/toy.yaml']);"
-            "sys.exit(bool({'torch', 'transformers', 'smolagents', 'wandb', 'optuna'} & sys.modules.keys()))")
+    code = ("import sys; from smartad.cli import main; failed = main(['plan', 'configs/toy.yaml']);"
+            "sys.exit(failed or bool({'torch', 'transformers', 'smolagents', 'wandb', 'optuna'} & sys.modules.keys()))")
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True).returncode == 0
 
 
@@ -48,6 +54,9 @@ def test_plan_does_not_import_torch():
     (["run", "--track", "mlflow"], "no tracker 'mlflow'"),
     (["run", "--cluster", "slurm/nowhere.yaml"], "no file slurm/nowhere.yaml; beside it there are local.yaml"),
     (["sweep", "sweeps/nothing.yaml"], "no file sweeps/nothing.yaml; beside it there are quickstart.yaml"),
+    (["run", "sweeps/quickstart.yaml"], "declares a sweep: smartad sweep sweeps/quickstart.yaml"),
+    (["sweep", "configs/toy.yaml"], "declares an experiment: smartad run configs/toy.yaml"),
+    (["run", "--jobs", "-1"], "--jobs -1"),
     (["table", "nothing"], "no sweep 'nothing'"),
     (["show", "train-000"], "nothing finished"),
     (["why", "a", "b"], "nothing finished"),

@@ -1,6 +1,5 @@
 """Identities: the same everywhere, moved by what matters and by nothing else."""
 
-import dataclasses
 import os
 import subprocess
 import sys
@@ -8,8 +7,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from smartad.cluster import ClusterConfig, Job, connect
 from smartad.fingerprint import canonical, differences, digest
 from smartad.stage import Runtime, Stage, StageSpec
+from smartad.tracking import Tracking
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,12 @@ def test_fingerprint_does_not_depend_on_the_process():
     assert len(outputs) == 1
 
 
-def test_where_a_stage_runs_is_no_argument_of_its_identity():
-    spec = StageSpec(Stage("x", 1, lambda *a: {}), Before())
-    assert not {f.name for f in dataclasses.fields(Runtime)} & spec.identity.keys()
+@pytest.mark.parametrize("profile", [{"threads": 2}, {"slots": 3}, {"checkpoint_every": 7}])
+def test_where_a_stage_runs_does_not_move_its_folder(store, profile):
+    goal = StageSpec(Stage("x", 1, lambda *a: {}), Before())
+    executor = connect(ClusterConfig(**profile), Job(store, Runtime(), Tracking(store.root)), jobs=0)
+    executor.submit([goal])
+    assert store.fingerprints() == [goal.fingerprint] == [StageSpec(Stage("x", 1, print), Before()).fingerprint]
 
 
 def test_an_inputs_change_moves_everything_below_it():

@@ -16,6 +16,7 @@ exact = get("exact")
     ("0.1", "0.10", True), ("0.3333", "0.33333", False), ("3", "300", False), ("12", "1,2", False),
     ("Paris", "paris.", True), ("Paris", "the Paris", True), ("Paris", "Paris, France", False), ("Paris", '"Paris"', True),
     (r"\frac{1}{2}", r"\boxed{\frac{1}{2}}", True), (r"\frac{1}{2}", r"$\frac{1}{2}$", True), (r"\frac{1}{2}", "0.5", False),
+    ("a^2", "an^2", False), ("A", "the", False), ("(a+5)(b+2)", "(+5)(b+2)", False), ("a cat", "the cat", True),
     ("(1,2)", "(1, 2)", False), ("None", "None", True), ("yes", "no", False),
 ])
 def test_exact_match(gold, answer, correct):

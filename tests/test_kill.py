@@ -8,15 +8,18 @@ import pytest
 
 from command import QUICKSTART, alive, descendants, kill, smartad, start
 from smartad.store import CLAIM, Store
+from smartad.sweep import ledger
 
 pytestmark = pytest.mark.slow
 KILLS = 20
-SMALL = ["limits.train_questions=16", "limits.questions=8", "collect.samples=10", "train.checkpoint_every=2"]
+SMALL = ["limits.train_questions=16", "limits.questions=8", "collect.samples=10"]
 """The quickstart with all its arms and stages, each shorter."""
 
 
 def sweep(store):
-    return "sweep", QUICKSTART, *SMALL, "--store", store.root
+    profile = store.root.parent / "often.yaml"
+    profile.write_text("{slots: 2, checkpoint_every: 2}")
+    return "sweep", QUICKSTART, *SMALL, "--cluster", profile, "--store", store.root
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,8 @@ def undisturbed(tmp_path_factory):
 
 def results(store):
     """What must not depend on what happened on the way: the table, and every verdict and answer."""
-    table = smartad("table", "quickstart", "--format", "csv", "--store", store.root).stdout
+    (name,) = ledger.names(store)
+    table = smartad("table", name, "--format", "csv", "--store", store.root).stdout
     verdicts = {f: (store.folder(f) / "verdicts.jsonl").read_text() for f in store.fingerprints() if f.startswith("grade-")}
     selected = {f: (store.folder(f) / "selected.jsonl").read_text() for f in store.fingerprints() if f.startswith("select-")}
     return table, verdicts, selected

@@ -92,7 +92,7 @@ def test_score_depends_on_the_prompt_but_hardly_on_the_batches(inputs, tmp_path)
 
 
 def test_score_with_a_student_that_is_not_here_says_how_to_name_it(inputs, tmp_path):
-    with pytest.raises(UserError, match="student.model=FOLDER"):
+    with pytest.raises(UserError, match="student=FOLDER"):
         run(inputs, tmp_path / "out", config=dataclasses.replace(CONFIG, student="local/mine@0123456789ab"))
 
 

@@ -142,7 +142,8 @@ def test_ledger_of_an_unknown_sweep_names_those_there_are(store, sweep):
 class Done:
     """A dispatcher for which everything is finished."""
 
-    states = defaultdict(lambda: "done")
+    def __init__(self):
+        self.states = defaultdict(lambda: "done")
 
 
 def test_search_that_is_killed_and_restarted_again_and_again_spends_its_budget_once(store, tmp_path):
@@ -151,7 +152,7 @@ def test_search_that_is_killed_and_restarted_again_and_again_spends_its_budget_o
     for _ in range(4):
         driver = Driver(declare(tmp_path, **keys), store)
         assert list(driver.trials) == seen, "it goes on with the trials it had"
-        driver.tell(Done)
+        driver.tell(Done())
         driver.ask()
         driver.save()
         assert len(driver.trials) - len(driver.told) <= 2

@@ -89,7 +89,7 @@ def test_trackio_shows_curve_result_config_and_sweep_and_connects_to_nothing(tmp
     assert [row["pass@1"] for row in run["rows"] if "pass@1" in row] == [0.5]
     assert run["config"] | {"_Created": ""} == {
         "stage": "train", "lr": 0.1, "judge": {"api_key": "<redacted>"}, "inputs/pool": "collect-00000000000c",
-        "tags": [], "state": "finished", "_Group": "my-sweep", "_Created": ""}
+        "state": "finished", "_Group": "my-sweep", "_Created": ""}
 
 
 def test_trackio_stage_killed_and_run_again_is_one_run_that_went_back(tmp_path):

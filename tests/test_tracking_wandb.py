@@ -27,7 +27,7 @@ for name in names:
     (folder / "adapter").mkdir(parents=True, exist_ok=True)
     (folder / ".claim").write_text("ours")
     with tracking.run(RunInfo(name, "train", {"lr": 0.1, "judge": {"api_key": "sk-verysecret"}}, inputs, folder,
-                              group="my-sweep", tags=("toy",))) as run:
+                              group="my-sweep")) as run:
         for step in range(1, 6):
             run.log(step, loss=1 / step)
         (folder / "adapter" / "weights.bin").write_bytes(b"weights of " + name.encode())
@@ -71,7 +71,7 @@ def test_wandb_online_run_has_config_history_summary_files_and_lineage(tmp_path)
         lines = finished(start(tmp_path, A, B, WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY))
     assert all("'status': 'ok'" in line and f"{server.url}/local/smartad/runs/" in line for line in lines)
     run = server.runs[B]
-    assert (run["jobType"], run["groupName"], run["tags"]) == ("train", "my-sweep", ["toy"])
+    assert (run["jobType"], run["groupName"]) == ("train", "my-sweep")
     assert [(row["_step"], row["loss"]) for row in run["history"]] == [(step, 1 / step) for step in range(1, 6)]
     assert json.loads(run["summaryMetrics"])["pass@1"] == 0.5 and run["exitcode"] == 0
     config = json.loads(run["config"])

@@ -173,12 +173,12 @@ def test_train_stopped_and_started_again_ends_with_the_same_bytes(student, input
             raise Stopped
 
     with pytest.raises(Stopped):
-        train(student, inputs, tmp_path / "out", Runtime(progress=progress), epochs=3, checkpoint_every=1)
+        train(student, inputs, tmp_path / "out", Runtime(progress=progress, checkpoint_every=1), epochs=3)
     half_written = tmp_path / "out" / "checkpoints" / "checkpoint-99"
     half_written.mkdir()
     (half_written / "adapter_model.safetensors").write_bytes(b"torn")
     steps, runtime = recorder()
-    metrics = train(student, inputs, tmp_path / "out", runtime, epochs=3, checkpoint_every=1)
+    metrics = train(student, inputs, tmp_path / "out", dataclasses.replace(runtime, checkpoint_every=1), epochs=3)
     assert [step for step, _ in steps] == list(range(stop_at, 7))
     assert metrics["steps"] == 6
     assert adapter_bytes(tmp_path / "out") == adapter_bytes(tmp_path / "whole")
@@ -192,13 +192,13 @@ from smartad.stage import Runtime
 from smartad.stages.train import TRAIN, TrainConfig
 config, inputs, out, models = json.loads(sys.argv[1])
 TRAIN.run(TrainConfig(**config), {k: Path(v) for k, v in inputs.items()}, Path(out), Runtime(
-    models=models, report=lambda step, **scalars: print(step, flush=True)))
+    models=models, checkpoint_every=3, report=lambda step, **scalars: print(step, flush=True)))
 """
 
 
 @pytest.mark.slow
 def test_train_killed_again_and_again_ends_with_the_same_bytes(student, inputs, tmp_path):
-    changes = {"epochs": 30, "checkpoint_every": 3}
+    changes = {"epochs": 30}
     train(student, inputs, tmp_path / "whole", **changes)
     out = tmp_path / "out"
     out.mkdir()

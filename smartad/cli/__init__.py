@@ -27,7 +27,7 @@ SOURCES = """YAML files and dotted.key=value overrides, left to right, later win
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command.  0: done; 1: something failed; 2: something to mend in what was asked; 130: interrupted."""
-    args = parser().parse_args(argv)
+    args = parse(argv)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("smartad").setLevel(logging.INFO if args.verbose else logging.WARNING)
     signal.signal(signal.SIGTERM, _stop)
@@ -44,6 +44,17 @@ def main(argv: list[str] | None = None) -> int:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of `smartad table | head` has left
         return 0
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Arguments; overrides may stand anywhere, also after an option."""
+    args, rest = parser().parse_known_args(argv)
+    into = {"plan": "sources", "run": "sources", "sweep": "overrides"}.get(args.command)
+    if unknown := [word for word in rest if word.startswith("-") or into is None]:
+        parser().error(f"unrecognized arguments: {' '.join(unknown)}")
+    if into:
+        getattr(args, into).extend(rest)
+    return args
 
 
 def _stop(*_: Any) -> None:
@@ -108,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
     why.add_argument("b", metavar="B")
 
     pull = command("pull", "copy an adapter out of the store, checksums verified",
-                   "NAME is best, best:METRIC, latest, an alias of your own, or the fingerprint of a train stage:\n"
+                   "NAME is best, best:METRIC, or the fingerprint of a train stage or its beginning:\n"
                    "  smartad pull best --sweep quickstart --to best-adapter")
     pull.add_argument("name", nargs="?", default="best", metavar="NAME")
     pull.add_argument("--sweep", metavar="SWEEP", help="only adapters of this sweep")

@@ -14,40 +14,55 @@ from smartad.records import from_json
 from smartad.stage import Runtime
 from smartad.stages.episodes import run_episodes
 from smartad.store import Store
+from smartad.sweep import ledger
 from smartad.types import Question, Trajectory, UserError
 
 
 def pull_command(args: argparse.Namespace) -> int:
     """Copy an adapter out of the store."""
     store = Store(args.store)
-    fingerprint = registry.resolve(store.root, args.name, args.sweep)
+    sweep = ledger.load(store, args.sweep).name if args.sweep else None
+    fingerprint = _fingerprint(store, args.name, sweep)
     folders = {models.identify(folder): folder for folder in args.model}
-    pulled = registry.pull(store.root, args.name, args.to, recipe_of(store, fingerprint), models=folders, sweep=args.sweep)
+    pulled = registry.pull(store.root, fingerprint, args.to, {"pulled_as": args.name, **recipe_of(store, fingerprint)},
+                           models=folders)
     print(f"{args.name} is {pulled.fingerprint}: checksums verified, copied to {pulled.folder}\n"
           f"base model {pulled.base}, loaded from {pulled.loads_from}\n"
           f'try it:  smartad ask --adapter {pulled.folder} "your question"')
     return 0
 
 
+def _fingerprint(store: Store, name: str, sweep: str | None) -> str:
+    """What ``name`` means: an alias, of one sweep, or the beginning of a train stage's fingerprint."""
+    if name.startswith("train-"):
+        return store.find(name)
+    sweeps = sorted({str(e.sweep) for e in registry.entries(store.root, sweep) if e.alias.split(":")[0] == name.split(":")[0]})
+    if len(sweeps) > 1:
+        raise UserError(f"{name!r} means an adapter of each of {', '.join(sweeps)}; say which with --sweep")
+    return registry.resolve(store.root, name, sweep)
+
+
 def recipe_of(store: Store, adapter: str) -> dict[str, Any]:
     """How an adapter was made and evaluated, from the records that cite it.
 
     Keys: train (its config), evaluate (the config it was evaluated with; None when it never was), corpus, row
-    (benchmark -> correct, n, ungraded).
+    (benchmark -> correct, n, ungraded).  Evaluated in several ways, it is told as in the latest.
     """
     recipe: dict[str, Any] = {"train": store.record(adapter)["identity"]["config"], "evaluate": None, "corpus": None, "row": {}}
-    records = {f: store.record(f) for f in store.fingerprints() if f.startswith(("evaluate-", "grade-"))}
-    for evaluation, record in records.items():
-        inputs = record["identity"]["inputs"]
-        if inputs.get("adapter") != adapter:
-            continue
-        recipe["evaluate"] = record["identity"]["config"]
-        if "index" in inputs:
-            recipe["corpus"] = store.record(inputs["index"])["identity"]["config"]
-        for grade in records.values():
-            if grade["identity"]["inputs"].get("attempts") == evaluation:
-                benchmark = next(role for role in inputs if role.startswith("questions/")).removeprefix("questions/")
-                recipe["row"][benchmark] = {name: grade["metrics"][name] for name in ("correct", "n", "ungraded")}
+    evaluations = [r for f in store.fingerprints() if f.startswith("evaluate-")
+                   and (r := store.record(f))["identity"]["inputs"].get("adapter") == adapter]
+    if not evaluations:
+        return recipe
+    latest = max(evaluations, key=lambda record: record["started"])
+    recipe["evaluate"] = latest["identity"]["config"]
+    if index := latest["identity"]["inputs"].get("index"):
+        recipe["corpus"] = store.record(index)["identity"]["config"]
+    alike = {record["fingerprint"]: record["identity"]["inputs"] for record in evaluations
+             if record["identity"]["config"] == recipe["evaluate"] and record["identity"]["inputs"].get("index") == index}
+    for grade in (store.record(f) for f in store.fingerprints() if f.startswith("grade-")):
+        if inputs := alike.get(grade["identity"]["inputs"]["attempts"]):
+            benchmark = next(role for role in inputs if role.startswith("questions/")).removeprefix("questions/")
+            recipe["row"][benchmark] = {name: grade["metrics"][name] for name in ("correct", "n", "ungraded")}
     return recipe
 
 

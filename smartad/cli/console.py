@@ -17,8 +17,6 @@ from smartad.cluster import Dispatcher
 from smartad.store import PROGRESS, Store
 
 PLAIN_EVERY_S = 15.0
-PIPELINE = ["prepare", "index", "collect", "grade", "score", "select", "train", "evaluate", "aggregate"]
-"""The order in which stages are listed."""
 
 HEADLINES = {"collect": ("n", "answered"), "grade": ("pass@1", "n", "ungraded"), "score": ("scored", "mean_nll"),
              "select": ("selected", "coverage", "mean_nll"), "train": ("examples", "first_loss", "last_loss"),

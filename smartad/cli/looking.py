@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from smartad import tables
-from smartad.cli.console import PIPELINE, console, format_metric, print_table
+from smartad.cli.console import console, format_metric, print_table
+from smartad.cluster import STAGES
 from smartad.fingerprint import differences
 from smartad.store import FAILURE, Store
 from smartad.sweep import ledger, results
@@ -29,7 +30,7 @@ def status_command(args: argparse.Namespace) -> int:
     done = {f for f in book.stages() if store.has(f)}
     title = f"{book.name}: {len(done)} of {len(book.stages())} stages finished"
     grid = RichTable(title=title, title_justify="left", title_style="")
-    names = sorted({f.rsplit("-", 1)[0] for f in book.stages()}, key=PIPELINE.index)
+    names = sorted({f.rsplit("-", 1)[0] for f in book.stages()}, key=STAGES.index)
     for column in ("trial", "seed", *names, book.config["metric"]):
         grid.add_column(column, justify="left" if column in ("trial", "seed") else "right")
     for trial in book.trials:

@@ -11,8 +11,8 @@ from rich.table import Table as RichTable
 
 from smartad import tables
 from smartad.cli import INTERRUPTED
-from smartad.cli.console import PIPELINE, Watch, console, print_table
-from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
+from smartad.cli.console import Watch, console, print_table
+from smartad.cluster import STAGES, ClusterConfig, Dispatcher, Job, connect
 from smartad.config import load, read_yaml
 from smartad.experiment import Experiment, Plan, missing_data, plan
 from smartad.stage import Runtime, StageSpec, upstream_first
@@ -31,7 +31,8 @@ def plan_command(args: argparse.Namespace) -> int:
         sweep = read(args.sources[0], args.sources[1:])
         driver = Driver(sweep, store)
         driver.ask()
-        _print_plan(f"sweep {sweep.name}, {len(driver.trials)} trials", store, driver.goals(), args.verbose)
+        some = "trials" if driver.dry else f"of {sweep.config.trials} trials: the first, the others depend on their scores"
+        _print_plan(f"sweep {sweep.name}, {len(driver.trials)} {some}", store, driver.goals(), args.verbose)
     else:
         _print_plan("experiment", store, [plan(load(Experiment, args.sources)).goal], args.verbose)
     return 0
@@ -39,11 +40,15 @@ def plan_command(args: argparse.Namespace) -> int:
 
 def run_command(args: argparse.Namespace) -> int:
     """Run one experiment and print its row."""
+    for source in args.sources:
+        if _is_sweep(source):
+            raise UserError(f"{source} declares a sweep: smartad sweep {source}")
     experiment = load(Experiment, args.sources)
     planned = plan(experiment)
     goals = _until(planned, args.until) if args.until else [planned.goal]
     store = Store(args.store).open()
-    status = _run(args, store, experiment.data, planned.models, None, lambda dispatcher: dispatcher.add(goals))
+    status = _run(args, store, _tracking(args, store, None), experiment.data, planned.models,
+                  lambda dispatcher: dispatcher.add(goals))
     if store.has(planned.goal.fingerprint):
         groups = {"In-domain": experiment.benchmarks.in_domain, "Out-of-domain": experiment.benchmarks.out_of_domain}
         print_table(tables.build("experiment", groups, {"this run": [results.cells(store, planned.goal.fingerprint)]}))
@@ -55,6 +60,8 @@ def run_command(args: argparse.Namespace) -> int:
 
 def sweep_command(args: argparse.Namespace) -> int:
     """Run a sweep, print its table, put its best adapter into the registry."""
+    if not _is_sweep(args.file):
+        raise UserError(f"{args.file} declares an experiment: smartad run {args.file}")
     sweep = read(args.file, args.overrides)
     if args.dry_run:
         return plan_command(argparse.Namespace(**{**vars(args), "sources": [args.file, *args.overrides]}))
@@ -62,22 +69,22 @@ def sweep_command(args: argparse.Namespace) -> int:
     driver = Driver(sweep, store)
     some = [sweep.experiment(trial, sweep.config.seeds[0]) for trial in corners(sweep.config)]
     folders = {identity: folder for experiment in some for identity, folder in plan(experiment).models.items()}
-    status = _run(args, store, some[0].data, folders, sweep.name, driver)
+    tracking = _tracking(args, store, sweep.name)
+    status = _run(args, store, tracking, some[0].data, folders, driver)
     if status == INTERRUPTED:
         return status
     book = ledger.load(store, sweep.name)
     print_table(results.table(store, book))
     promoted = results.promote_best(store, book)
-    _print_next(args, _tracking(args, store, sweep.name), sweep, promoted)
+    _print_next(args, tracking, sweep, promoted)
     return status
 
 
-def _run(args: argparse.Namespace, store: Store, data: str | None, models: dict[str, str], group: str | None,
+def _run(args: argparse.Namespace, store: Store, tracking: Tracking, data: str | None, models: dict[str, str],
          work: Driver | Callable[[Dispatcher], None]) -> int:
     """Bring a driver's sweep or some goals to their end.  The exit status."""
     profile = load(ClusterConfig, [args.cluster] if args.cluster else [])
-    tracking = _tracking(args, store, group)
-    runtime = Runtime(data=Path(data).absolute() if data else None, models=models, threads=profile.threads)
+    runtime = Runtime(data=Path(data).absolute() if data else None, models=models)
     executor = connect(profile, Job(store, runtime, tracking), args.jobs)
     dispatcher = Dispatcher(store, executor)
     try:
@@ -141,7 +148,7 @@ def _is_sweep(source: str) -> bool:
     if "=" in source or not source.endswith((".yaml", ".yml")):
         return False
     keys = set(read_yaml(source).keys())
-    return bool(keys & (set(SweepConfig.__dataclass_fields__) - set(Experiment.__dataclass_fields__)))
+    return bool(keys & set(SweepConfig.__dataclass_fields__)) or not keys & set(Experiment.__dataclass_fields__)
 
 
 def _print_plan(what: str, store: Store, goals: Sequence[StageSpec], verbose: bool) -> None:
@@ -152,7 +159,7 @@ def _print_plan(what: str, store: Store, goals: Sequence[StageSpec], verbose: bo
     grid.add_column("stage")
     for column in ("to run", "done", "each alone", "shared"):
         grid.add_column(column, justify="right")
-    for name in sorted({s.stage.name for s in specs}, key=PIPELINE.index):
+    for name in sorted({s.stage.name for s in specs}, key=STAGES.index):
         mine = [s.fingerprint for s in specs if s.stage.name == name]
         done = sum(store.has(f) for f in mine)
         alone = sum(users[f] for f in mine)

@@ -3,24 +3,26 @@
 import dataclasses
 import os
 
-from smartad.cluster.base import ClusterConfig, Executor, Failure, Job
+from smartad.cluster.base import STAGES, ClusterConfig, Executor, Failure, Job
 from smartad.cluster.dispatcher import Dispatcher, State
 from smartad.cluster.workers import Inline, Workers
 from smartad.types import UserError
 
-__all__ = ["ClusterConfig", "Dispatcher", "Executor", "Failure", "Job", "State", "connect"]
+__all__ = ["STAGES", "ClusterConfig", "Dispatcher", "Executor", "Failure", "Job", "State", "connect"]
 
 
 def connect(config: ClusterConfig, job: Job, jobs: int | None = None) -> Executor:
     """The executor of a profile.  ``jobs``: stages at once, over the profile's slots; 0 is this very process."""
     if jobs is not None and jobs < 0:
         raise UserError(f"--jobs {jobs}: how many stages at once, or 0 for this process")
+    runtime = dataclasses.replace(job.runtime, threads=config.threads, gpus=min(config.gpus, 1),
+                                  checkpoint_every=config.checkpoint_every)
+    job = dataclasses.replace(job, runtime=runtime)
     if jobs == 0:
         return Inline(job)
     slots = jobs or config.slots or max(1, min(os.cpu_count() or 1, _memory_gb() // 2))
-    job = dataclasses.replace(job, runtime=dataclasses.replace(job.runtime, threads=config.threads))
     if config.cluster == "workers":
-        return Workers(job, slots)
+        return Workers(job, slots, config.gpus)
     from smartad.cluster.jobs import SubmititLocal
 
     return SubmititLocal(job, config, slots)

@@ -13,6 +13,8 @@ from smartad.tracking import Tracking
 from smartad.types import UserError
 
 POLL_S = 0.1
+STAGES = ("prepare", "index", "collect", "grade", "score", "select", "train", "evaluate", "aggregate")
+"""In the order of the pipeline."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -26,6 +28,10 @@ class ClusterConfig:
     """Stages at once; 0 is one per two gigabytes of memory and at most one per core."""
     threads: int = 1
     """CPU threads of a stage.  One is fastest for models as small as the toy student."""
+    gpus: int = 0
+    """GPUs to share out: each stage at once gets one of them.  0 is the CPU."""
+    checkpoint_every: int = 100
+    """Optimizer steps between the points that a killed training goes on from."""
     default: dict[str, Any] = field(default_factory=dict)
     """submitit parameters of every stage (timeout_min, mem_gb, gpus_per_node, slurm_partition, ...)."""
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -34,6 +40,10 @@ class ClusterConfig:
     def __post_init__(self) -> None:
         if self.slots < 0 or self.threads < 1:
             raise UserError(f"slots={self.slots} must be at least 0 and threads={self.threads} at least 1")
+        if self.gpus < 0 or self.checkpoint_every < 1:
+            raise UserError(f"gpus={self.gpus} must be at least 0 and checkpoint_every={self.checkpoint_every} at least 1")
+        if unknown := sorted(self.stages.keys() - set(STAGES)):
+            raise UserError(f"stages.{unknown[0]}: there is no such stage; there are {', '.join(STAGES)}")
 
 
 @dataclass(frozen=True)
@@ -61,13 +71,16 @@ class Job:
         return None
 
     @contextmanager
-    def threads(self) -> Iterator[None]:
-        """Processes started inside have the runtime's number of threads in their environment.
+    def environment(self, gpu: int | None = None) -> Iterator[None]:
+        """Processes started inside have the runtime's number of threads, and only that GPU, in their environment.
 
         Libraries read it when they are imported, so it must be there before a process begins.
         """
-        before = {name: os.environ.get(name) for name in THREADS}
-        os.environ.update({name: str(self.runtime.threads) for name in THREADS})
+        wanted = {name: str(self.runtime.threads) for name in THREADS}
+        if gpu is not None:
+            wanted["CUDA_VISIBLE_DEVICES"] = str(gpu)
+        before = {name: os.environ.get(name) for name in wanted}
+        os.environ.update(wanted)
         try:
             yield
         finally:

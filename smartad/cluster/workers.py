@@ -44,6 +44,7 @@ class _Worker:
     process: Any
     pipe: Connection
     spec: StageSpec | None = None
+    gpu: int | None = None
 
     def give(self, spec: StageSpec) -> None:
         """Start ``spec``.  A worker that is just dying is found out when its answer is awaited."""
@@ -55,8 +56,8 @@ class _Worker:
 class Workers:
     """``slots`` processes that import torch once and run one stage after the other.  They die with this process."""
 
-    def __init__(self, job: Job, slots: int) -> None:
-        self.job = job
+    def __init__(self, job: Job, slots: int, gpus: int = 0) -> None:
+        self.job, self.gpus = job, gpus
         self.slots: int | None = slots
         self.workers: list[_Worker] = []
         self.failures: dict[str, Failure] = {}
@@ -105,10 +106,12 @@ class Workers:
     def _hire(self) -> _Worker:
         ours, theirs = self.context.Pipe()
         process = self.context.Process(target=_work, args=(theirs, self.job, os.getpid()), daemon=False)
-        with self.job.threads():
+        taken = [w.gpu for w in self.workers]
+        gpu = min(range(self.gpus), key=taken.count) if self.gpus else None
+        with self.job.environment(gpu):
             process.start()
         theirs.close()
-        self.workers.append(_Worker(process, ours))
+        self.workers.append(_Worker(process, ours, gpu=gpu))
         return self.workers[-1]
 
 

@@ -18,6 +18,7 @@ from smartad.engines.encoding import padded
 from smartad.engines.loading import Model
 from smartad.engines.loss import denominator, segment_loss, token_weights
 from smartad.engines.recipe import Recipe
+from smartad.stage import Runtime
 from smartad.types import TrainingExample, UserError
 
 WHOLE = "whole"
@@ -25,11 +26,11 @@ WHOLE = "whole"
 
 
 def fine_tune(model: Model, examples: Sequence[TrainingExample], recipe: Recipe, seed: int, checkpoints: Path,
-              report: Callable[..., None], progress: Callable[[int, int], None]) -> tuple[PeftModel, list[float]]:
+              runtime: Runtime) -> tuple[PeftModel, list[float]]:
     """``model`` with a trained LoRA adapter, and the loss of each step.
 
     Called again after a kill, it goes on from the newest whole checkpoint in ``checkpoints`` and ends with the same
-    weights.  ``report(step, loss, learning_rate, grad_norm)`` and ``progress(step, steps)`` are called each step.
+    weights.  Reports loss, learning_rate and grad_norm each step.
     Raises UserError for targets the model has not or must not adapt, and when loss or gradient are not finite.
     """
     set_seed(seed)
@@ -40,12 +41,12 @@ def fine_tune(model: Model, examples: Sequence[TrainingExample], recipe: Recipe,
         per_device_train_batch_size=recipe.micro_batch_size, gradient_accumulation_steps=accumulation,
         learning_rate=recipe.learning_rate, lr_scheduler_type=recipe.scheduler, warmup_steps=recipe.warmup,
         optim="adamw_torch", weight_decay=recipe.weight_decay, max_grad_norm=recipe.max_grad_norm,
-        save_strategy="steps", save_steps=recipe.checkpoint_every, logging_steps=1, logging_nan_inf_filter=False,
+        save_strategy="steps", save_steps=runtime.checkpoint_every, logging_steps=1, logging_nan_inf_filter=False,
         use_cpu=model.device.type == "cpu", dataloader_pin_memory=model.device.type != "cpu",
         remove_unused_columns=False, label_names=["weights"], report_to=[], disable_tqdm=True)
     trainer = _SegmentTrainer(adapted, arguments, examples, recipe)
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(_Watch(report, progress))
+    trainer.add_callback(_Watch(runtime.report, runtime.progress))
     newest = newest_checkpoint(checkpoints)
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     return adapted, [row["loss"] for row in trainer.state.log_history if "loss" in row]

@@ -34,11 +34,9 @@ class Recipe:
     """Trajectories per forward.  The gradient is the same for any, but for rounding and what dropout draws."""
     gradient_checkpointing: bool = True
     """Compute activations again in the backward pass instead of keeping them: less memory, a third more time."""
-    checkpoint_every: int = 100
-    """Optimizer steps between the points that a killed training goes on from."""
 
     def __post_init__(self) -> None:
-        for name in ("rank", "alpha", "epochs", "batch_size", "micro_batch_size", "checkpoint_every"):
+        for name in ("rank", "alpha", "epochs", "batch_size", "micro_batch_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"train.{name} must be at least 1, got {getattr(self, name)}")
         for name in ("weight_decay", "max_grad_norm"):

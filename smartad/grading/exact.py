@@ -1,7 +1,7 @@
 """Exact match after normalisation: for the toy world, and a plain baseline on real questions.
 
-Both sides lose case, surrounding quotes and ``$``, one ``\\boxed{}``, articles, a final full stop and repeated blanks;
-plain decimal numbers are compared as numbers (``12``, ``12.0`` and ``1,2`` stay what they are: 12 = 12.0, 1,200 = 1200).
+Both sides lose case, surrounding quotes and ``$``, one ``\\boxed{}``, a final full stop and repeated blanks; answers in plain
+words lose their articles; plain decimal numbers are compared as numbers (12 = 12.0, 1,200 = 1200, but not 1,2 = 12).
 Nothing symbolic, no tolerance.
 """
 
@@ -11,6 +11,7 @@ from decimal import Decimal
 from smartad.types import Question
 
 VERSION = 1
+WORD = re.compile(r"[^\W\d_]+[.,]?|[^\W\d_]+['’-][^\W\d_]+")
 NUMBER = re.compile(r"[+-]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?")
 
 
@@ -34,4 +35,7 @@ def normalise(text: str) -> str | Decimal:
     text = (boxed[1] if boxed else text).removesuffix(".").strip()
     if NUMBER.fullmatch(text):
         return Decimal(text.replace(",", ""))
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text.lower()).split())
+    words = text.lower().split()
+    if len(words) > 1 and all(WORD.fullmatch(word) for word in words):
+        words = [word for word in words if word not in ("a", "an", "the")]
+    return " ".join(words)

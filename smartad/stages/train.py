@@ -57,8 +57,7 @@ def run(config: TrainConfig, inputs: Mapping[str, Path], out: Path, runtime: Run
     encoding.refuse_untrainable(examples, config.max_length, config.weights)
     model = loading.load_model(config.student, runtime)
     checkpoints = out / "checkpoints"
-    adapted, losses = lora.fine_tune(model, examples, config, config.seed, checkpoints, runtime.report,
-                                     runtime.progress)
+    adapted, losses = lora.fine_tune(model, examples, config, config.seed, checkpoints, runtime)
     lora.save_adapter(adapted, config.student, out / "adapter")
     shutil.rmtree(checkpoints)
     segments = encoding.count_segments(examples)

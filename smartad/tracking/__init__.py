@@ -70,7 +70,7 @@ def configure(names: Sequence[str] | None, root: Path, group: str | None = None)
     if names is None:
         names = ["trackio", *(["wandb"] if wandb.mode() else [])]
         if "wandb" not in names:
-            logger.info("not shown in W&B, which is not configured; `smartad publish` can mirror it there later")
+            logger.info("not shown in W&B, which is not configured; the store keeps everything that it would be shown")
     for name in names:
         if name not in TRACKERS and name != NONE:
             raise UserError(f"no tracker {name!r}; there are {', '.join(TRACKERS)}, and {NONE!r} for none of them")

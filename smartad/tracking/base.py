@@ -24,7 +24,6 @@ class RunInfo:
     """Where the stage writes its output."""
     group: str | None = None
     """The sweep it was run for."""
-    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

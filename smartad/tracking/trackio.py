@@ -46,7 +46,7 @@ class TrackioTracker:
         self.run, self.storage = run, _storage(settings.root)
         # trackio's own init adds the names with an underscore; its dashboard groups and sorts by them.
         self.config: dict[str, Any] = {"stage": run.stage, **{f"inputs/{k}": v for k, v in run.inputs.items()},
-                                       "tags": list(run.tags), "state": "running", **redact(run.config),
+                                       "state": "running", **redact(run.config),
                                        "_Group": run.group, "_Created": datetime.now(UTC).isoformat()}
         self.last_step = 0
         self._fragments: Any = None

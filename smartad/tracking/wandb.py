@@ -129,7 +129,7 @@ class WandbTracker:
         return wandb.init(
             project=_project(), dir=os.environ.get("WANDB_DIR") or self.settings.root, mode=mode(),
             id=self.run.fingerprint, name=self.run.fingerprint, resume="allow", reinit="create_new",
-            job_type=self.run.stage, group=self.run.group, tags=list(self.run.tags),
+            job_type=self.run.stage, group=self.run.group,
             config={"stage": self.run.stage, "inputs": dict(self.run.inputs), **redact(self.run.config)},
             settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True,
                                     init_timeout=patience_s / 2, finish_timeout=patience_s, finish_timeout_raises=True))
