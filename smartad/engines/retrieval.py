@@ -1,5 +1,6 @@
 """Lexical retrieval (BM25) over a folder that holds an index and its passages."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def build(passages: Sequence[Passage], out: Path) -> None:
     """
     if not passages:
         raise UserError("there are no passages to index")
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it talks at every level, to a handler of its own
     index = bm25s.BM25(k1=K1, b=B, backend="numpy")
     index.index(_words([f"{p.title} {p.text}" for p in passages]), show_progress=False)
     index.save(out / INDEX)
