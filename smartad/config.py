@@ -52,6 +52,8 @@ def read_yaml(path: str | Path) -> DictConfig:
     except FileNotFoundError as error:
         near = sorted(Path(path).absolute().parent.glob("*.yaml")) if Path(path).absolute().parent.is_dir() else []
         hint = f"; beside it there are {', '.join(p.name for p in near)}" if near else ""
+        if (named := Path("sweeps") / f"{Path(path).stem}.yaml").is_file():
+            hint = f"; did you mean {named}?"
         raise ConfigError(f"no file {path}{hint}") from error
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error

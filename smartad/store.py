@@ -26,7 +26,7 @@ from smartad.types import UserError
 HEARTBEAT_S = 5.0
 STALE_AFTER_S = 60.0
 """A claim of another machine whose heart has not beaten for so long is dead.  On this machine its process is asked."""
-RECORD, CLAIM, PROGRESS, FAILURE = "record.json", ".claim", ".progress.json", ".failure.json"
+RECORD, CLAIM, PROGRESS, FAILURE, LOG = "record.json", ".claim", ".progress.json", ".failure.json", ".failure.log"
 
 
 class StoreError(UserError):
@@ -95,7 +95,8 @@ class Store:
         if len(found) == 1 or name in found:
             return name if name in found else found[0]
         if not found:
-            raise StoreError(f"nothing finished in {self.root} starts with {name!r}; `smartad status` lists what there is")
+            raise StoreError(f"nothing finished in {self.root} starts with {name!r}; `smartad status SWEEP` names its adapters, "
+                             "and every folder in there is called by its fingerprint")
         raise StoreError(f"{name!r} is ambiguous in {self.root}: {', '.join(found[:8])}")
 
     def seal(self, claim: Claim, record: Mapping[str, Any]) -> None:
@@ -110,7 +111,7 @@ class Store:
         if not claim.held():
             raise ClaimLost(f"{folder.name} was taken over by another process")
         write_json(folder / RECORD, {**record, "files": files})
-        for name in (PROGRESS, FAILURE):
+        for name in (PROGRESS, FAILURE, LOG):
             (folder / name).unlink(missing_ok=True)
 
     def verify(self, fingerprint: str) -> list[str]:
@@ -127,14 +128,16 @@ class Store:
         return wrong
 
     def failure(self, fingerprint: str) -> dict[str, Any] | None:
-        """What a worker wrote down when the stage failed: class, message, log, time, host.  None when it did not."""
+        """What a worker wrote down when the stage failed: class, message, time, host.  None when it did not."""
         return _read_json(self.root / fingerprint / FAILURE)
 
     def note_failure(self, fingerprint: str, kind: str, message: str, log: str = "") -> None:
-        """Leave a note beside an unfinished output, for ``failure`` and for people."""
+        """Leave a note beside an unfinished output for ``failure``, and the log for people."""
         with contextlib.suppress(OSError):  # a full disk cannot hold the note that it is full
-            write_json(self.folder(fingerprint) / FAILURE, {"class": kind, "message": message, "log": log,
-                                                            "time": time.time(), "host": platform.node()})
+            if log:
+                (self.folder(fingerprint) / LOG).write_text(log, encoding="utf-8")
+            write_json(self.folder(fingerprint) / FAILURE, {"class": kind, "message": message, "time": time.time(),
+                                                            "host": platform.node()})
 
     def claimed(self, fingerprint: str) -> bool:
         """Whether a live process is working on it."""
@@ -214,10 +217,11 @@ def explained(root: Path) -> Iterator[None]:
     except OSError as error:
         if error.filename and not Path(os.fsdecode(error.filename)).is_relative_to(root):
             raise
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StoreError(f"the disk of the store {root} is full ({error.strerror}). Free some space, or use "
+        # numpy says of a full disk only how much it wrote.
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or (error.errno is None and "requested and" in str(error)):
+            raise StoreError(f"the disk of the store {root} is full ({error.strerror or error}). Free some space, or use "
                              "--store ELSEWHERE; what is finished is kept, run the same command again to go on") from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.ENOENT):
             raise StoreError(f"the store {root} cannot be written ({error.strerror}: {error.filename}); "
                              "use --store ELSEWHERE") from error
         raise

@@ -55,6 +55,9 @@ def test_plan_does_not_import_torch():
     (["run", "--cluster", "slurm/nowhere.yaml"], "no file slurm/nowhere.yaml; beside it there are local.yaml"),
     (["sweep", "sweeps/nothing.yaml"], "no file sweeps/nothing.yaml; beside it there are quickstart.yaml"),
     (["run", "sweeps/quickstart.yaml"], "declares a sweep: smartad sweep sweeps/quickstart.yaml"),
+    (["sweep", "quickstart"], "no file quickstart; did you mean sweeps/quickstart.yaml?"),
+    (["sweep", "sweeps/quickstart.yaml", "seeds=[0]"], "seeds belongs to the sweep file"),
+    (["ask", "--adapter", "configs", " "], "there is no question"),
     (["sweep", "configs/toy.yaml"], "declares an experiment: smartad run configs/toy.yaml"),
     (["run", "--jobs", "-1"], "--jobs -1"),
     (["table", "nothing"], "no sweep 'nothing'"),
@@ -91,7 +94,7 @@ def test_one_failing_arm_does_not_stop_the_others_and_is_named(tmp_path):
     table = smartad("table", "failing", "--store", tmp_path / "store", "--format", "md").stdout
     assert "| broken | failed | failed | failed | failed |" in table and "| deaf | " in table
     status = smartad("status", "failing", "--store", tmp_path / "store").stdout
-    assert "failed   train-" in status and "user error" in status and ".failure.json" in status
+    assert "failed   train-" in status and "user error" in status and ".failure.log" in status
 
 
 @pytest.mark.slow

@@ -109,12 +109,12 @@ def test_executor_reports_a_stage_that_raises_and_runs_the_rest(store, name):
 def test_failure_leaves_a_note_with_its_traceback_and_goes_when_it_is_mended(store):
     bad = spec("bad", do="raise")
     bring_to_end(store, [bad])
-    note = store.folder(bad.fingerprint) / ".failure.json"
-    assert "ValueError: as asked" in note.read_text()
+    note = store.folder(bad.fingerprint) / ".failure.log"
+    assert "ValueError: as asked" in note.read_text() and store.failure(bad.fingerprint)["message"] == "as asked"
     mended = StageSpec(Stage("x", 1, lambda *a: {}), bad.config)
     assert mended.fingerprint == bad.fingerprint
     bring_to_end(store, [mended], jobs=0)
-    assert store.has(bad.fingerprint) and not note.exists()
+    assert store.has(bad.fingerprint) and not note.exists() and store.failure(bad.fingerprint) is None
 
 
 @pytest.mark.parametrize("do, kind", [("raise", "error"), ("refuse", "user error")])

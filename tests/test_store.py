@@ -141,6 +141,13 @@ def test_damaged_record_says_so(store):
         store.record("x-1")
 
 
+@pytest.mark.parametrize("path", ["file", "file/below"])
+def test_store_that_cannot_be_a_folder_is_one_clear_error(tmp_path, path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be written.*--store ELSEWHERE"):
+        Store(tmp_path / path).open()
+
+
 def in_small_filesystem(options, command, folder):
     """Run a shell command with a file system of its own mounted on ``folder``, in a private mount namespace."""
     unshare = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
@@ -149,7 +156,7 @@ def in_small_filesystem(options, command, folder):
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare(1) for a file system of its own")
-@pytest.mark.parametrize("options, words", [("size=64k", "is full"), ("ro", "cannot be written")])
+@pytest.mark.parametrize("options, words", [("size=64k", "is full"), ("size=120k", "is full"), ("ro", "cannot be written")])
 def test_full_or_read_only_store_is_one_clear_error(tmp_path, options, words):
     folder = tmp_path / "disk"
     folder.mkdir()

@@ -103,7 +103,7 @@ def finish(store, sweep, scores):
                         folder = store.folder(fingerprint)
                         write_jsonl(folder / "cells.jsonl", [Cell(name, score, 100, 0, f"{run.goal}{name}")
                                                              for name in ("toy_math", "toy_qa", "toy_qa3")])
-                        store.seal(claim, {"metrics": {"avg": float(score)}, "seconds": 1.0})
+                        store.seal(claim, {"metrics": {"avg": float(score), "pass@1/toy_qa": 100.0 - score}})
     return driver.ledger()
 
 
@@ -114,7 +114,7 @@ def sweep(tmp_path):
 
 def test_best_adapter_is_the_best_seed_of_the_row_with_the_best_mean(store, sweep):
     book = finish(store, sweep, {"good": (60, 70), "bad": (80, 20)})
-    trial, run, value = results.best(store, book)
+    trial, run, value = results.best(store, book, "avg")
     assert (trial.label, run.seed, value) == ("good", 1, 70.0)
 
 
@@ -123,7 +123,9 @@ def test_promotion_is_in_the_registry_once(store, sweep):
     for _ in range(3):
         _, run = results.promote_best(store, book)
     assert registry.resolve(store.root, "best") == registry.resolve(store.root, "best:avg", "declared") == run.train
-    assert len(registry.entries(store.root)) == 1
+    assert [entry.alias for entry in registry.entries(store.root)] == ["best", "best:avg", "best:pass@1/toy_qa"]
+    worst_on_average = next(trial for trial in book.trials if trial.label == "bad")
+    assert registry.resolve(store.root, "best:pass@1/toy_qa") == worst_on_average.runs[1].train
 
 
 def test_table_of_a_sweep_has_its_rows_groups_and_seeds(store, sweep):

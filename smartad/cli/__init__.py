@@ -18,7 +18,7 @@ ABOUT = """Distil a teacher's tool-using agent into a small student, and see whi
 
   smartad sweep sweeps/quickstart.yaml     run a declared ablation; safe to repeat, finished stages are kept
   smartad table quickstart                 its results as in the papers, pass@1 per benchmark
-  smartad pull best --to DIR               the best adapter
+  smartad pull best --sweep quickstart --to DIR    its best adapter
   smartad ask --adapter DIR "question"     watch it think, act and observe"""
 
 SOURCES = """YAML files and dotted.key=value overrides, left to right, later wins:
@@ -127,7 +127,7 @@ def parser() -> argparse.ArgumentParser:
     _add_model(pull)
 
     ask = command("ask", "let a pulled adapter answer a question, step by step",
-                  '  smartad ask --adapter best-adapter "In which country was Koni Latora born?"')
+                  '  smartad ask --adapter best-adapter "A garden is 12 m long and 7 m wide. What is its perimeter in m?"')
     ask.add_argument("question", metavar="QUESTION")
     ask.add_argument("--adapter", type=Path, required=True, metavar="DIR", help="what `smartad pull` made")
     ask.add_argument("--data", type=Path, metavar="DIR", help="folder of the corpus file, when web_search needs one")

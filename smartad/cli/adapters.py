@@ -24,8 +24,8 @@ def pull_command(args: argparse.Namespace) -> int:
     sweep = ledger.load(store, args.sweep).name if args.sweep else None
     fingerprint = _fingerprint(store, args.name, sweep)
     folders = {models.identify(folder): folder for folder in args.model}
-    pulled = registry.pull(store.root, fingerprint, args.to, {"pulled_as": args.name, **recipe_of(store, fingerprint)},
-                           models=folders)
+    name = fingerprint if args.name.startswith("train-") else args.name
+    pulled = registry.pull(store.root, name, args.to, recipe_of(store, fingerprint), models=folders, sweep=sweep)
     print(f"{args.name} is {pulled.fingerprint}: checksums verified, copied to {pulled.folder}\n"
           f"base model {pulled.base}, loaded from {pulled.loads_from}\n"
           f'try it:  smartad ask --adapter {pulled.folder} "your question"')
@@ -36,7 +36,7 @@ def _fingerprint(store: Store, name: str, sweep: str | None) -> str:
     """What ``name`` means: an alias, of one sweep, or the beginning of a train stage's fingerprint."""
     if name.startswith("train-"):
         return store.find(name)
-    sweeps = sorted({str(e.sweep) for e in registry.entries(store.root, sweep) if e.alias.split(":")[0] == name.split(":")[0]})
+    sweeps = sorted({str(entry.sweep) for entry in registry.entries(store.root, sweep) if entry.alias == name})
     if len(sweeps) > 1:
         raise UserError(f"{name!r} means an adapter of each of {', '.join(sweeps)}; say which with --sweep")
     return registry.resolve(store.root, name, sweep)
@@ -68,6 +68,8 @@ def recipe_of(store: Store, adapter: str) -> dict[str, Any]:
 
 def ask_command(args: argparse.Namespace) -> int:
     """Let a pulled adapter answer one question, and show its steps."""
+    if not args.question.strip():
+        raise UserError("there is no question to answer")
     card = registry.read_pulled(args.adapter)
     evaluated = card["recipe"]["evaluate"]
     if evaluated is None:
@@ -108,6 +110,7 @@ def show(trajectory: Trajectory, form: str) -> None:
         out.print(f"[bold]step {number}[/bold] [{style.get(step.status, 'red')}]{step.status}")
         out.print(escape(dialect.thought_of(step.text, dialect.DIALECTS[form]) or step.text), soft_wrap=True)
         if step.action:
+            out.print("code:", style="dim")
             out.print(escape(step.action), style="cyan", soft_wrap=True)
         if step.status != "final":
             out.print(escape(step.observation), style="dim", soft_wrap=True)

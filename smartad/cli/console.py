@@ -1,10 +1,13 @@
 """What a person sees while stages run: bars on a terminal, plain lines elsewhere."""
 
 import json
+import os
+import shutil
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
@@ -28,6 +31,14 @@ def console(stderr: bool = False) -> Console:
     """A console that does not guess a width where there is none."""
     stream = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else 160)
+
+
+def program() -> str:
+    """How this command line is called from where the person is."""
+    if shutil.which("smartad"):
+        return "smartad"
+    beside = Path(sys.executable).parent / "smartad"
+    return os.path.relpath(beside) if beside.exists() else "python -m smartad"
 
 
 class Watch:

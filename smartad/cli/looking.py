@@ -14,7 +14,7 @@ from smartad import tables
 from smartad.cli.console import console, format_metric, print_table
 from smartad.cluster import STAGES
 from smartad.fingerprint import differences
-from smartad.store import FAILURE, Store
+from smartad.store import LOG, Store
 from smartad.sweep import ledger, results
 from smartad.types import UserError
 
@@ -23,23 +23,28 @@ def status_command(args: argparse.Namespace) -> int:
     """How far a sweep is; without a name, the sweeps of the store."""
     store = Store(args.store)
     if args.sweep is None:
-        found = ledger.names(store)
-        print("\n".join(found) if found else f"no sweeps in {store.root}")
+        books = [ledger.load(store, name) for name in ledger.names(store)]
+        for book in books:
+            stages = book.stages()
+            print(f"{book.name:<24} {sum(store.has(f) for f in stages)} of {len(stages)} stages finished, "
+                  f"{sum(store.failure(f) is not None for f in stages)} failed")
+        if not books:
+            print(f"no sweeps in {store.root}")
         return 0
     book = ledger.load(store, args.sweep)
     done = {f for f in book.stages() if store.has(f)}
     title = f"{book.name}: {len(done)} of {len(book.stages())} stages finished"
     grid = RichTable(title=title, title_justify="left", title_style="")
     names = sorted({f.rsplit("-", 1)[0] for f in book.stages()}, key=STAGES.index)
-    for column in ("trial", "seed", *names, book.config["metric"]):
-        grid.add_column(column, justify="left" if column in ("trial", "seed") else "right")
+    for column in ("trial", "seed", *names, book.config["metric"], "adapter"):
+        grid.add_column(column, justify="left" if column in ("trial", "seed", "adapter") else "right")
     for trial in book.trials:
         for run in trial.runs:
             mine = Counter(f.rsplit("-", 1)[0] for f in run.stages)
             have = Counter(f.rsplit("-", 1)[0] for f in run.stages if f in done)
             score = store.record(run.goal)["metrics"].get(book.config["metric"]) if run.goal in done else None
             grid.add_row(escape(trial.label), str(run.seed), *(f"{have[n]}/{mine[n]}" if mine[n] else "" for n in names),
-                         format_metric(score))
+                         format_metric(score), run.train or "")
     console().print(grid)
     _print_unfinished(store, [f for f in book.stages() if f not in done])
     return 0
@@ -51,7 +56,7 @@ def _print_unfinished(store: Store, fingerprints: list[str]) -> None:
             print(f"running  {fingerprint}")
         elif note := store.failure(fingerprint):
             print(f"failed   {fingerprint} ({note['class']}, {time.strftime('%F %T', time.localtime(note['time']))} "
-                  f"on {note['host']}): {note['message']}\n         log {store.folder(fingerprint) / FAILURE}")
+                  f"on {note['host']}): {note['message']}\n         log {store.folder(fingerprint) / LOG}")
 
 
 def table_command(args: argparse.Namespace) -> int:

@@ -11,12 +11,12 @@ from rich.table import Table as RichTable
 
 from smartad import tables
 from smartad.cli import INTERRUPTED
-from smartad.cli.console import Watch, console, print_table
+from smartad.cli.console import Watch, console, print_table, program
 from smartad.cluster import STAGES, ClusterConfig, Dispatcher, Job, connect
 from smartad.config import load, read_yaml
 from smartad.experiment import Experiment, Plan, missing_data, plan
 from smartad.stage import Runtime, StageSpec, upstream_first
-from smartad.store import FAILURE, Store
+from smartad.store import LOG, Store
 from smartad.sweep import ledger, results
 from smartad.sweep.driver import Driver, drive, start
 from smartad.sweep.space import Sweep, SweepConfig, corners, read
@@ -60,6 +60,7 @@ def run_command(args: argparse.Namespace) -> int:
 
 def sweep_command(args: argparse.Namespace) -> int:
     """Run a sweep, print its table, put its best adapter into the registry."""
+    read_yaml(args.file)
     if not _is_sweep(args.file):
         raise UserError(f"{args.file} declares an experiment: smartad run {args.file}")
     sweep = read(args.file, args.overrides)
@@ -76,7 +77,7 @@ def sweep_command(args: argparse.Namespace) -> int:
     book = ledger.load(store, sweep.name)
     print_table(results.table(store, book))
     promoted = results.promote_best(store, book)
-    _print_next(args, tracking, sweep, promoted)
+    _print_next(args, store, tracking, sweep, promoted)
     return status
 
 
@@ -120,7 +121,7 @@ def _check_data(dispatcher: Dispatcher, data: Path | None) -> None:
 
 
 def _again() -> str:
-    return shlex.join(["smartad", *sys.argv[1:]])
+    return f"{program()} {shlex.join(sys.argv[1:])}"
 
 
 def _report_failures(dispatcher: Dispatcher) -> int:
@@ -130,7 +131,7 @@ def _report_failures(dispatcher: Dispatcher) -> int:
     print(f"\nsmartad: {len(dispatcher.failures)} stage(s) failed, {blocked} more wait for them:", file=sys.stderr)
     for fingerprint, failure in dispatcher.failures.items():
         print(f"  {fingerprint} ({failure.kind}): {failure.message}", file=sys.stderr)
-        if (log := dispatcher.store.folder(fingerprint) / FAILURE).exists():
+        if (log := dispatcher.store.folder(fingerprint) / LOG).exists():
             print(f"    log {log}", file=sys.stderr)
     print(f"Mend the cause and run it again; what is finished is kept:\n  {_again()}", file=sys.stderr)
     return 1
@@ -145,7 +146,7 @@ def _until(planned: Plan, stage: str) -> list[StageSpec]:
 
 
 def _is_sweep(source: str) -> bool:
-    if "=" in source or not source.endswith((".yaml", ".yml")):
+    if "=" in source:
         return False
     keys = set(read_yaml(source).keys())
     return bool(keys & set(SweepConfig.__dataclass_fields__)) or not keys & set(Experiment.__dataclass_fields__)
@@ -157,7 +158,7 @@ def _print_plan(what: str, store: Store, goals: Sequence[StageSpec], verbose: bo
     title = f"{what}: {len(specs)} stages for {len(goals)} row(s)"
     grid = RichTable(title=title, title_justify="left", title_style="")
     grid.add_column("stage")
-    for column in ("to run", "done", "each alone", "shared"):
+    for column in ("to run", "done", "without sharing", "shared"):
         grid.add_column(column, justify="right")
     for name in sorted({s.stage.name for s in specs}, key=STAGES.index):
         mine = [s.fingerprint for s in specs if s.stage.name == name]
@@ -175,18 +176,21 @@ def _tracking(args: argparse.Namespace, store: Store, group: str | None) -> Trac
     return configure(args.track.split(",") if args.track else None, store.root, group)
 
 
-def _print_next(args: argparse.Namespace, tracking: Tracking, sweep: Sweep,
+def _print_next(args: argparse.Namespace, store: Store, tracking: Tracking, sweep: Sweep,
                 promoted: tuple[ledger.LedgerTrial, ledger.Run] | None) -> None:
+    me = program()
     at = "" if args.store == Path("runs") else f" --store {shlex.quote(str(args.store))}"
     if promoted:
         trial, run = promoted
         print(f"best by {sweep.config.metric}: {trial.label} (seed {run.seed}), {run.train}\n")
-    print(f"Where to look next:\n"
-          f"  smartad table {sweep.name} --format md{at}      the table for a paper or an issue (also tex, csv)\n"
-          f"  smartad status {sweep.name}{at}                 every trial and stage")
+    commands = {f"{me} table {sweep.name} --format md{at}": "the table for a paper or an issue (also tex, csv)",
+                f"{me} status {sweep.name}{at}": "every trial and stage"}
     if promoted:
-        print(f"  smartad show {promoted[1].train}{at}         one stage: config, inputs, metrics, files\n"
-              f"  smartad pull best --sweep {sweep.name} --to best-adapter{at}\n"
-              f'  smartad ask --adapter best-adapter "A garden is 12 m long and 7 m wide. What is its perimeter?"')
-    for command in tracking.where():
-        print(f"  {command}      curves and scores in the browser")
+        question = shlex.quote(results.some_question(store, promoted[1]))
+        commands |= {f"{me} show {promoted[1].train}{at}": "one stage: config, inputs, metrics, files",
+                     f"{me} pull best --sweep {sweep.name} --to best-adapter{at}": "the best adapter, checksums verified",
+                     f"{me} ask --adapter best-adapter {question}": "its agent at work, step by step"}
+    commands |= dict.fromkeys(tracking.where(), "curves and scores in the browser")
+    print("Where to look next:")
+    for command, what in commands.items():
+        print(f"  {command}\n      {what}")

@@ -5,7 +5,7 @@ from smartad.records import read_jsonl
 from smartad.store import Store, explained
 from smartad.sweep.ledger import Ledger, LedgerTrial, Run
 from smartad.tables import RunCells, Table
-from smartad.types import Cell
+from smartad.types import Cell, Question
 
 
 def cells(store: Store, goal: str) -> RunCells:
@@ -32,36 +32,46 @@ def table(store: Store, book: Ledger) -> Table:
     return tables.build(book.name, book.groups, rows(store, book))
 
 
-def best(store: Store, book: Ledger) -> tuple[LedgerTrial, Run, float] | None:
-    """The finished trial with the best mean score, and of its seeds the best run; ties go to the first.  Only adapters."""
+def some_question(store: Store, run: Run) -> str:
+    """The text of a question that a finished run was evaluated on."""
+    cell = next(iter(cells(store, run.goal).cells.values()))
+    grade = store.record(cell.source)["identity"]["inputs"]
+    questions = store.folder(grade[f"questions/{cell.benchmark}"]) / "questions.jsonl"
+    return next(read_jsonl(questions, Question)).text
+
+
+def best(store: Store, book: Ledger, metric: str) -> tuple[LedgerTrial, Run, float] | None:
+    """The finished trial with the best mean of ``metric``, and of its seeds the best run; ties go to the first.
+
+    Only trials with adapters count; None while there is none.
+    """
     sign = 1 if book.config["direction"] == "maximize" else -1
-    scored = [(score, trial) for trial in book.trials
-              if trial.runs[0].train and (score := book.score(store, trial)) is not None]
+    scored = [(values, trial) for trial in book.trials
+              if trial.runs[0].train and None not in (values := [_value(store, run, metric) for run in trial.runs])]
     if not scored:
         return None
-    _, trial = max(scored, key=lambda pair: sign * pair[0])
-    run = max(trial.runs, key=lambda run: sign * _metric(store, book, run))
-    return trial, run, _metric(store, book, run)
+    values, trial = max(scored, key=lambda pair: sign * sum(v for v in pair[0] if v is not None))
+    value, run = max(zip(values, trial.runs, strict=True), key=lambda pair: sign * (pair[0] or 0.0))
+    return trial, run, float(value or 0.0)
 
 
-def _metric(store: Store, book: Ledger, run: Run) -> float:
-    return float(store.record(run.goal)["metrics"][book.config["metric"]])
+def _value(store: Store, run: Run, metric: str) -> float | None:
+    return store.record(run.goal)["metrics"].get(metric) if store.has(run.goal) else None
 
 
 def promote_best(store: Store, book: Ledger) -> tuple[LedgerTrial, Run] | None:
-    """Let ``best:<metric>`` of this sweep mean its best adapter, and say which trial and run that is.
+    """Let ``best`` of this sweep mean its best adapter, and ``best:<metric>`` the best by that metric.
 
-    None while no adapter is evaluated.  Nothing is written when the alias says so already.
+    The trial and run that ``best`` means; None while no adapter is evaluated.  What an alias says already is not said again.
     """
-    found = best(store, book)
-    if found is None:
-        return None
-    trial, run, value = found
-    assert run.train is not None
-    alias, metric = f"best:{book.config['metric']}", book.config["metric"]
-    decided = [entry.fingerprint for entry in registry.entries(store.root, book.name) if entry.alias == alias]
-    if decided[-1:] != [run.train]:
-        with explained(store.root):
-            registry.promote(store.root, alias, run.train, metric=metric, value=value, by="sweep", sweep=book.name,
-                             reason=f"{trial.label}, seed {run.seed}")
-    return trial, run
+    metrics = ["avg", *(f"pass@1/{name}" for names in book.groups.values() for name in names)]
+    chosen = {f"best:{metric}": (metric, found) for metric in metrics if (found := best(store, book, metric))}
+    if overall := best(store, book, book.config["metric"]):
+        chosen = {"best": (book.config["metric"], overall), **chosen}
+    meaning = {entry.alias: entry.fingerprint for entry in registry.entries(store.root, book.name)}
+    for alias, (metric, (trial, run, value)) in chosen.items():
+        if run.train is not None and meaning.get(alias) != run.train:
+            with explained(store.root):
+                registry.promote(store.root, alias, run.train, metric=metric, value=value, by="sweep", sweep=book.name,
+                                 reason=f"{trial.label}, seed {run.seed}")
+    return overall[:2] if overall else None

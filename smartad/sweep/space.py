@@ -111,6 +111,11 @@ def read(path: str, overrides: Sequence[str] = ()) -> Sweep:
         config = load(SweepConfig, [path])
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}" if path not in str(error) else str(error)) from error
+    if not config.arms and not config.space:
+        raise ConfigError(f"{path} declares neither arms nor a space: there is nothing to compare")
+    for source in overrides:
+        if (key := source.split("=")[0].split(".")[0]) in SweepConfig.__dataclass_fields__:
+            raise ConfigError(f"{source}: {key} belongs to the sweep file; overrides change the experiment that its trials share")
     folder = Path(path).parent
     sources = [str(folder / s) if s.endswith((".yaml", ".yml")) and "=" not in s else s for s in config.base]
     # With overrides it is another sweep: its table must not take the place of the declared one's.

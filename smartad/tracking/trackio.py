@@ -7,6 +7,8 @@ trackio's minor version is pinned in pyproject for that.
 
 import importlib.util
 import os
+import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -36,7 +38,8 @@ def check(root: Path) -> None:
 
 def where(root: Path) -> str:
     """How to look at the runs of the store ``root``."""
-    return f"TRACKIO_DIR={folder(root)} trackio show --project {PROJECT}"
+    command = "trackio" if shutil.which("trackio") else str(Path(sys.executable).parent / "trackio")
+    return f"TRACKIO_DIR={folder(root)} {command} show --project {PROJECT}"
 
 
 class TrackioTracker:
