@@ -14,6 +14,9 @@ from typing import Any
 from smartad.cluster.base import POLL_S, Failure, Job
 from smartad.stage import StageSpec
 
+STOP_S = 20.0
+"""How long a stopped stage may take to give back its claim and its processes before it is killed."""
+
 
 class Inline:
     """This process, one stage at a time: for debuggers."""
@@ -92,7 +95,7 @@ class Workers:
             if worker.spec:
                 worker.process.terminate()
         for worker in self.workers:
-            worker.process.join(timeout=5)
+            worker.process.join(timeout=STOP_S)
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
