@@ -133,7 +133,8 @@ def templated(turn, end="<|im_end|>\n"):
 
 
 def test_encode_with_a_template_that_writes_turns_as_they_are_is_taken():
-    encode(templated("m['content']"), QUESTION, of("  one", "two"), system=SYSTEM)
+    example = encode(templated("m['content']"), QUESTION, of("  one", "two"), system=SYSTEM)
+    assert set(example.turns) == {-1, 0, 1}
 
 
 @pytest.mark.parametrize(("turn", "end", "message"), [

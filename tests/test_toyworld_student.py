@@ -124,8 +124,8 @@ def test_tokenizer_can_be_rebuilt_exactly(tokenizer):
 @pytest.mark.slow
 def test_a_few_steps_of_pretraining_learn_and_are_repeatable(tokenizer):
     losses = []
-    for steps in (1, 25, 25):
+    for steps in (1, 75, 75):
         torch.manual_seed(0)
         losses.append(pretrain.train(pretrain.build_model(tokenizer), tokenizer, steps))
-    assert losses[1] < 0.985 * losses[0], "the learning rate is still warming up, but it learns"
+    assert losses[1] < 0.9 * losses[0]
     assert losses[1] == losses[2]
