@@ -11,7 +11,7 @@ from smartad.records import write_jsonl
 from smartad.stage import Runtime
 from smartad.sweep import ledger, proposers, results
 from smartad.sweep.driver import Driver, start
-from smartad.sweep.space import SweepConfig, Trial, read
+from smartad.sweep.space import Outcome, SweepConfig, Trial, read
 from smartad.tracking import Tracking
 from smartad.types import Cell
 
@@ -41,7 +41,7 @@ def test_proposer_asks_only_for_what_the_space_allows(tmp_path, backend):
             allowed = SPACES[backend][key]
             assert value in allowed if isinstance(allowed, list) else allowed["low"] <= value <= allowed["high"]
         labels.append(trial.label)
-        proposer.tell(trial, float(len(labels)))
+        proposer.tell(trial, Outcome("done", (float(len(labels)),)))
     assert len(set(labels)) == 6
 
 
@@ -50,10 +50,10 @@ def test_proposer_takes_failures_and_trials_it_never_asked_for(tmp_path, backend
     """The contract of every proposer."""
     proposer = proposers.of(declare(tmp_path, backend=backend, space=SPACES[backend], trials=6))
     known = {key: value[0] if isinstance(value, list) else value["low"] for key, value in SPACES[backend].items()}
-    proposer.tell(Trial("of an earlier start", known), 1.0)
-    proposer.tell(Trial("of an earlier start, failed", known), None)
+    proposer.tell(Trial("of an earlier start", known), Outcome("done", (1.0,)))
+    proposer.tell(Trial("of an earlier start, failed", known), Outcome("failed"))
     trial = proposer.ask()
-    proposer.tell(trial, None)
+    proposer.tell(trial, Outcome("failed"))
     assert proposer.ask() is not None
 
 
@@ -65,7 +65,7 @@ def test_proposer_proposes_the_same_again_after_the_same_scores(tmp_path, backen
         asked = []
         for _ in range(6):
             asked.append(proposer.ask())
-            proposer.tell(asked[-1], float(len(asked[-1].label)))
+            proposer.tell(asked[-1], Outcome("done", (float(len(asked[-1].label)),)))
         return asked
     assert proposals() == proposals()
 
@@ -86,7 +86,7 @@ def test_tpe_prefers_what_scored_well(tmp_path):
     for _ in range(60):
         trial = proposer.ask()
         values.append(trial.values["train.weights.final"])
-        proposer.tell(trial, -abs(values[-1] - 8.0))
+        proposer.tell(trial, Outcome("done", (-abs(values[-1] - 8.0),)))
     assert sum(abs(v - 8.0) < 1.5 for v in values[-20:]) > sum(abs(v - 8.0) < 1.5 for v in values[:20])
 
 

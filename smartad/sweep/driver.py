@@ -8,7 +8,7 @@ from smartad.stage import StageSpec
 from smartad.store import Store
 from smartad.sweep import ledger, proposers
 from smartad.sweep.ledger import Ledger, LedgerTrial, Run
-from smartad.sweep.space import Sweep, Trial, corners, declaration
+from smartad.sweep.space import Outcome, Sweep, Trial, corners, declaration
 
 MAX_REPEATS = 100
 """A proposer that proposes only what it has proposed before has run out of ideas."""
@@ -48,7 +48,7 @@ class Driver:
             elif trial.label in self.trials:
                 repeats += 1
                 if trial.label in self.told:
-                    self.proposer.tell(trial, self._score(trial.label))
+                    self.proposer.tell(trial, self._outcome(trial.label))
             else:
                 self._admit(trial)
                 new.append(trial.label)
@@ -70,7 +70,7 @@ class Driver:
         for name, goals in self.goals_of.items():
             if name not in self.told and all(dispatcher.states[g.fingerprint] in ("done", "failed", "blocked") for g in goals):
                 self.told.add(name)
-                self.proposer.tell(self.trials[name], self._score(name))
+                self.proposer.tell(self.trials[name], self._outcome(name))
 
     def ledger(self) -> Ledger:
         """What the sweep consists of so far."""
@@ -89,8 +89,10 @@ class Driver:
         """Write the ledger."""
         ledger.save(self.store, self.ledger())
 
-    def _score(self, name: str) -> float | None:
-        return self.ledger().score(self.store, self.entries[name])
+    def _outcome(self, name: str) -> Outcome:
+        scores = [self.entries[name].score(self.store, metric) for metric in self.sweep.config.aims()]
+        known = tuple(score for score in scores if score is not None)
+        return Outcome("done", known) if len(known) == len(scores) else Outcome("failed")
 
     def _admit(self, trial: Trial) -> None:
         runs, goals = [], []

@@ -34,6 +34,11 @@ class LedgerTrial:
     values: dict[str, Any]
     runs: tuple[Run, ...]
 
+    def score(self, store: Store, metric: str) -> float | None:
+        """The mean over seeds of ``metric``; None until all are finished."""
+        scores = [store.record(run.goal)["metrics"].get(metric) for run in self.runs if store.has(run.goal)]
+        return None if len(scores) < len(self.runs) or None in scores else sum(scores) / len(scores)
+
 
 @dataclass(frozen=True)
 class Ledger:
@@ -48,11 +53,6 @@ class Ledger:
     def stages(self) -> list[str]:
         """Every fingerprint, each once."""
         return list(dict.fromkeys(f for t in self.trials for r in t.runs for f in r.stages))
-
-    def score(self, store: Store, trial: LedgerTrial) -> float | None:
-        """The mean over seeds of the sweep's metric; None until all are finished."""
-        scores = [store.record(run.goal)["metrics"].get(self.config["metric"]) for run in trial.runs if store.has(run.goal)]
-        return None if len(scores) < len(trial.runs) or None in scores else sum(scores) / len(scores)
 
 
 def path(store: Store, name: str) -> Path:

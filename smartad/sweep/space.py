@@ -11,6 +11,8 @@ from smartad.experiment import Experiment
 from smartad.fingerprint import canonical, digest
 from smartad.types import UserError
 
+Direction = Literal["maximize", "minimize"]
+
 ARM = "arm"
 """The dimension of ``space`` that the arms are."""
 
@@ -30,8 +32,12 @@ class SweepConfig:
     seeds: list[int] = field(default_factory=lambda: [0])
     """Each trial runs once per seed; its score is their mean."""
     metric: str = "avg"
-    """avg, or pass@1/<benchmark>."""
-    direction: Literal["maximize", "minimize"] = "maximize"
+    """avg, or pass@1/<benchmark>: what the best adapter is the best by."""
+    direction: Direction = "maximize"
+    objectives: dict[str, Direction] = field(default_factory=dict)
+    """Metric -> direction, for a search over several at once; empty is ``metric`` alone."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Of the backend, which says in its module what there are."""
     trials: int | None = None
     """How many proposals at most; null is until the proposer runs dry."""
     parallel: int = 4
@@ -49,6 +55,10 @@ class SweepConfig:
         if ARM in self.space:
             raise UserError(f"{ARM!r} in space: arms are declared under `arms`")
 
+    def aims(self) -> dict[str, Direction]:
+        """Metric -> direction, of each number that a proposer is told."""
+        return dict(self.objectives) or {self.metric: self.direction}
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -59,14 +69,25 @@ class Trial:
     """dotted.key -> value; ``arm`` -> the arm's name."""
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended."""
+
+    state: Literal["done", "stopped", "failed"]
+    """stopped: early, because what was finished of it was hopeless."""
+    scores: tuple[float, ...] = ()
+    """The mean over seeds of each metric of ``SweepConfig.aims``, in that order; of a stopped trial, of what was finished
+    (one number); of a failed one none."""
+
+
 class Proposer(Protocol):
     """Who decides what to try next.  See smartad.sweep.proposers."""
 
     def ask(self) -> Trial | None:
         """The next trial; None when there are no more."""
 
-    def tell(self, trial: Trial, score: float | None) -> None:
-        """A trial's score; None when it failed.  Also called for trials of an earlier start it never asked for."""
+    def tell(self, trial: Trial, outcome: Outcome) -> None:
+        """How a trial ended.  Also called for trials of an earlier start it never asked for."""
 
 
 def dimensions(config: SweepConfig) -> dict[str, Any]:
@@ -129,8 +150,9 @@ def read(path: str, overrides: Sequence[str] = ()) -> Sweep:
             raise ConfigError(f"{path}: {' and '.join(repr(t.label) for t in columns.values())} have different benchmarks; "
                               "one table has one set of columns, so make them two sweeps")
         metrics = ["avg", *(f"pass@1/{name}" for name in experiment.benchmarks.names())]
-        if config.metric not in metrics:
-            raise ConfigError(f"{path}: metric={config.metric!r} is not measured; there are {', '.join(metrics)}")
+        for metric in (config.metric, *config.objectives):
+            if metric not in metrics:
+                raise ConfigError(f"{path}: metric={metric!r} is not measured; there are {', '.join(metrics)}")
     return sweep
 
 

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator
 
 from smartad.config import ConfigError
-from smartad.sweep.space import Proposer, SweepConfig, Trial, dimensions, label
+from smartad.sweep.space import Outcome, Proposer, SweepConfig, Trial, dimensions, label
 
 
 class Grid:
@@ -26,7 +26,7 @@ class Grid:
         values = dict(zip(self.keys, point, strict=True))
         return Trial(label(values), values)
 
-    def tell(self, trial: Trial, score: float | None) -> None:
+    def tell(self, trial: Trial, outcome: Outcome) -> None:
         pass
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import optuna
 
 from smartad.config import ConfigError
-from smartad.sweep.space import Proposer, SweepConfig, Trial, dimensions, label
+from smartad.sweep.space import Outcome, Proposer, SweepConfig, Trial, dimensions, label
 
 
 class Tpe:
@@ -25,8 +25,9 @@ class Tpe:
         self.asked.setdefault(trial.label, []).append(asked.number)
         return trial
 
-    def tell(self, trial: Trial, score: float | None) -> None:
-        state = optuna.trial.TrialState.FAIL if score is None else optuna.trial.TrialState.COMPLETE
+    def tell(self, trial: Trial, outcome: Outcome) -> None:
+        state = optuna.trial.TrialState.COMPLETE if outcome.state == "done" else optuna.trial.TrialState.FAIL
+        score = outcome.scores[0] if outcome.state == "done" else None
         if numbers := self.asked.get(trial.label):
             self.study.tell(numbers.pop(), score, state=state)
         else:  # of an earlier start
