@@ -19,7 +19,7 @@ class Driver:
 
     def __init__(self, sweep: Sweep, store: Store) -> None:
         self.sweep, self.store = sweep, store
-        self.proposer = proposers.of(sweep)
+        self.proposer = proposers.of(sweep, store.root / "sweeps")
         self.trials: dict[str, Trial] = {}
         self.goals_of: dict[str, list[StageSpec]] = {}
         self.entries: dict[str, LedgerTrial] = {}

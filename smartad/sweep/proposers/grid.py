@@ -2,9 +2,10 @@
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 from smartad.config import ConfigError
-from smartad.sweep.space import Outcome, Proposer, SweepConfig, Trial, dimensions, label
+from smartad.sweep.space import Outcome, Proposer, Sweep, SweepConfig, Trial, dimensions, label
 
 
 class Grid:
@@ -30,6 +31,6 @@ class Grid:
         pass
 
 
-def proposer(config: SweepConfig) -> Proposer:
-    """A grid over ``config``."""
-    return Grid(config)
+def proposer(sweep: Sweep, folder: Path | None) -> Proposer:
+    """A grid over the sweep's space."""
+    return Grid(sweep.config)

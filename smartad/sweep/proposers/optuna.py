@@ -1,11 +1,12 @@
 """Optuna's TPE through its ask-and-tell interface.  The study lives in memory: the ledger is the store."""
 
+from pathlib import Path
 from typing import Any
 
 import optuna
 
 from smartad.config import ConfigError
-from smartad.sweep.space import Outcome, Proposer, SweepConfig, Trial, dimensions, label
+from smartad.sweep.space import Outcome, Proposer, Sweep, SweepConfig, Trial, dimensions, label
 
 
 class Tpe:
@@ -43,8 +44,8 @@ def _distribution(values: Any) -> optuna.distributions.BaseDistribution:
     return kind(values["low"], values["high"], log=values.get("log", False))
 
 
-def proposer(config: SweepConfig) -> Proposer:
-    """TPE over ``config``.  Raises ConfigError when it does not say how many trials: a search has no end of its own."""
-    if config.trials is None:
+def proposer(sweep: Sweep, folder: Path | None) -> Proposer:
+    """TPE over the sweep's space.  Raises ConfigError when it does not say how many trials: a search has no end of its own."""
+    if sweep.config.trials is None:
         raise ConfigError("backend optuna needs `trials`: how many proposals at most")
-    return Tpe(config)
+    return Tpe(sweep.config)
