@@ -29,7 +29,7 @@ def plan_command(args: argparse.Namespace) -> int:
     store = Store(args.store)
     if args.sources and _is_sweep(args.sources[0]):
         sweep = read(args.sources[0], args.sources[1:])
-        driver = Driver(sweep, store)
+        driver = Driver(sweep, store, dry_run=True)
         driver.ask()
         some = "trials" if driver.dry else f"of {sweep.config.trials} trials: the first, the others depend on their scores"
         _print_plan(f"sweep {sweep.name}, {len(driver.trials)} {some}", store, driver.goals(), args.verbose)

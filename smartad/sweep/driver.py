@@ -17,9 +17,10 @@ MAX_REPEATS = 100
 class Driver:
     """One sweep on its way.  All it knows is in the store, so it may die and be made again at any time."""
 
-    def __init__(self, sweep: Sweep, store: Store) -> None:
+    def __init__(self, sweep: Sweep, store: Store, dry_run: bool = False) -> None:
+        """``dry_run``: leave no trace, neither in the store nor on a server."""
         self.sweep, self.store = sweep, store
-        self.proposer = proposers.of(sweep, store.root / "sweeps")
+        self.proposer = proposers.of(sweep, None if dry_run else store.root / "sweeps")
         self.trials: dict[str, Trial] = {}
         self.goals_of: dict[str, list[StageSpec]] = {}
         self.entries: dict[str, LedgerTrial] = {}
