@@ -6,12 +6,36 @@ import pytest
 
 from smartad import benchmarks
 from smartad.benchmarks import Source
+from smartad.benchmarks._agent_distillation import examples
+from smartad.benchmarks._numbers import decimal
 from smartad.records import read_jsonl
 from smartad.stage import Runtime
 from smartad.stages.prepare import PREPARE, PrepareConfig, pinned
 from smartad.types import Question, UserError
 
-REAL = {"math500": (500, 0), "bamboogle": (125, 0)}
+REAL = {"hotpotqa": (500, 0), "musique": (500, 0), "bamboogle": (125, 0), "wiki2qa": (500, 0),
+        "math500": (500, 0), "gsm_hard": (500, 0), "aime": (90, 0), "amc23": (40, 0), "gaokao": (385, 2), "olymmath": (200, 0),
+        "humaneval": (164, 164), "hotpotqa_train": (1000, 0), "math_hard": (1000, 2), "math_medium": (1000, 2)}
+"""Benchmark -> questions, and those among them that no answer is known of."""
+SPOTS = [
+    ("hotpotqa/5a85eed75542996432c5713b", "Where did the descendants of the group of black Indians", ("Coahuila, Mexico",)),
+    ("musique/3hop1__454441_55349_651302", "What is the birthplace of the man who does the voice of Stan", ("Denver",)),
+    ("bamboogle/0", "Who was president of the United States in the year that Citibank", ("james madison",)),
+    ("wiki2qa/10476", "Where does the founder of Les Films Du Losange work at?", ("Cahiers du cinéma",)),
+    ("math500/0", "Convert the point $(0,3)$", (r"\left( 3, \frac{\pi}{2} \right)",)),
+    ("gsm_hard/1309", "Marin and his neighbor Nancy each eat 218983 apples", ("13138980",)),
+    ("aime/6", "", ("33",)),
+    ("amc23/0", "Cities $A$ and $B$ are $45$ miles apart.", ("27",)),
+    ("gaokao/8", "", ("48, 384",)),
+    ("gaokao/167", "", ()),
+    ("olymmath/0", "Given a non-negative integer sequence", ("948",)),
+    ("humaneval/0", "from typing import List", ()),
+    ("hotpotqa_train/5a8d7341554299441c6b9fe5", "Musician and satirist Allie Goertz", ("President Richard Nixon",)),
+    ("math_hard/174", "", ()),
+    ("math_hard/0", "If $x^2+bx+16$ has at least one real root", (r"(-\infty,-8]\cup [8,\infty)",)),
+    ("math_medium/124", "", ()),
+]
+"""Id, how its text begins, answers: where the files have something to get wrong."""
 
 
 @pytest.mark.parametrize("name", benchmarks.names())
@@ -26,16 +50,36 @@ def test_benchmark_declares_a_source_or_generates(name):
 @pytest.mark.parametrize("name", REAL)
 def test_real_benchmark_has_every_row_with_its_own_id_and_gold(name, real_data):
     rows, without_gold = REAL[name]
-    module = benchmarks.get(name)
-    questions = module.load(pinned(module.SOURCE, None, real_data))
-    assert questions[0].id == f"{name}/0"
+    questions = real(name, real_data)
+    assert all(q.id.startswith(f"{name}/") and q.text.strip() for q in questions)
     assert len({q.id for q in questions}) == len(questions) == rows
     assert sum(not q.answers for q in questions) == without_gold
 
 
-def test_math500_keeps_its_latex(real_data):
-    module = benchmarks.get("math500")
-    assert module.load(real_data / module.SOURCE.file)[0].answers == (r"\left( 3, \frac{\pi}{2} \right)",)
+@pytest.mark.parametrize(("id", "text", "answers"), SPOTS)
+def test_real_question_is_as_in_its_file(id, text, answers, real_data):
+    question = next(q for q in real(id.partition("/")[0], real_data) if q.id == id)
+    assert question.text.startswith(text) and question.answers == answers
+
+
+def real(name, data):
+    module = benchmarks.get(name)
+    return module.load(pinned(module.SOURCE, None, data))
+
+
+def test_every_benchmark_with_a_file_is_tested_on_it():
+    assert {name for name in benchmarks.names() if benchmarks.get(name).SOURCE} == REAL.keys()
+
+
+def test_training_questions_are_in_no_benchmark(real_data):
+    training = {q.text for name in ("hotpotqa_train", "math_hard", "math_medium") for q in real(name, real_data)}
+    assert not training & {q.text for name in ("hotpotqa", "math500") for q in real(name, real_data)}
+
+
+@pytest.mark.parametrize(("number", "text"), [(27.0, "27"), (13138980.0, "13138980"), (2.7e10, "27000000000"), (0.05, "0.05"),
+                                              (3.509e-07, "0.0000003509"), (-54.0, "-54"), (100.0, "100"), (0.0, "0")])
+def test_number_becomes_plain_decimals(number, text):
+    assert decimal(number) == text
 
 
 def test_missing_gold_becomes_no_answers(tmp_path):
@@ -43,7 +87,6 @@ def test_missing_gold_becomes_no_answers(tmp_path):
             {"id": 5, "question": "s", "answer": 0}]
     path = tmp_path / "set.json"
     path.write_text(json.dumps({"metadata": {}, "examples": rows}))
-    from smartad.benchmarks._agent_distillation import examples
     assert [q.answers for q in examples("math", path)] == [(), (), ("0",)]
 
 

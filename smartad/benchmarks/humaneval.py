@@ -1,0 +1,21 @@
+"""HumanEval: 164 Python functions to be written from their signature and docstring.
+
+Right is what passes a problem's tests, and no list of answers can say that: ``answers`` is empty, so that a grader that compares
+answers says "ungraded" and not "wrong".
+"""
+
+import gzip
+import json
+from pathlib import Path
+
+from smartad.benchmarks import Source
+from smartad.types import Question
+
+SOURCE = Source("humaneval/HumanEval.jsonl.gz", "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef")
+
+
+def load(path: Path) -> list[Question]:
+    """Every problem, ``humaneval/0`` and on; its text is the beginning of the program that is to be completed."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    return [Question(row["task_id"].lower(), row["prompt"], ()) for row in rows]
