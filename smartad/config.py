@@ -1,6 +1,6 @@
 """YAML files and ``dotted.key=value`` overrides to frozen dataclasses.  Left to right, later wins."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,6 +45,24 @@ def load(schema: type[T], sources: Sequence[str]) -> T:
         raise ConfigError(str(error)) from error
 
 
+def from_mapping(schema: type[T], values: Mapping[str, Any], where: str) -> T:
+    """``schema`` with ``values`` over its defaults.  Raises ConfigError that begins with ``where``."""
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), dict(values)))  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{where}: {_first_line(error)}") from error
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def frozen(schema: type[Any], sources: Sequence[str]) -> str:
+    """``sources`` as the text of one YAML file that loads to the same; references to other keys stay references."""
+    config = OmegaConf.structured(schema)
+    for source in sources:
+        config = OmegaConf.merge(config, _layer(source))
+    return OmegaConf.to_yaml(config)
+
+
 def read_yaml(path: str | Path) -> DictConfig:
     """A YAML file as a config.  Raises ConfigError when it is missing, broken, or names a key twice."""
     try:
@@ -60,6 +78,20 @@ def read_yaml(path: str | Path) -> DictConfig:
     if not isinstance(config, DictConfig):
         raise ConfigError(f"{path}: expected a mapping of keys to values")
     return config
+
+
+def settings(sources: Sequence[str]) -> dict[str, Any]:
+    """dotted.key -> value for everything that ``sources`` set; later wins."""
+    merged = OmegaConf.to_container(OmegaConf.merge(*(_layer(source) for source in sources)))
+    return dict(_leaves(merged, ""))
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, dict) or not value:
+        yield path, value
+        return
+    for key, inner in value.items():
+        yield from _leaves(inner, f"{path}.{key}" if path else str(key))
 
 
 def override(key: str, value: Any) -> str:

@@ -16,7 +16,7 @@ from smartad.stages.grade import GRADE, GradeConfig
 from smartad.stages.index import INDEX, IndexConfig
 from smartad.stages.prepare import PREPARE, PrepareConfig
 from smartad.stages.score import SCORE, ScoreConfig
-from smartad.stages.select import SELECT, SelectConfig
+from smartad.stages.select import SELECT, SelectConfig, decisive
 from smartad.stages.train import TRAIN, TrainConfig
 from smartad.types import UserError
 
@@ -119,9 +119,7 @@ def _train(experiment: Experiment, index: dict[str, StageSpec]) -> StageSpec:
     pool = StageSpec(COLLECT, _with_teacher(experiment.collect), {**questions, **index})
     verdicts = StageSpec(GRADE, experiment.grade, {**questions, "attempts": pool})
     scores = StageSpec(SCORE, _identified(experiment.score), {**questions, "pool": pool})
-    seed = experiment.select.seed if experiment.select.rule == "random" else None
-    selected = StageSpec(SELECT, dataclasses.replace(experiment.select, seed=seed),
-                         {"pool": pool, "verdicts": verdicts, "scores": scores})
+    selected = StageSpec(SELECT, decisive(experiment.select), {"pool": pool, "verdicts": verdicts, "scores": scores})
     return StageSpec(TRAIN, _identified(experiment.train), {**questions, "pool": pool, "selected": selected})
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from small_pools import folder, trajectory, verdict
 from smartad.records import read_jsonl, write_jsonl
+from smartad.selection import RULES
 from smartad.stage import Runtime
-from smartad.stages.select import SELECT, SelectConfig
+from smartad.stages.select import SELECT, SelectConfig, decisive
 from smartad.types import ScoredTrajectory, Selected, UserError
 
 MIN = SelectConfig(first=4, seed=None)
@@ -52,6 +53,20 @@ def test_select_min_takes_the_lowest_nll_of_each_question(pool):
     assert chosen == {q: Selected(f"toy/{q}", 3, 7.0, 4) for q in range(3)}
     assert metrics["coverage"] == 1
     assert (metrics["mean_nll"], metrics["candidates_mean_nll"]) == (7.0, 8.5)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_select_of_one_sample_is_the_same_by_every_rule(tmp_path, rule):
+    """Which is why a plan has one stage for all of them."""
+    one = SelectConfig(rule=rule, first=1, seed=3)
+    assert decisive(one) == decisive(dataclasses.replace(one, rule="min", seed=5))
+    assert Pool(tmp_path / "a").select(one) == Pool(tmp_path / "b").select(decisive(one))
+
+
+def test_select_of_several_samples_is_another_stage_by_every_rule():
+    configs = {rule: decisive(SelectConfig(rule=rule, first=2, seed=3)) for rule in RULES}
+    assert all(config.rule == rule for rule, config in configs.items())
+    assert {config.seed for rule, config in configs.items()} == {None, 3} and configs["random"].seed == 3
 
 
 def test_select_first_k_looks_at_nested_subsets_of_one_pool(pool):

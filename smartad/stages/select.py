@@ -1,5 +1,6 @@
 """Select: keep the trajectories that are worth learning from, then one of them per question."""
 
+import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,15 @@ class SelectConfig:
             raise UserError(f"select.first must be at least 1, got {self.first}")
         if self.rule == "random" and self.seed is None:
             raise UserError("select.rule=random draws by chance: set select.seed")
+
+
+def decisive(config: SelectConfig) -> SelectConfig:
+    """``config`` with what cannot change the choice set to one value, so that choices that are equal are one stage.
+
+    Of a single sample every rule takes the same one, and only the random rule looks at the seed.
+    """
+    rule = "first" if config.first == 1 else config.rule
+    return dataclasses.replace(config, rule=rule, seed=config.seed if rule == "random" else None)
 
 
 def run(config: SelectConfig, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> Metrics:

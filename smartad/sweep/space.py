@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from smartad.config import ConfigError, load, override, read_yaml
+from smartad.config import ConfigError, load, override, read_yaml, settings
 from smartad.experiment import Experiment
 from smartad.fingerprint import canonical, digest
 from smartad.types import UserError
@@ -26,7 +26,7 @@ class SweepConfig:
     backend: str = "grid"
     """Who proposes trials: a module of smartad.sweep.proposers."""
     arms: dict[str, Any] = field(default_factory=dict)
-    """Named rows: name -> {dotted.key: value}."""
+    """Named rows: name -> {dotted.key: value}, or sources as in ``base``."""
     space: dict[str, Any] = field(default_factory=dict)
     """dotted.key -> a list of values, or {low, high, log} for a search."""
     seeds: list[int] = field(default_factory=lambda: [0])
@@ -50,8 +50,9 @@ class SweepConfig:
             if value is not None and value < 1:
                 raise UserError(f"{name} must be at least 1, got {value}")
         for name, overrides in self.arms.items():
-            if not isinstance(overrides or {}, dict):
-                raise UserError(f"arm {name!r}: expected a mapping of dotted.key: value, got {overrides!r}")
+            sources = isinstance(overrides, list) and overrides and all(isinstance(source, str) for source in overrides)
+            if not sources and not isinstance(overrides or {}, dict):
+                raise UserError(f"arm {name!r}: expected a mapping of dotted.key: value or a list of sources, got {overrides!r}")
         if ARM in self.space:
             raise UserError(f"{ARM!r} in space: arms are declared under `arms`")
 
@@ -137,8 +138,9 @@ def read(path: str, overrides: Sequence[str] = ()) -> Sweep:
     for source in overrides:
         if (key := source.split("=")[0].split(".")[0]) in SweepConfig.__dataclass_fields__:
             raise ConfigError(f"{source}: {key} belongs to the sweep file; overrides change the experiment that its trials share")
-    folder = Path(path).parent
-    sources = [str(folder / s) if s.endswith((".yaml", ".yml")) and "=" not in s else s for s in config.base]
+    sources = _beside(path, config.base)
+    arms = {name: settings(_beside(path, arm)) if isinstance(arm, list) else arm for name, arm in config.arms.items()}
+    config = dataclasses.replace(config, arms=arms)
     # With overrides it is another sweep: its table must not take the place of the declared one's.
     name = Path(path).stem + (f"+{digest(list(overrides))[:6]}" if overrides else "")
     sweep = Sweep(name, config, (*sources, *overrides))
@@ -154,6 +156,11 @@ def read(path: str, overrides: Sequence[str] = ()) -> Sweep:
             if metric not in metrics:
                 raise ConfigError(f"{path}: metric={metric!r} is not measured; there are {', '.join(metrics)}")
     return sweep
+
+
+def _beside(path: str, sources: Sequence[str]) -> list[str]:
+    """``sources`` with their files relative to the one that names them."""
+    return [str(Path(path).parent / s) if s.endswith((".yaml", ".yml")) and "=" not in s else s for s in sources]
 
 
 def corners(config: SweepConfig) -> list[Trial]:
