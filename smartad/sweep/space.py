@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast, get_args
 
 from smartad.config import ConfigError, load, override, read_yaml, settings
 from smartad.experiment import Experiment
@@ -34,7 +34,7 @@ class SweepConfig:
     metric: str = "avg"
     """avg, or pass@1/<benchmark>: what the best adapter is the best by."""
     direction: Direction = "maximize"
-    objectives: dict[str, Direction] = field(default_factory=dict)
+    objectives: dict[str, str] = field(default_factory=dict)
     """Metric -> direction, for a search over several at once; empty is ``metric`` alone."""
     options: dict[str, Any] = field(default_factory=dict)
     """Of the backend, which says in its module what there are."""
@@ -53,12 +53,15 @@ class SweepConfig:
             sources = isinstance(overrides, list) and overrides and all(isinstance(source, str) for source in overrides)
             if not sources and not isinstance(overrides or {}, dict):
                 raise UserError(f"arm {name!r}: expected a mapping of dotted.key: value or a list of sources, got {overrides!r}")
+        for metric, direction in self.objectives.items():
+            if direction not in get_args(Direction):
+                raise UserError(f"objectives.{metric}: expected {' or '.join(get_args(Direction))}, got {direction!r}")
         if ARM in self.space:
             raise UserError(f"{ARM!r} in space: arms are declared under `arms`")
 
     def aims(self) -> dict[str, Direction]:
         """Metric -> direction, of each number that a proposer is told."""
-        return dict(self.objectives) or {self.metric: self.direction}
+        return cast(dict[str, Direction], dict(self.objectives)) or {self.metric: self.direction}
 
 
 @dataclass(frozen=True)

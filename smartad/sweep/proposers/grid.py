@@ -2,10 +2,17 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from smartad.config import ConfigError
+from smartad.sweep.proposers import options
 from smartad.sweep.space import Outcome, Proposer, Sweep, SweepConfig, Trial, dimensions, label
+
+
+@dataclass(frozen=True)
+class Options:
+    """A grid has none."""
 
 
 class Grid:
@@ -33,4 +40,5 @@ class Grid:
 
 def proposer(sweep: Sweep, folder: Path | None) -> Proposer:
     """A grid over the sweep's space."""
+    options(sweep.config, Options)
     return Grid(sweep.config)
