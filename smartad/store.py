@@ -27,6 +27,8 @@ HEARTBEAT_S = 5.0
 STALE_AFTER_S = 60.0
 """A claim of another machine whose heart has not beaten for so long is dead.  On this machine its process is asked."""
 RECORD, CLAIM, PROGRESS, FAILURE, LOG = "record.json", ".claim", ".progress.json", ".failure.json", ".failure.log"
+MARK = ".smartad-store"
+"""At the root of every store, with its id: a root without it is an empty mount point."""
 
 
 class StoreError(UserError):
@@ -62,7 +64,18 @@ class Store:
             probe = self.root / f".probe-{uuid.uuid4().hex[:8]}"
             probe.write_text("x")
             probe.unlink()
+            _create(self.root / MARK, {"id": uuid.uuid4().hex[:6]})
         return self
+
+    def present(self) -> bool:
+        """Whether its file system is there: one that is away looks like an empty store."""
+        return (self.root / MARK).exists()
+
+    def id(self) -> str:
+        """Six hex digits that tell this store's jobs from another's in a queue.  Raises StoreError where there is no store."""
+        if mark := _read_json(self.root / MARK):
+            return mark["id"]
+        raise StoreError(f"{self.root} is not a store, or its file system is away: {MARK} is not there")
 
     def folder(self, fingerprint: str) -> Path:
         """Where ``fingerprint``'s output is, or would be."""
@@ -139,6 +152,11 @@ class Store:
             write_json(self.folder(fingerprint) / FAILURE, {"class": kind, "message": message, "time": time.time(),
                                                             "host": platform.node()})
 
+    def forget_failure(self, fingerprint: str) -> None:
+        """It is to be tried again."""
+        for name in (FAILURE, LOG):
+            (self.folder(fingerprint) / name).unlink(missing_ok=True)
+
     def claimed(self, fingerprint: str) -> bool:
         """Whether a live process is working on it."""
         path = self.root / fingerprint / CLAIM
@@ -149,21 +167,32 @@ class Store:
         """A claim on ``fingerprint`` with a beating heart, or None when it is finished or somebody else's."""
         path = self.root / fingerprint / CLAIM
         with explained(self.root):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(exist_ok=True)  # not its parents: a store that is away is not made anew
             claim = None if self.has(fingerprint) else self._take(path)
         if claim is None or self.has(fingerprint):
             _release(claim)
             yield None
             return
-        stop = threading.Event()
-        heart = threading.Thread(target=_beat, args=(claim, stop), daemon=True)
-        heart.start()
-        try:
+        with _beating(claim):
             yield claim
-        finally:
-            stop.set()
-            heart.join()
-            _release(claim)
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[Claim | None]:
+        """The right to be the only one at ``name``, as with a claim; None when a live process has it."""
+        path = self.root / f"{name}.lock"
+        with explained(self.root):
+            path.parent.mkdir(exist_ok=True)
+            claim = self._take(path)
+        if claim is None:
+            yield None
+            return
+        with _beating(claim):
+            yield claim
+
+    def locked(self, name: str) -> dict[str, Any] | None:
+        """Who is at ``name`` (host, pid, job); None when nobody alive is."""
+        path = self.root / f"{name}.lock"
+        return _read_json(path) if path.exists() and not self._dead(path) else None
 
     def _take(self, path: Path) -> Claim | None:
         claim = Claim(path, uuid.uuid4().hex)
@@ -173,7 +202,7 @@ class Store:
             return None
         # Only one process may ever remove the claim with a given token, or a third one could remove its successor.
         dead = _read_json(path) or {"token": "torn"}
-        takeover = path.with_name(f"{CLAIM}.takeover-{dead.get('token')}")
+        takeover = path.with_name(f"{path.name}.takeover-{dead.get('token')}")
         if not _create(takeover, _whoami()):
             if self._dead(takeover):
                 takeover.unlink(missing_ok=True)
@@ -195,6 +224,8 @@ class Store:
         here = _whoami()
         if owner and all(owner.get(k) == here[k] for k in ("host", "boot", "pid_namespace")):
             return _started(owner["pid"]) != owner["started"]
+        if owner and here["job"] and owner.get("job") == here["job"] and owner["restart"] < here["restart"]:
+            return True  # of this very job before it was requeued
         return self._clock() - beat > STALE_AFTER_S
 
     def _clock(self) -> float:
@@ -265,13 +296,28 @@ def _beat(claim: Claim, stop: threading.Event) -> None:
                 os.utime(claim.path)
 
 
+@contextmanager
+def _beating(claim: Claim) -> Iterator[None]:
+    """Keep ``claim`` alive, and give it back at the end."""
+    stop = threading.Event()
+    heart = threading.Thread(target=_beat, args=(claim, stop), daemon=True)
+    heart.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        heart.join()
+        _release(claim)
+
+
 def _release(claim: Claim | None) -> None:
     if claim and claim.held():
         claim.path.unlink(missing_ok=True)
 
 
 def _whoami() -> dict[str, Any]:
-    return {**_here(), "pid": os.getpid(), "started": _started(os.getpid())}
+    return {**_here(), "pid": os.getpid(), "started": _started(os.getpid()), "job": os.environ.get("SLURM_JOB_ID"),
+            "restart": int(os.environ.get("SLURM_RESTART_COUNT") or 0)}
 
 
 @cache

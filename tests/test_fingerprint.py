@@ -59,7 +59,7 @@ def test_fingerprint_does_not_depend_on_the_process():
 def test_where_a_stage_runs_does_not_move_its_folder(store, profile):
     goal = StageSpec(Stage("x", 1, lambda *a: {}), Before())
     executor = connect(ClusterConfig(**profile), Job(store, Runtime(), Tracking(store.root)), jobs=0)
-    executor.submit([goal])
+    executor.take([goal])
     assert store.fingerprints() == [goal.fingerprint] == [StageSpec(Stage("x", 1, print), Before()).fingerprint]
 
 

@@ -3,12 +3,13 @@
 import dataclasses
 import os
 
-from smartad.cluster.base import STAGES, ClusterConfig, Executor, Failure, Job
+from smartad.cluster.base import Executor, Failure, Job, memory_gb
 from smartad.cluster.dispatcher import Dispatcher, State
+from smartad.cluster.profile import STAGES, ClusterConfig, Resources
 from smartad.cluster.workers import Inline, Workers
 from smartad.types import UserError
 
-__all__ = ["STAGES", "ClusterConfig", "Dispatcher", "Executor", "Failure", "Job", "State", "connect"]
+__all__ = ["STAGES", "ClusterConfig", "Dispatcher", "Executor", "Failure", "Job", "Resources", "State", "connect"]
 
 
 def connect(config: ClusterConfig, job: Job, jobs: int | None = None) -> Executor:
@@ -20,13 +21,13 @@ def connect(config: ClusterConfig, job: Job, jobs: int | None = None) -> Executo
     job = dataclasses.replace(job, runtime=runtime)
     if jobs == 0:
         return Inline(job)
-    slots = jobs or config.slots or max(1, min(os.cpu_count() or 1, _memory_gb() // 2))
+    slots = jobs or config.slots or max(1, min(os.cpu_count() or 1, int(memory_gb()) // 2))
     if config.cluster == "workers":
         return Workers(job, slots, config.gpus)
-    from smartad.cluster.jobs import SubmititLocal
+    if config.cluster == "local":
+        from smartad.cluster.local import Local
 
-    return SubmititLocal(job, config, slots)
+        return Local(job, config, slots)
+    from smartad.cluster.slurm import Slurm
 
-
-def _memory_gb() -> int:
-    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+    return Slurm(job, config)

@@ -5,41 +5,62 @@ Each round submits what is missing, ready, not claimed by a live process and not
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from smartad.cluster.base import POLL_S, Executor, Failure
+from smartad.cluster.base import PAUSE_S, POLL_S, Executor, Failure
 from smartad.stage import StageSpec, upstream_first
 from smartad.store import Store
 
-MAX_ATTEMPTS = 3
-"""How often a stage is tried whose worker died under it.  A stage that raised is not tried again in the same run."""
-
-State = Literal["done", "running", "waiting", "failed", "blocked"]
+State = Literal["done", "running", "waiting", "failed", "blocked", "stopped"]
+"""blocked: something it needs has failed.  stopped: nobody wants it any more."""
 
 
 class Dispatcher:
     """Brings plans to their end on an executor."""
 
-    def __init__(self, store: Store, executor: Executor) -> None:
+    def __init__(self, store: Store, executor: Executor, keep_failures: bool = False) -> None:
         self.store, self.executor = store, executor
+        self.keep_failures = keep_failures
+        """Failures of an earlier driver are final too: for a driver that is started again by itself."""
         self.specs: dict[str, StageSpec] = {}
         self.states: dict[str, State] = {}
         self.failures: dict[str, Failure] = {}
         self.attempts: dict[str, int] = {}
         self.heights: dict[str, int] = {}
+        self.goals: dict[str, StageSpec] = {}
+        self.not_before: dict[str, float] = {}
+        self.away = False
+        """The store's file system is gone: nothing is concluded until it is back."""
 
     def add(self, goals: Iterable[StageSpec]) -> None:
         """Want ``goals`` and whatever they need."""
-        specs = upstream_first(list(goals))
+        goals = list(goals)
+        self.goals |= {goal.fingerprint: goal for goal in goals}
+        specs = upstream_first(goals)
         for spec in specs:
-            if spec.fingerprint not in self.specs:
-                self.specs[spec.fingerprint] = spec
-                self.states[spec.fingerprint] = "done" if self.store.has(spec.fingerprint) else "waiting"
+            fingerprint = spec.fingerprint
+            if fingerprint not in self.specs or self.states[fingerprint] == "stopped":
+                self.specs[fingerprint] = spec
+                self.states[fingerprint] = "done" if self.store.has(fingerprint) else "waiting"
+                note = self.store.failure(fingerprint) if self.keep_failures and self.states[fingerprint] != "done" else None
+                if note:
+                    self.failures[fingerprint] = Failure(note["class"], note["message"])
         for spec in reversed(specs):
             height = self.heights.setdefault(spec.fingerprint, 0)
             for parent in spec.inputs.values():
                 self.heights[parent.fingerprint] = max(self.heights.get(parent.fingerprint, 0), height + 1)
+
+    def withdraw(self, goals: Iterable[StageSpec]) -> None:
+        """Nobody wants ``goals`` any more: stop what only they need."""
+        for goal in goals:
+            self.goals.pop(goal.fingerprint, None)
+        wanted = {spec.fingerprint for spec in upstream_first(list(self.goals.values()))}
+        doomed = {f for f, state in self.states.items() if state != "done" and f not in wanted}
+        for fingerprint in doomed:
+            self.states[fingerprint] = "stopped"
+            self.failures.pop(fingerprint, None)
+        self.executor.cancel(doomed)
 
     def open(self) -> list[str]:
         """What is neither finished nor hopeless."""
@@ -47,40 +68,69 @@ class Dispatcher:
 
     def step(self) -> None:
         """One round: learn what ended, submit what is ready."""
-        for fingerprint, failure in self.executor.collect().items():
-            self.attempts[fingerprint] = self.attempts.get(fingerprint, 0) + 1
-            if failure.kind != "node" or self.attempts[fingerprint] >= MAX_ATTEMPTS:
-                self.failures[fingerprint] = failure
-                if failure.kind == "node":  # whoever failed itself has left a note
-                    self.store.note_failure(fingerprint, failure.kind, failure.message)
+        if self._away():
+            time.sleep(POLL_S)
+            return
+        ended = self.executor.collect()
+        if self._away():  # what a worker without a store says proves nothing
+            return
+        for fingerprint, failure in ended.items():
+            if fingerprint in self.specs:
+                self._failed(fingerprint, failure)
         in_flight = self.executor.in_flight()
-        ready = []
-        for fingerprint, spec in self.specs.items():
-            if self.states[fingerprint] != "done":
-                self.states[fingerprint] = self._state(spec, in_flight or set())
-                if self.states[fingerprint] == "waiting" and all(self._state_of(p) == "done" for p in spec.inputs.values()):
-                    ready.append(spec)
-        room = 0 if in_flight is None else len(ready) if self.executor.slots is None else self.executor.slots - len(in_flight)
-        # What has the longest way to go first, so that nobody waits for it at the end.
-        batch = sorted(ready, key=lambda spec: -self.heights[spec.fingerprint])[:max(0, room)]
-        for spec in batch:
+        ready = [spec for f, spec in self.specs.items() if self._update(spec, in_flight or set())]
+        taken = []
+        if in_flight is not None and ready:
+            # What has the longest way to go first, so that nobody waits for it at the end.
+            taken = self.executor.take(self._unclaimed(sorted(ready, key=lambda spec: -self.heights[spec.fingerprint])))
+        for spec in taken:
             self.states[spec.fingerprint] = "running"
-        if batch:
-            self.executor.submit(batch)
-        elif not in_flight:  # others are at it: there is nobody of ours to wait for
+        if not taken and not in_flight:  # others are at it: there is nobody of ours to wait for
             time.sleep(POLL_S)
 
-    def _state_of(self, spec: StageSpec) -> State:
-        return self.states[spec.fingerprint]
+    def _away(self) -> bool:
+        self.away = not self.store.present()
+        return self.away
 
-    def _state(self, spec: StageSpec, in_flight: set[str]) -> State:
-        if self.store.has(spec.fingerprint):
-            self.failures.pop(spec.fingerprint, None)
-            return "done"
-        if spec.fingerprint in self.failures:
-            return "failed"
-        if any(self._state_of(parent) in ("failed", "blocked") for parent in spec.inputs.values()):
-            return "blocked"
-        if spec.fingerprint in in_flight or self.store.claimed(spec.fingerprint):
-            return "running"
-        return "waiting"
+    def _failed(self, fingerprint: str, failure: Failure) -> None:
+        """Another try, or the end of it."""
+        self.attempts[fingerprint] = self.attempts.get(fingerprint, 0) + 1
+        if not failure.final and self.attempts[fingerprint] <= self.executor.retries.get(failure.kind, 0):
+            self.not_before[fingerprint] = time.monotonic() + PAUSE_S.get(failure.kind, 0.0)
+            return
+        self.failures[fingerprint] = failure
+        if self.store.failure(fingerprint) is None:  # whoever failed itself has left a note
+            self.store.note_failure(fingerprint, failure.kind, failure.message)
+
+    def _update(self, spec: StageSpec, in_flight: set[str]) -> bool:
+        """Bring a stage's state up to date.  Whether it waits for nothing but its turn."""
+        fingerprint = spec.fingerprint
+        if self.states[fingerprint] in ("done", "stopped"):
+            return False
+        if fingerprint in self.failures:
+            if self.store.failure(fingerprint) is not None and not self.store.has(fingerprint):
+                self.states[fingerprint] = "failed"
+                return False
+            del self.failures[fingerprint]  # somebody took the note away: `smartad retry`, or another driver's success
+            self.attempts.pop(fingerprint, None)
+        parents = [self.states[parent.fingerprint] for parent in spec.inputs.values()]
+        if any(state in ("failed", "blocked") for state in parents):
+            self.states[fingerprint] = "blocked"
+            return False
+        if fingerprint in in_flight:
+            self.states[fingerprint] = "done" if self.store.has(fingerprint) else "running"
+            return False
+        self.states[fingerprint] = "waiting"
+        return all(state == "done" for state in parents)
+
+    def _unclaimed(self, ready: list[StageSpec]) -> Iterator[StageSpec]:
+        """Those that nobody has finished, and nobody is at.  Asked for one by one: each costs a look at the store."""
+        for spec in ready:
+            fingerprint = spec.fingerprint
+            if self.store.has(fingerprint):
+                self.states[fingerprint] = "done"
+            elif self.store.claimed(fingerprint):
+                self.states[fingerprint] = "running"
+            elif self.not_before.get(fingerprint, 0.0) <= time.monotonic():
+                self.store.forget_failure(fingerprint)
+                yield spec

@@ -6,12 +6,13 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from smartad.cluster.base import POLL_S, Failure, Job
+from smartad.cluster.base import POLL_S, RETRIES, Failure, Job, environment
 from smartad.stage import StageSpec
 
 STOP_S = 20.0
@@ -21,15 +22,18 @@ STOP_S = 20.0
 class Inline:
     """This process, one stage at a time: for debuggers."""
 
-    slots: int | None = 1
+    retries = RETRIES
 
     def __init__(self, job: Job) -> None:
         self.job, self.failures = job, dict[str, Failure]()
 
-    def submit(self, specs: Sequence[StageSpec]) -> None:
-        for spec in specs:
-            if failure := self.job.run(spec):
-                self.failures[spec.fingerprint] = failure
+    def take(self, ready: Iterable[StageSpec]) -> list[StageSpec]:
+        spec = next(iter(ready), None)
+        if spec is None:
+            return []
+        if failure := self.job.run(spec):
+            self.failures[spec.fingerprint] = failure
+        return [spec]
 
     def in_flight(self) -> set[str]:
         return set()
@@ -37,6 +41,9 @@ class Inline:
     def collect(self) -> dict[str, Failure]:
         failures, self.failures = self.failures, {}
         return failures
+
+    def cancel(self, fingerprints: set[str]) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -59,16 +66,19 @@ class _Worker:
 class Workers:
     """``slots`` processes that import torch once and run one stage after the other.  They die with this process."""
 
+    retries = RETRIES
+
     def __init__(self, job: Job, slots: int, gpus: int = 0) -> None:
-        self.job, self.gpus = job, gpus
-        self.slots: int | None = slots
+        self.job, self.slots, self.gpus = job, slots, gpus
         self.workers: list[_Worker] = []
         self.failures: dict[str, Failure] = {}
         self.context = multiprocessing.get_context("spawn")
 
-    def submit(self, specs: Sequence[StageSpec]) -> None:
-        for spec in specs:
+    def take(self, ready: Iterable[StageSpec]) -> list[StageSpec]:
+        taken = list(islice(ready, self.slots - len(self.in_flight())))
+        for spec in taken:
             self._idle().give(spec)
+        return taken
 
     def in_flight(self) -> set[str]:
         return {w.spec.fingerprint for w in self.workers if w.spec}
@@ -89,16 +99,13 @@ class Workers:
         failures, self.failures = self.failures, {}
         return failures
 
+    def cancel(self, fingerprints: set[str]) -> None:
+        doomed = [w for w in self.workers if w.spec and w.spec.fingerprint in fingerprints]
+        self.workers = [w for w in self.workers if w not in doomed]
+        _end(doomed)
+
     def close(self) -> None:
-        for worker in self.workers:
-            worker.pipe.close()  # an idle worker takes this for the end
-            if worker.spec:
-                worker.process.terminate()
-        for worker in self.workers:
-            worker.process.join(timeout=STOP_S)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
+        _end(self.workers)
         self.workers = []
 
     def _idle(self) -> _Worker:
@@ -111,11 +118,23 @@ class Workers:
         process = self.context.Process(target=_work, args=(theirs, self.job, os.getpid()), daemon=False)
         taken = [w.gpu for w in self.workers]
         gpu = min(range(self.gpus), key=taken.count) if self.gpus else None
-        with self.job.environment(gpu):
+        with environment({**self.job.variables(), **({} if gpu is None else {"CUDA_VISIBLE_DEVICES": str(gpu)})}):
             process.start()
         theirs.close()
         self.workers.append(_Worker(process, ours, gpu=gpu))
         return self.workers[-1]
+
+
+def _end(workers: Sequence[_Worker]) -> None:
+    for worker in workers:
+        worker.pipe.close()  # an idle worker takes this for the end
+        if worker.spec:
+            worker.process.terminate()
+    for worker in workers:
+        worker.process.join(timeout=STOP_S)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
 
 
 def _work(pipe: Connection, job: Job, parent: int) -> None:

@@ -1,0 +1,95 @@
+"""A site profile: one file in slurm/ that says where stages run and what each of them may use."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from smartad.config import from_mapping
+from smartad.types import UserError
+
+STAGES = ("prepare", "index", "collect", "grade", "score", "select", "train", "evaluate", "aggregate")
+"""In the order of the pipeline."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the job of a stage asks for; null is the site's own default."""
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    gres: str | None = None
+    """For GPUs by type (``gpu:h200:1``) and other generic resources; plain GPUs are ``gpus``."""
+    constraint: str | None = None
+    """Features a node must have."""
+    timeout_min: int = 24 * 60
+    cpus: int = 1
+    """Cores, and CPU threads of the stage."""
+    mem_gb: float | None = None
+    gpus: int = 0
+    pack: int = 1
+    """So many stages of a kind share one job, one after the other: what takes a second is not worth a job."""
+    at_once: int = 256
+    """Jobs of one array at once."""
+    signal_s: int = 90
+    """SIGUSR2 comes so many seconds before the time is up, and the job puts itself back into the queue."""
+    setup: list[str] = field(default_factory=list)
+    """Shell lines before Python starts: modules, variables."""
+    container: str | None = None
+    """Command that Python is started through: ``apptainer exec --nv /images/smartad.sif``."""
+    sbatch: dict[str, Any] = field(default_factory=dict)
+    """Any other option of sbatch, without its dashes."""
+
+    def __post_init__(self) -> None:
+        for name in ("timeout_min", "cpus", "pack", "at_once", "signal_s"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.gpus < 0 or (self.mem_gb is not None and self.mem_gb <= 0):
+            raise UserError(f"gpus={self.gpus} must be at least 0 and mem_gb={self.mem_gb} above 0")
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """One file in slurm/."""
+
+    cluster: Literal["workers", "local", "slurm"] = "workers"
+    """workers: processes of this one that live as long as it does.  local: submitit jobs on this machine.  slurm: submitit
+    jobs in the queue of a cluster whose nodes share the store's file system."""
+    slots: int = 0
+    """Stages at once on this machine; 0 is one per two gigabytes of memory and at most one per core."""
+    threads: int = 1
+    """CPU threads of a stage in worker processes.  One is fastest for models as small as the toy student."""
+    gpus: int = 0
+    """GPUs of this machine to share out: each stage at once gets one of them.  0 is the CPU."""
+    checkpoint_every: int = 100
+    """Optimizer steps between the points that a killed training goes on from."""
+    max_jobs: int = 1000
+    """Jobs in SLURM's queue at once; sites limit it."""
+    max_array: int = 1000
+    """Elements of one job array; SLURM's MaxArraySize is above it."""
+    poll_s: float = 10.0
+    """Seconds between two looks at SLURM's queue.  It is everybody's: ask it seldom."""
+    default: dict[str, Any] = field(default_factory=dict)
+    """Resources of every stage."""
+    stages: dict[str, Any] = field(default_factory=dict)
+    """The same by stage, over ``default``."""
+    driver: dict[str, Any] = field(default_factory=dict)
+    """The same for the driver as a job of its own (``--detach``), over ``default``."""
+
+    def __post_init__(self) -> None:
+        if self.slots < 0 or self.threads < 1:
+            raise UserError(f"slots={self.slots} must be at least 0 and threads={self.threads} at least 1")
+        if self.gpus < 0 or self.checkpoint_every < 1:
+            raise UserError(f"gpus={self.gpus} must be at least 0 and checkpoint_every={self.checkpoint_every} at least 1")
+        if self.max_jobs < 1 or self.max_array < 1 or self.poll_s <= 0:
+            raise UserError(f"max_jobs={self.max_jobs} and max_array={self.max_array} must be at least 1, "
+                            f"poll_s={self.poll_s} above 0")
+        if unknown := sorted(self.stages.keys() - set(STAGES)):
+            raise UserError(f"stages.{unknown[0]}: there is no such stage; there are {', '.join(STAGES)}")
+        for stage in (*STAGES, "driver"):
+            self.resources(stage)
+
+    def resources(self, stage: str) -> Resources:
+        """What a job of ``stage``, or of the driver, asks for.  Raises ConfigError naming the stage and the key."""
+        own = self.driver if stage == "driver" else self.stages.get(stage) or {}
+        where = "driver" if stage == "driver" else f"stages.{stage}" if own else "default"
+        return from_mapping(Resources, {**self.default, **own}, where)

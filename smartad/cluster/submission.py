@@ -1,0 +1,193 @@
+"""Submissions: what was handed to submitit, on disk before it is handed over.
+
+``<store>/jobs/<tag>/`` holds one: ``submission.json`` (which fingerprints, written first), ``job.json`` (the id it got), and
+submitit's files and logs.  A folder per submission: job ids are reused, and an old id's files would be taken for the new one's.
+"""
+
+import json
+import os
+import shlex
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import submitit
+from submitit.slurm.slurm import _make_sbatch_string
+
+from smartad.cluster.base import Job, environment
+from smartad.cluster.profile import Resources
+from smartad.records import from_json, to_json
+from smartad.stage import StageSpec
+from smartad.store import Store, explained, write_json
+
+TIMEOUTS = 3
+"""How often submitit requeues one job whose time was up; then it is a failure of class timeout."""
+INPUTS_S = 60.0
+"""How long a job waits for inputs that the driver has seen: network file systems tell machines apart late."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One job, or one job array."""
+
+    tag: str
+    cluster: str
+    stage: str
+    time: float
+    packs: tuple[tuple[str, ...], ...]
+    """Fingerprints of each element of the array."""
+
+    @property
+    def name(self) -> str:
+        """The job's name in the queue."""
+        return f"{self.stage}.{self.tag}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a fingerprint was last submitted to."""
+
+    submission: Submission
+    index: int
+    folder: Path
+    job: str | None
+    """SLURM's id, or the local process; None when the driver died before it was told."""
+
+    @property
+    def element(self) -> str | None:
+        """``1234_5``: the id of this element of the array."""
+        return self.job and (f"{self.job}_{self.index}" if len(self.submission.packs) > 1 else self.job)
+
+    def logs(self) -> list[Path]:
+        """What the job wrote: standard output, then standard error.  Those that are there."""
+        names = [f"{self.element}_0_log.{kind}" for kind in ("out", "err")] if self.job else []
+        return [self.folder / name for name in names if (self.folder / name).exists()]
+
+
+def folder(store: Store) -> Path:
+    """Where submissions are kept."""
+    return store.root / "jobs"
+
+
+def read(store: Store, tag: str) -> Submission | None:
+    """The submission ``tag``; None when its driver died before it was written."""
+    try:
+        return from_json(Submission, json.loads((folder(store) / tag / "submission.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+
+
+def submissions(store: Store) -> Iterator[Submission]:
+    """Every submission, oldest first."""
+    for path in sorted(folder(store).glob("*-*")):
+        if submission := read(store, path.name):
+            yield submission
+
+
+def recent(store: Store, seconds: float) -> list[Submission]:
+    """The submissions of the last ``seconds``; a tag begins with its time."""
+    since = f"{store.id()}-{int((time.time() - seconds) * 1000):012x}"
+    return [s for path in folder(store).glob("*-*") if path.name >= since and (s := read(store, path.name))]
+
+
+def places(store: Store) -> dict[str, Place]:
+    """Where each fingerprint was last submitted to."""
+    found: dict[str, Place] = {}
+    for submission in submissions(store):
+        found |= places_of(store, submission)
+    return found
+
+
+def places_of(store: Store, submission: Submission) -> dict[str, Place]:
+    """The places of one submission's fingerprints."""
+    at = folder(store) / submission.tag
+    try:
+        job = json.loads((at / "job.json").read_text(encoding="utf-8"))["job"]
+    except (OSError, ValueError):
+        job = None
+    return {fingerprint: Place(submission, index, at, job)
+            for index, pack in enumerate(submission.packs) for fingerprint in pack}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a job runs: stages one after the other.  One that fails leaves its note and does not stop the others."""
+
+    job: Job
+    specs: tuple[StageSpec, ...]
+
+    def __call__(self) -> None:
+        for spec in self.specs:
+            _await_inputs(self.job.store, spec)
+            if failure := self.job.run(spec):
+                self.job.store.note_failure(spec.fingerprint, failure.kind, failure.message)
+
+    def checkpoint(self, *args: Any, **kwargs: Any) -> submitit.helpers.DelayedSubmission:
+        """submitit calls this on SIGUSR2 and requeues the job; the stages carry on from their own folders."""
+        return submitit.helpers.DelayedSubmission(self, *args, **kwargs)
+
+
+def submit(job: Job, cluster: str, packs: Sequence[Sequence[StageSpec]], resources: Resources,
+           gpus: Sequence[int] = ()) -> tuple[Submission, list[Any]]:
+    """Hand over one array of ``packs`` of one stage.  What is to be submitted is on disk before it is."""
+    now = time.time()
+    tag = f"{job.store.id()}-{int(now * 1000):012x}{uuid.uuid4().hex[:4]}"
+    submission = Submission(tag, cluster, packs[0][0].stage.name, now, tuple(tuple(s.fingerprint for s in p) for p in packs))
+    at = folder(job.store) / tag
+    with explained(job.store.root):
+        at.mkdir(parents=True)
+        write_json(at / "submission.json", to_json(submission))
+    executor: submitit.Executor
+    if cluster == "slurm":
+        executor = submitit.SlurmExecutor(at, max_num_timeout=TIMEOUTS, python=_python(resources))
+        executor.update_parameters(**_sbatch(submission.name, resources, job))
+    else:
+        executor = submitit.LocalExecutor(at, max_num_timeout=TIMEOUTS, python=_python(resources))
+        executor.update_parameters(timeout_min=resources.timeout_min, signal_delay_s=resources.signal_s,
+                                   gpus_per_node=len(gpus), visible_gpus=list(gpus), setup=list(resources.setup))
+    with outside_of_jobs(), environment(job.variables()):
+        jobs = executor.submit_array([Batch(job, tuple(pack)) for pack in packs])
+    with explained(job.store.root):
+        write_json(at / "job.json", {"job": str(jobs[0].job_id).split("_")[0]})
+    return submission, jobs
+
+
+def script(job: Job, stage: str, resources: Resources, elements: int) -> str:
+    """The sbatch script that ``elements`` jobs of ``stage`` would be submitted with."""
+    at = folder(job.store) / "TAG"
+    command = f"{_python(resources)} -u -m submitit.core._submit {shlex.quote(str(at))}"
+    return _make_sbatch_string(command, at, map_count=elements if elements > 1 else None,
+                               **_sbatch(f"{stage}.TAG", resources, job))
+
+
+def _sbatch(name: str, resources: Resources, job: Job) -> dict[str, Any]:
+    """The parameters of submitit's SlurmExecutor."""
+    exports = [f"export {key}={shlex.quote(value)}" for key, value in job.variables().items()]
+    asked = {"partition": resources.partition, "account": resources.account, "qos": resources.qos, "gres": resources.gres,
+             "constraint": resources.constraint, "gpus_per_node": resources.gpus or None,
+             "mem": f"{round(resources.mem_gb * 1024)}MB" if resources.mem_gb else None,
+             "additional_parameters": dict(resources.sbatch) or None}
+    return {"job_name": name, "time": resources.timeout_min, "cpus_per_task": resources.cpus,
+            "array_parallelism": resources.at_once, "signal_delay_s": resources.signal_s,
+            "setup": [*exports, *resources.setup], **{key: value for key, value in asked.items() if value is not None}}
+
+
+def _python(resources: Resources) -> str:
+    return " ".join([*([resources.container] if resources.container else []), shlex.quote(sys.executable)])
+
+
+def outside_of_jobs() -> AbstractContextManager[None]:
+    """A driver that is a job itself must not pass its own job's limits on to the jobs it submits."""
+    own = [name for name in os.environ if name.startswith(("SLURM_", "SUBMITIT_")) and name != "SLURM_CONF"]
+    return environment(dict.fromkeys(own))
+
+
+def _await_inputs(store: Store, spec: StageSpec) -> None:
+    until = time.monotonic() + INPUTS_S
+    while time.monotonic() < until and not all(store.has(parent.fingerprint) for parent in spec.inputs.values()):
+        time.sleep(1.0)
