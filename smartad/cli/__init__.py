@@ -62,10 +62,10 @@ def _stop(*_: Any) -> None:
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:
-    from smartad.cli import adapters, looking, running
+    from smartad.cli import adapters, looking, planning, running
 
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
-        "plan": running.plan_command, "run": running.run_command, "sweep": running.sweep_command,
+        "plan": planning.plan_command, "run": running.run_command, "sweep": running.sweep_command,
         "status": looking.status_command, "table": looking.table_command, "show": looking.show_command,
         "why": looking.why_command, "pull": adapters.pull_command, "ask": adapters.ask_command}
     return commands[name]

@@ -1,47 +1,31 @@
-"""plan, run, sweep: decide what is missing, and have it run."""
+"""run, sweep: have what is missing run."""
 
 import argparse
 import shlex
 import sys
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-
-from rich.table import Table as RichTable
 
 from smartad import tables
 from smartad.cli import INTERRUPTED
-from smartad.cli.console import Watch, console, print_table, program
-from smartad.cluster import STAGES, ClusterConfig, Dispatcher, Job, connect
+from smartad.cli.console import Watch, print_table, program
+from smartad.cli.planning import is_sweep, plan_command
+from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
 from smartad.config import load, read_yaml
 from smartad.experiment import Experiment, Plan, missing_data, plan
-from smartad.stage import Runtime, StageSpec, upstream_first
+from smartad.stage import Runtime, StageSpec
 from smartad.store import LOG, Store
 from smartad.sweep import ledger, results
 from smartad.sweep.driver import Driver, drive, start
-from smartad.sweep.space import Sweep, SweepConfig, corners, read
+from smartad.sweep.space import Sweep, corners, read
 from smartad.tracking import Tracking, configure
 from smartad.types import UserError
-
-
-def plan_command(args: argparse.Namespace) -> int:
-    """Print what would run."""
-    store = Store(args.store)
-    if args.sources and _is_sweep(args.sources[0]):
-        sweep = read(args.sources[0], args.sources[1:])
-        driver = Driver(sweep, store, dry_run=True)
-        driver.ask()
-        some = "trials" if driver.dry else f"of {sweep.config.trials} trials: the first, the others depend on their scores"
-        _print_plan(f"sweep {sweep.name}, {len(driver.trials)} {some}", store, driver.goals(), args.verbose)
-    else:
-        _print_plan("experiment", store, [plan(load(Experiment, args.sources)).goal], args.verbose)
-    return 0
 
 
 def run_command(args: argparse.Namespace) -> int:
     """Run one experiment and print its row."""
     for source in args.sources:
-        if _is_sweep(source):
+        if is_sweep(source):
             raise UserError(f"{source} declares a sweep: smartad sweep {source}")
     experiment = load(Experiment, args.sources)
     planned = plan(experiment)
@@ -61,7 +45,7 @@ def run_command(args: argparse.Namespace) -> int:
 def sweep_command(args: argparse.Namespace) -> int:
     """Run a sweep, print its table, put its best adapter into the registry."""
     read_yaml(args.file)
-    if not _is_sweep(args.file):
+    if not is_sweep(args.file):
         raise UserError(f"{args.file} declares an experiment: smartad run {args.file}")
     sweep = read(args.file, args.overrides)
     if args.dry_run:
@@ -143,33 +127,6 @@ def _until(planned: Plan, stage: str) -> list[StageSpec]:
     if stage not in names:
         raise UserError(f"--until {stage!r}: the stages are {', '.join(names)}")
     return [spec for spec in specs if spec.stage.name == stage]
-
-
-def _is_sweep(source: str) -> bool:
-    if "=" in source:
-        return False
-    keys = set(read_yaml(source).keys())
-    return bool(keys & set(SweepConfig.__dataclass_fields__)) or not keys & set(Experiment.__dataclass_fields__)
-
-
-def _print_plan(what: str, store: Store, goals: Sequence[StageSpec], verbose: bool) -> None:
-    specs = upstream_first(list(goals))
-    users = Counter(s.fingerprint for goal in goals for s in goal.upstream_first())
-    title = f"{what}: {len(specs)} stages for {len(goals)} row(s)"
-    grid = RichTable(title=title, title_justify="left", title_style="")
-    grid.add_column("stage")
-    for column in ("to run", "done", "without sharing", "shared"):
-        grid.add_column(column, justify="right")
-    for name in sorted({s.stage.name for s in specs}, key=STAGES.index):
-        mine = [s.fingerprint for s in specs if s.stage.name == name]
-        done = sum(store.has(f) for f in mine)
-        alone = sum(users[f] for f in mine)
-        shared = f"{alone - len(mine)} saved" if alone > len(mine) else ""
-        grid.add_row(name, str(len(mine) - done), str(done), str(alone), shared)
-    console().print(grid)
-    if verbose:
-        for spec in specs:
-            print(f"{'done   ' if store.has(spec.fingerprint) else 'missing'}  {spec.fingerprint}")
 
 
 def _tracking(args: argparse.Namespace, store: Store, group: str | None) -> Tracking:
