@@ -25,7 +25,7 @@ WITHIN_FLOOR = {("records", "types"), ("config", "types"), ("plugins", "types"),
 HOMES = {"omegaconf": {"config"}, "torch": {"engines", "toyworld"}, "transformers": {"engines", "toyworld"},
          "tokenizers": {"toyworld"}, "peft": {"engines"}, "bm25s": {"engines"}, "deepspeed": {"engines"}, "vllm": {"engines"},
          "faiss": {"engines"}, "smolagents": {"agents"}, "wandb": {"tracking"}, "trackio": {"tracking"}, "submitit": {"cluster"},
-         "optuna": {"sweep"}, "rich": {"cli"}}
+         "optuna": {"sweep"}, "sweeps": {"sweep"}, "rich": {"cli"}}
 PACKAGE = ROOT / "smartad"
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
