@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from slurm_cluster import slurm, slurm_of_session  # noqa: F401  # fixtures
 from smartad.store import Store
 
 ROOT = Path(__file__).parent.parent

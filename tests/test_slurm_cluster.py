@@ -1,0 +1,104 @@
+"""slurm/dev is a cluster as sites have one: arrays, GPUs, limits on memory and time, lost nodes.  Plain submitit, no smartad."""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import submitit
+
+from slurm_cluster import DEV
+
+pytestmark = pytest.mark.slow
+# Jobs unpickle the functions of this file by name.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+
+
+def executor(folder, **parameters):
+    it = submitit.AutoExecutor(folder=str(folder), cluster="slurm")
+    it.update_parameters(**{"timeout_min": 5, "cpus_per_task": 1, "mem_gb": 0.3, **parameters})
+    return it
+
+
+def square(number):
+    return number * number
+
+
+def where_and_which_gpu(seconds):
+    time.sleep(seconds)
+    return os.environ["SLURMD_NODENAME"], os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+def eat(megabytes):
+    eaten = [os.urandom(2**20) for _ in range(megabytes)]
+    time.sleep(60)
+    return len(eaten)
+
+
+def test_array_of_twenty_comes_back_in_order(slurm, tmp_path):
+    jobs = executor(tmp_path, slurm_array_parallelism=8).map_array(square, range(20))
+    assert [job.result() for job in jobs] == [number**2 for number in range(20)]
+
+
+def test_jobs_at_once_have_a_gpu_each(slurm, tmp_path):
+    if not slurm.gpus:
+        pytest.skip("only root can make the devices of the cluster's GPUs")
+    jobs = executor(tmp_path, slurm_gres="gpu:1").map_array(where_and_which_gpu, [2.0] * slurm.gpus)
+    given = [job.result() for job in jobs]
+    assert len(set(given)) == slurm.gpus, given
+
+
+def test_job_over_its_memory_is_killed_and_its_log_says_so(slurm, tmp_path):
+    job = executor(tmp_path).submit(eat, 800)
+    slurm.until(lambda: slurm.state(job.job_id) == "FAILED", "the job is killed")
+    assert "exceeded memory limit" in job.paths.stderr.read_text()
+
+
+def test_job_over_its_time_is_told_first_and_then_ended(slurm, tmp_path):
+    told = executor(tmp_path, timeout_min=1, slurm_signal_delay_s=20).submit(time.sleep, 600)
+    deaf = slurm.command("sbatch", "--parsable", "--time=1", f"--output={tmp_path}/deaf", "--wrap", "sleep 600")
+    with pytest.raises(submitit.core.utils.UncompletedJobError, match="timed-out"):
+        told.result()
+    slurm.until(lambda: slurm.state(deaf) == "TIMEOUT", "the other has run out of time", within_s=180)
+
+
+class Restarted(submitit.helpers.Checkpointable):
+    """Ends when it is started a second time; says on which nodes it was."""
+
+    def __call__(self, path):
+        with path.open("a") as file:
+            file.write(os.environ["SLURMD_NODENAME"] + "\n")
+        if len(path.read_text().split()) < 2:
+            time.sleep(600)
+        return path.read_text().split()
+
+
+def started(path):
+    return path.exists() and path.read_text().split()
+
+
+def test_preempted_job_is_told_and_starts_again(slurm, tmp_path):
+    job = executor(tmp_path, slurm_signal_delay_s=20).submit(Restarted(), tmp_path / "nodes")
+    slurm.until(lambda: started(tmp_path / "nodes"), "the job runs")
+    slurm.dev("preempt", "2")
+    assert len(job.result()) == 2
+    assert "Caught signal SIGUSR2" in job.paths.stderr.read_text()
+
+
+def test_job_of_a_lost_node_starts_again_on_another(slurm, tmp_path):
+    job = executor(tmp_path).submit(Restarted(), tmp_path / "nodes")
+    slurm.until(lambda: started(tmp_path / "nodes"), "the job runs")
+    slurm.kill_node(started(tmp_path / "nodes")[0])
+    slurm.until(lambda: slurm.state(job.job_id) == "COMPLETED", "the job has run again")
+    first, second = started(tmp_path / "nodes")
+    assert first != second
+
+
+def test_script_does_not_touch_a_cluster_that_it_has_not_made(tmp_path):
+    (tmp_path / "slurm.conf").write_text("ClusterName=institute\n")
+    for script in ("down", "node", "controller", "preempt"):
+        done = subprocess.run([DEV / script, "kill", "n1"], capture_output=True, text=True,
+                              env={**os.environ, "SLURM_DEV": str(tmp_path)})
+        assert done.returncode == 1 and "is not of a cluster that slurm/dev/up made" in done.stderr
+    assert (tmp_path / "slurm.conf").exists()
