@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 import sys
+from functools import cache
 from typing import Any
 
 from smartad.types import UserError
@@ -13,6 +14,7 @@ def names(package: str) -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(sys.modules[package].__path__) if not m.name.startswith("_"))
 
 
+@cache
 def get(package: str, kind: str, name: str) -> Any:
     """Module ``name`` of ``package``.  Raises UserError naming the others, and the way to add one, when there is none."""
     if name not in names(package):

@@ -7,7 +7,7 @@ import pytest
 
 from conftest import ROOT
 from smartad.cluster import ClusterConfig
-from smartad.config import ConfigError, load, override
+from smartad.config import ConfigError, Template, load, override
 from smartad.experiment import Experiment, plan
 from smartad.stage import upstream_first
 from smartad.sweep import proposers
@@ -158,6 +158,38 @@ def test_override_of_any_value_is_read_back_as_it_was(value):
     class Anything:
         key: Any = 0
     assert load(Anything, [override("key", value)]).key == value
+
+
+@pytest.mark.parametrize("values", [
+    {}, {"seed": 3}, {"select.rule": "max", "train.weights.final": 3, "seed": 1},
+    {"student": "org/other", "score.student": "org/third"}, {"score.student": "org/third", "student": "org/other"},
+    {"train": None}, {"train": {"rank": 4, "weights": {"final": 3}}}, {"train.weights": {"reason": 2, "action": 1, "final": 1}},
+    {"train_sets": ["toy_qa"], "limits.questions": None}, {"select.first": 15, "collect.samples": 20},
+    {"train": {"rank": 4}, "train.alpha": 8},
+])
+@pytest.mark.parametrize("base", [[], [str(ROOT / "configs/toy.yaml"), "train.rank=2"], ["train=null"]])
+def test_template_makes_what_loading_everything_makes(base, values):
+    sources = [*base, *(override(key, value) for key, value in values.items())]
+    try:
+        expected = load(Experiment, sources)
+    except ConfigError as error:
+        with pytest.raises(ConfigError) as caught:
+            Template(Experiment, base).load(values)
+        assert str(caught.value) == str(error)
+    else:
+        template = Template(Experiment, base)
+        assert template.load(values) == template.load(values) == expected
+        assert template.load({}) == load(Experiment, base), "one load leaves nothing behind for the next"
+
+
+@pytest.mark.parametrize("values", [{"selct.rule": "max"}, {"train.rank": "many"}, {"select.first": 99}, {"select": 3},
+                                    {"select.rule.deep": 1}, {"train": None, "train.rank": 4}, {"seed": None}])
+def test_template_says_of_bad_values_what_loading_says(values):
+    with pytest.raises(ConfigError) as expected:
+        load(Experiment, [override(key, value) for key, value in values.items()])
+    with pytest.raises(ConfigError) as caught:
+        Template(Experiment, []).load(values)
+    assert str(caught.value) == str(expected.value)
 
 
 def test_defaults_are_the_papers():

@@ -3,10 +3,11 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, get_args
 
-from smartad.config import ConfigError, load, override, read_yaml, settings
+from smartad.config import ConfigError, Template, load, read_yaml, settings
 from smartad.experiment import Experiment
 from smartad.fingerprint import canonical, digest
 from smartad.types import UserError
@@ -115,12 +116,17 @@ class Sweep:
     sources: tuple[str, ...]
     """Of every experiment, before its arm and its point of the space."""
 
+    @cached_property
+    def shared(self) -> Template[Experiment]:
+        """What ``sources`` say."""
+        return Template(Experiment, self.sources)
+
     def experiment(self, trial: Trial, seed: int) -> Experiment:
         """What one trial runs for one seed.  Raises ConfigError naming the trial."""
         values = dict(trial.values)
         arm = self.config.arms[values.pop(ARM)] or {} if ARM in values else {}
         try:
-            return load(Experiment, [*self.sources, *(override(k, v) for k, v in {**arm, **values}.items()), f"seed={seed}"])
+            return self.shared.load({**arm, **values, "seed": seed})
         except ConfigError as error:
             raise ConfigError(f"{self.name}: trial {trial.label!r}: {error}") from error
 
