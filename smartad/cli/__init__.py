@@ -100,6 +100,7 @@ def parser() -> argparse.ArgumentParser:
     sweep.add_argument("file", metavar="FILE", help="a YAML file in sweeps/")
     sweep.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="dotted.key=value for every trial")
     sweep.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    sweep.add_argument("--detach", action="store_true", help="let the driver be a SLURM job too, and return at once")
     _add_where(sweep)
 
     status = command("status", "show how far a sweep is, and what failed where")
@@ -147,3 +148,7 @@ def _add_where(command: argparse.ArgumentParser) -> None:
     command.add_argument("--track", metavar="NAMES", default=None,
                          help="trackers, comma-separated: trackio, wandb, none "
                               "(default: trackio, and wandb where it is configured)")
+    command.add_argument("--fail-fast", action="store_true",
+                         help="stop everything at the first stage that fails for good (default: the others go on)")
+    command.add_argument("--snapshot", metavar="NAME",
+                         help="let jobs run the code with its uncommitted changes, kept under this name")

@@ -54,7 +54,9 @@ class Job:
     def variables(self) -> dict[str, str]:
         """What must be in the environment before Python starts: libraries read it when they are imported."""
         path = [str(self.code) if self.code else "", os.environ.get("PYTHONPATH", "")]
-        return {**{name: str(self.runtime.threads) for name in THREADS}, "PYTHONPATH": os.pathsep.join(filter(None, path))}
+        # Without SAFEPATH, `python -m` would look into the folder it is started in before all others: the checkout.
+        return {**{name: str(self.runtime.threads) for name in THREADS}, "PYTHONPATH": os.pathsep.join(filter(None, path)),
+                **({"PYTHONSAFEPATH": "1"} if self.code else {})}
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from smartad.stage import StageSpec
 from smartad.types import UserError
 
 GRACE_S = 10.0
-"""How long a submission may be missing in the queue: between its note on disk and sbatch's answer."""
+"""How long a submission whose job id nobody noted may be missing in the queue: its driver died within sbatch."""
 POLL_MOST_S = 0.5
 """Between two looks at the store."""
 
@@ -110,7 +110,7 @@ class Slurm:
         for tag in {tag for tag, _ in here} - {place.submission.tag for place in self.places.values()}:
             self._adopt(tag, here)
         gone = {f: place for f, place in self.places.items() if (place.submission.tag, place.index) not in here
-                and time.time() - place.submission.time > GRACE_S}
+                and (place.job or time.time() - place.submission.time > GRACE_S)}
         failures = {}
         for fingerprint, place in gone.items():
             del self.places[fingerprint]

@@ -7,6 +7,7 @@ submitit's files and logs.  A folder per submission: job ids are reused, and an 
 import json
 import os
 import shlex
+import subprocess
 import sys
 import time
 import uuid
@@ -27,6 +28,7 @@ from smartad.store import Store, explained, write_json
 
 TIMEOUTS = 3
 """How often submitit requeues one job whose time was up; then it is a failure of class timeout."""
+DRIVER_TIMEOUTS = 1000
 INPUTS_S = 60.0
 """How long a job waits for inputs that the driver has seen: network file systems tell machines apart late."""
 
@@ -84,7 +86,7 @@ def read(store: Store, tag: str) -> Submission | None:
 
 def submissions(store: Store) -> Iterator[Submission]:
     """Every submission, oldest first."""
-    for path in sorted(folder(store).glob("*-*")):
+    for path in sorted(folder(store).glob(f"{store.id()}-*")):
         if submission := read(store, path.name):
             yield submission
 
@@ -92,7 +94,7 @@ def submissions(store: Store) -> Iterator[Submission]:
 def recent(store: Store, seconds: float) -> list[Submission]:
     """The submissions of the last ``seconds``; a tag begins with its time."""
     since = f"{store.id()}-{int((time.time() - seconds) * 1000):012x}"
-    return [s for path in folder(store).glob("*-*") if path.name >= since and (s := read(store, path.name))]
+    return [s for path in folder(store).glob(f"{store.id()}-*") if path.name >= since and (s := read(store, path.name))]
 
 
 def places(store: Store) -> dict[str, Place]:
@@ -155,6 +157,35 @@ def submit(job: Job, cluster: str, packs: Sequence[Sequence[StageSpec]], resourc
     with explained(job.store.root):
         write_json(at / "job.json", {"job": str(jobs[0].job_id).split("_")[0]})
     return submission, jobs
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A driver as a job.  It may be killed anywhere, so being requeued costs it nothing."""
+
+    words: tuple[str, ...]
+    """smartad's command line."""
+
+    def __call__(self) -> int:
+        return subprocess.run([sys.executable, "-m", "smartad", *self.words], check=False).returncode
+
+    def checkpoint(self, *args: Any, **kwargs: Any) -> submitit.helpers.DelayedSubmission:
+        return submitit.helpers.DelayedSubmission(self, *args, **kwargs)
+
+
+def driver_name(store: Store, sweep: str) -> str:
+    """What the job of a sweep's detached driver is called in the queue."""
+    return f"sweep.{store.id()}-{sweep}"
+
+
+def submit_driver(job: Job, sweep: str, words: Sequence[str], resources: Resources) -> tuple[str, Path]:
+    """Submit the driver of ``sweep`` as a job.  Its id, and where it writes."""
+    at = folder(job.store) / f"driver-{sweep}-{time.time_ns()}"
+    executor = submitit.SlurmExecutor(at, max_num_timeout=DRIVER_TIMEOUTS, python=_python(resources))
+    executor.update_parameters(**_sbatch(driver_name(job.store, sweep), resources, job))
+    with outside_of_jobs(), environment(job.variables()):
+        submitted = executor.submit(Driver(tuple(words)))
+    return str(submitted.job_id), Path(submitted.paths.stderr)
 
 
 def script(job: Job, stage: str, resources: Resources, elements: int) -> str:

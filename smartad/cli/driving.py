@@ -1,0 +1,136 @@
+"""Drive a plan to its end while a person watches, and say how it ended."""
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from smartad.cli import INTERRUPTED
+from smartad.cli.console import Watch, program
+from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
+from smartad.config import load
+from smartad.experiment import missing_data
+from smartad.stage import Runtime, StageSpec
+from smartad.store import LOG, Store
+from smartad.sweep.driver import Driver, drive, start
+from smartad.tracking import configure
+from smartad.types import UserError
+
+
+class Stopped(Exception):
+    """The driver ends before the plan does; the message says why and how to go on."""
+
+
+def profile_of(args: argparse.Namespace) -> ClusterConfig:
+    """The site profile that was named, checked; worker processes here when none was."""
+    profile = load(ClusterConfig, [args.cluster] if args.cluster else [])
+    if getattr(args, "detach", False) and profile.cluster != "slurm":
+        raise UserError(f"--detach hands the driver to SLURM, and {args.cluster or 'no --cluster'} is not a profile of one")
+    if args.snapshot and profile.cluster == "workers":
+        raise UserError(f"--snapshot {args.snapshot} is for code that runs as jobs; name their profile with --cluster")
+    return profile
+
+
+def job_of(args: argparse.Namespace, store: Store, group: str | None, data: str | None, models: dict[str, str]) -> Job:
+    """What runs any stage of a plan.  Jobs that import smartad later are given the code as it is now."""
+    tracking = configure(args.track.split(",") if args.track else None, store.root, group)
+    runtime = Runtime(data=Path(data).absolute() if data else None,
+                      models={identity: str(Path(folder).absolute()) for identity, folder in models.items()})
+    code = None
+    if args.cluster and profile_of(args).cluster != "workers":
+        from smartad.cluster.code import snapshot
+
+        code = snapshot(store, args.snapshot)
+    return Job(store, runtime, tracking, code)
+
+
+def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, work: Driver | list[StageSpec]) -> int:
+    """Run what is missing of a driver's sweep, or of some goals.  The exit status."""
+    store = job.store
+    executor = connect(profile, job, args.jobs)
+    # A driver that SLURM has started again goes on as if it had never been away; a person who starts one wants another try.
+    dispatcher = Dispatcher(store, executor, keep_failures=int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0)
+    cancel = store.root / "sweeps" / f"{work.sweep.name}.cancel" if isinstance(work, Driver) else None
+    try:
+        if isinstance(work, Driver):
+            start(work, dispatcher)
+        else:
+            dispatcher.add(work)
+        if cancel:
+            cancel.unlink(missing_ok=True)
+        _check_data(dispatcher, job.runtime.data)
+        with Watch(dispatcher, work.owners if isinstance(work, Driver) else dict) as watch:
+            def each_round() -> None:
+                watch()
+                _stop_if_asked(args, dispatcher, cancel)
+            if isinstance(work, Driver):
+                drive(work, dispatcher, each_round)
+            else:
+                while dispatcher.open():
+                    dispatcher.step()
+                    each_round()
+    except (KeyboardInterrupt, Stopped) as why:
+        executor.close()
+        print(f"\nsmartad: {_stopped(why, profile, dispatcher, work)}", file=sys.stderr)
+        return INTERRUPTED if not dispatcher.failures else 1
+    finally:
+        executor.close()
+    return _report_failures(dispatcher)
+
+
+def _stop_if_asked(args: argparse.Namespace, dispatcher: Dispatcher, cancel: Path | None) -> None:
+    if cancel and cancel.exists():
+        dispatcher.withdraw(list(dispatcher.goals.values()))
+        raise Stopped("cancelled")
+    if args.fail_fast and dispatcher.failures:
+        fingerprint, failure = next(iter(dispatcher.failures.items()))
+        dispatcher.withdraw(list(dispatcher.goals.values()))
+        raise Stopped(f"stopped because {fingerprint} failed ({failure.kind}): {failure.message}")
+
+
+def _stopped(why: BaseException, profile: ClusterConfig, dispatcher: Dispatcher, work: Driver | list[StageSpec]) -> str:
+    """What is kept, what goes on without us, and how to go on."""
+    done = sum(dispatcher.store.has(f) for f in dispatcher.specs)
+    kept = f"{why if isinstance(why, Stopped) else 'stopped'}. {done} of {len(dispatcher.specs)} stages are finished and kept"
+    queued = sum(state == "running" for state in dispatcher.states.values())
+    if profile.cluster == "slurm" and isinstance(why, KeyboardInterrupt):
+        name = work.sweep.name if isinstance(work, Driver) else ""
+        return (f"{kept}; {queued} more are in SLURM's queue and go on, but what needs them is submitted only while this "
+                f"runs:\n  {again()}" + (f"\nor, without a terminal, with --detach. To take them out of the queue:\n"
+                                         f"  {program()} cancel {name}" if name else ""))
+    return f"{kept}; what was under way is carried on by\n  {again()}"
+
+
+def _check_data(dispatcher: Dispatcher, data: Path | None) -> None:
+    """Fail at the desk: a file that is not there is named before anything runs."""
+    waiting = [spec for f, spec in dispatcher.specs.items() if dispatcher.states[f] != "done"]
+    if missing := missing_data(waiting, data):
+        where = f"not in {data}" if data else "needed"
+        raise UserError(f"{', '.join(missing)}: {where}; say which folder holds them with data=FOLDER")
+
+
+def again() -> str:
+    """The command that was given."""
+    return f"{program()} {shlex.join(sys.argv[1:])}"
+
+
+def driven(store: Store, sweep: str) -> str:
+    """Who drives ``sweep``, for whoever wanted to."""
+    who = store.locked(f"sweeps/{sweep}") or {}
+    job = f", SLURM job {who['job']}" if who.get("job") else ""
+    return (f"sweep {sweep} is being driven already, by process {who.get('pid', '?')} on {who.get('host', '?')}{job}. "
+            f"Watch it: {program()} status {sweep} --live; stop it: {program()} cancel {sweep}")
+
+
+def _report_failures(dispatcher: Dispatcher) -> int:
+    if not dispatcher.failures:
+        return 0
+    blocked = sum(state == "blocked" for state in dispatcher.states.values())
+    print(f"\nsmartad: {len(dispatcher.failures)} stage(s) failed, {blocked} more wait for them:", file=sys.stderr)
+    for fingerprint, failure in dispatcher.failures.items():
+        print(f"  {fingerprint} ({failure.kind}): {failure.message}", file=sys.stderr)
+        if (log := dispatcher.store.folder(fingerprint) / LOG).exists():
+            print(f"    log {log}", file=sys.stderr)
+    print(f"Mend the cause and run it again; what is finished is kept:\n  {again()}", file=sys.stderr)
+    return 1
