@@ -1,4 +1,4 @@
-"""Proposers, the driver's loop, restarts, results.  The stages are trivial ones; the loop, store and workers are real."""
+"""The driver's loop, restarts, results.  The stages are trivial ones; the loop, store and workers are real."""
 
 from collections import defaultdict
 
@@ -9,85 +9,19 @@ from smartad import registry
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
 from smartad.records import write_jsonl
 from smartad.stage import Runtime
-from smartad.sweep import ledger, proposers, results
+from smartad.sweep import ledger, results
 from smartad.sweep.driver import Driver, start
-from smartad.sweep.space import Outcome, SweepConfig, Trial, read
+from smartad.sweep.space import read
 from smartad.tracking import Tracking
 from smartad.types import Cell
 
-SPACES = {"grid": {"select.rule": ["min", "max"], "select.first": [1, 5, 10]},
-          "optuna": {"select.rule": ["min", "max"], "train.weights.final": {"low": 1.0, "high": 4.0}}}
+SPACE = {"select.rule": ["min", "max"], "train.weights.final": {"low": 1.0, "high": 4.0}}
 
 
 def declare(tmp_path, **keys):
     path = tmp_path / "declared.yaml"
     path.write_text(yaml.safe_dump(keys, sort_keys=False))
     return read(str(path))
-
-
-def config(backend):
-    return SweepConfig(backend=backend, space=SPACES[backend], trials=6)
-
-
-@pytest.mark.parametrize("backend", proposers.names())
-def test_proposer_asks_only_for_what_the_space_allows(tmp_path, backend):
-    """The contract of every proposer."""
-    proposer = proposers.of(declare(tmp_path, backend=backend, space=SPACES[backend], trials=6))
-    labels = []
-    for _ in range(6):
-        trial = proposer.ask()
-        assert trial.values.keys() == SPACES[backend].keys()
-        for key, value in trial.values.items():
-            allowed = SPACES[backend][key]
-            assert value in allowed if isinstance(allowed, list) else allowed["low"] <= value <= allowed["high"]
-        labels.append(trial.label)
-        proposer.tell(trial, Outcome("done", (float(len(labels)),)))
-    assert len(set(labels)) == 6
-
-
-@pytest.mark.parametrize("backend", proposers.names())
-def test_proposer_takes_failures_and_trials_it_never_asked_for(tmp_path, backend):
-    """The contract of every proposer."""
-    proposer = proposers.of(declare(tmp_path, backend=backend, space=SPACES[backend], trials=6))
-    known = {key: value[0] if isinstance(value, list) else value["low"] for key, value in SPACES[backend].items()}
-    proposer.tell(Trial("of an earlier start", known), Outcome("done", (1.0,)))
-    proposer.tell(Trial("of an earlier start, failed", known), Outcome("failed"))
-    trial = proposer.ask()
-    proposer.tell(trial, Outcome("failed"))
-    assert proposer.ask() is not None
-
-
-@pytest.mark.parametrize("backend", proposers.names())
-def test_proposer_proposes_the_same_again_after_the_same_scores(tmp_path, backend):
-    """The contract of every proposer: a search can be repeated."""
-    def proposals():
-        proposer = proposers.of(declare(tmp_path, backend=backend, space=SPACES[backend], trials=6))
-        asked = []
-        for _ in range(6):
-            asked.append(proposer.ask())
-            proposer.tell(asked[-1], Outcome("done", (float(len(asked[-1].label)),)))
-        return asked
-    assert proposals() == proposals()
-
-
-def test_grid_is_the_whole_product_with_arms_first(tmp_path):
-    sweep = declare(tmp_path, arms={"a": {}, "b": {"select.rule": "max"}}, space={"select.first": [1, 5]})
-    proposer = proposers.of(sweep)
-    labels = [proposer.ask().label for _ in range(4)]
-    assert proposer.ask() is None
-    assert labels == ["a, select.first=1", "a, select.first=5", "b, select.first=1", "b, select.first=5"]
-    assert sweep.experiment(Trial("b", {"arm": "b", "select.first": 5}), seed=3).select.rule == "max"
-
-
-def test_tpe_prefers_what_scored_well(tmp_path):
-    space = {"train.weights.final": {"low": 0.0, "high": 10.0}}
-    proposer = proposers.of(declare(tmp_path, backend="optuna", space=space, trials=60))
-    values = []
-    for _ in range(60):
-        trial = proposer.ask()
-        values.append(trial.values["train.weights.final"])
-        proposer.tell(trial, Outcome("done", (-abs(values[-1] - 8.0),)))
-    assert sum(abs(v - 8.0) < 1.5 for v in values[-20:]) > sum(abs(v - 8.0) < 1.5 for v in values[:20])
 
 
 def finish(store, sweep, scores):
@@ -149,7 +83,7 @@ class Done:
 
 
 def test_search_that_is_killed_and_restarted_again_and_again_spends_its_budget_once(store, tmp_path):
-    keys = {"backend": "optuna", "space": SPACES["optuna"], "trials": 5, "parallel": 2}
+    keys = {"backend": "optuna", "space": SPACE, "trials": 5, "parallel": 2}
     seen = []
     for _ in range(4):
         driver = Driver(declare(tmp_path, **keys), store)

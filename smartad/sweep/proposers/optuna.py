@@ -42,7 +42,7 @@ class Options:
 
 
 USERS = {"startup": ("tpe", "cmaes", "gp"), "population": ("cmaes", "nsga2")}
-LEAST = {"startup": 1, "population": 3}
+LEAST = {"startup": 1, "population": 4}
 NEEDS = {"cmaes": "cmaes>=0.12", "gp": "scipy>=1.13"}
 """Sampler -> what Optuna imports for it when it first proposes."""
 REMEMBERS = ("cmaes", "nsga2")

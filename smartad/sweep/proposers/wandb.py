@@ -4,7 +4,6 @@ It pins numpy below 2, so it is an extra: ``smartad[wandb-sweeps]``.
 """
 
 import contextlib
-import importlib.metadata
 import random
 import warnings
 from collections.abc import Iterator
@@ -35,7 +34,7 @@ class Engine:
 
     def __init__(self, config: SweepConfig, options: Options, search: dict[str, Any]) -> None:
         self.config, self.options, self.search = config, options, search
-        self.sweeps = _import()
+        self.new_run, self.next_run = _engine()
         self.runs: list[Any] = []
         self.running: dict[str, list[Any]] = {}
 
@@ -56,13 +55,14 @@ class Engine:
                 run.summary_metrics = {self.search["metric"]["name"]: outcome.scores[0]}
 
     def _add(self, trial: Trial) -> None:
-        self.runs.append(self.sweeps.SweepRun(config=args(trial), state="running"))
+        self.runs.append(self.new_run(config=args(trial), state="running"))
         self.running.setdefault(trial.label, []).append(self.runs[-1])
 
     def _next_run(self) -> Any:
         # Seeded anew each time: what it proposes depends on the runs so far, not on who was asked before a kill.
-        with _seeded(f"{self.options.seed}/{len(self.runs)}"):
-            return self.sweeps.next_run(self.search, self.runs, validate=True)
+        with _seeded(f"{self.options.seed}/{len(self.runs)}"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # scikit-learn, whenever a length scale is at its bound
+            return self.next_run(self.search, self.runs, validate=True)
 
 
 @contextlib.contextmanager
@@ -78,16 +78,15 @@ def _seeded(seed: str) -> Iterator[None]:
         np.random.set_state(numpy)
 
 
-def _import() -> Any:
+def _engine() -> tuple[Any, Any]:
     try:
-        importlib.metadata.version("sweeps")  # where there is a folder of that name, `import` would find it
-    except importlib.metadata.PackageNotFoundError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is written for an older pydantic, and says so
+            from sweeps import SweepRun, next_run  # not `import sweeps`, which would be content with a folder of that name
+    except ImportError as error:
         raise ConfigError("backend wandb needs W&B's search engine, which is not installed: "
                           "pip install 'smartad[wandb-sweeps]' (Python 3.11 or 3.12)") from error
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it is written for an older pydantic, and says so
-        import sweeps
-    return sweeps
+    return SweepRun, next_run
 
 
 def proposer(sweep: Sweep, folder: Path | None) -> Proposer:
