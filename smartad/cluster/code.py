@@ -6,6 +6,7 @@ A job imports smartad when it starts, hours after it was submitted; what is edit
 import os
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import smartad
@@ -42,12 +43,12 @@ def _commit_changes(name: str) -> str:
     """The package as it is, as a commit on top of HEAD that no branch holds.  The checkout and its index stay as they are."""
     with tempfile.TemporaryDirectory() as scratch:
         index = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
-        _git("read-tree", "HEAD", **index)
-        _git("add", "--all", "--", ".", **index)
-        tree = _git("write-tree", **index).strip()
+        _git("read-tree", "HEAD", env=index)
+        _git("add", "--all", "--", ".", env=index)
+        tree = _git("write-tree", env=index).strip()
     who = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER")
            for what, value in (("NAME", "smartad"), ("EMAIL", "smartad@localhost"))}
-    commit = _git("commit-tree", tree, "-p", "HEAD", "-m", f"smartad snapshot {name}", **who).strip()
+    commit = _git("commit-tree", tree, "-p", "HEAD", "-m", f"smartad snapshot {name}", env=who).strip()
     try:
         _git("update-ref", f"refs/smartad/{name}", commit)
     except UserError as error:
@@ -55,11 +56,11 @@ def _commit_changes(name: str) -> str:
     return commit
 
 
-def _git(*words: str, check: bool = True, **environment: str) -> str:
+def _git(*words: str, check: bool = True, env: Mapping[str, str] | None = None) -> str:
     """git in the package's folder.  Without ``check``, nothing is said when it fails."""
     try:
         done = subprocess.run(["git", "-C", str(PACKAGE), *words], capture_output=True, text=True, timeout=120,
-                              env={**os.environ, **environment})
+                              env={**os.environ, **(env or {})})
     except FileNotFoundError:
         if check:
             raise UserError("git is not installed") from None
