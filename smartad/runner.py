@@ -59,7 +59,8 @@ def _run_claimed(spec: StageSpec, claim: Claim, store: Store, runtime: Runtime, 
         trackers = run.finish(metrics)
     store.seal(claim, {"fingerprint": spec.fingerprint, "identity": spec.identity, "metrics": metrics,
                        "started": started, "seconds": round(time.time() - started, 3),
-                       "environment": environment(), "trackers": trackers})
+                       "environment": environment(), "trackers": trackers,
+                       "allotted": {"threads": runtime.threads, "gpus": runtime.gpus}})
 
 
 class _Progress:

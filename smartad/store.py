@@ -162,6 +162,10 @@ class Store:
         path = self.root / fingerprint / CLAIM
         return path.exists() and not self._dead(path)
 
+    def worker(self, fingerprint: str) -> dict[str, Any] | None:
+        """Who is working on it (host, pid, job, since); None when nobody alive is."""
+        return (_read_json(self.root / fingerprint / CLAIM) or {}) if self.claimed(fingerprint) else None
+
     @contextmanager
     def claim(self, fingerprint: str) -> Iterator[Claim | None]:
         """A claim on ``fingerprint`` with a beating heart, or None when it is finished or somebody else's."""
@@ -190,7 +194,7 @@ class Store:
             yield claim
 
     def locked(self, name: str) -> dict[str, Any] | None:
-        """Who is at ``name`` (host, pid, job); None when nobody alive is."""
+        """Who is at ``name`` (host, pid, job, since); None when nobody alive is."""
         path = self.root / f"{name}.lock"
         return _read_json(path) if path.exists() and not self._dead(path) else None
 
@@ -316,8 +320,8 @@ def _release(claim: Claim | None) -> None:
 
 
 def _whoami() -> dict[str, Any]:
-    return {**_here(), "pid": os.getpid(), "started": _started(os.getpid()), "job": os.environ.get("SLURM_JOB_ID"),
-            "restart": int(os.environ.get("SLURM_RESTART_COUNT") or 0)}
+    return {**_here(), "pid": os.getpid(), "started": _started(os.getpid()), "since": time.time(),
+            "job": os.environ.get("SLURM_JOB_ID"), "restart": int(os.environ.get("SLURM_RESTART_COUNT") or 0)}
 
 
 @cache
