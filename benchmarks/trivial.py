@@ -1,0 +1,50 @@
+"""Sweeps of many trials whose stages do nothing, so that all the time they take is smartad's own."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from smartad import experiment
+from smartad.records import write_jsonl
+from smartad.types import Cell
+
+ROOT = Path(__file__).parent.parent
+STAGES = ("PREPARE", "INDEX", "COLLECT", "GRADE", "SCORE", "SELECT", "TRAIN", "EVALUATE", "AGGREGATE")
+
+
+def body(config, inputs, out, runtime):
+    """Read the inputs, write something, return a metric; a real stage does no less."""
+    (out / "said.txt").write_text(f"{len([(folder / 'said.txt').read_text() for folder in inputs.values()])} inputs\n")
+    return {"avg": float(len(inputs))}
+
+
+def cells(config, inputs, out, runtime):
+    """As ``body``, with what a table is made of."""
+    write_jsonl(out / "cells.jsonl", [Cell(name, 1, 2, 0, folder.name) for name, folder in inputs.items()])
+    return body(config, inputs, out, runtime)
+
+
+@contextlib.contextmanager
+def bodies() -> Iterator[None]:
+    """Inside, plans are made of the real stages with ``body`` for theirs; names, configs and graph stay as they are."""
+    real = {name: getattr(experiment, name) for name in STAGES}
+    for name, stage in real.items():
+        setattr(experiment, name, dataclasses.replace(stage, run=cells if name == "AGGREGATE" else body))
+    try:
+        yield
+    finally:
+        for name, stage in real.items():
+            setattr(experiment, name, stage)
+
+
+def sweep_file(folder: Path, trials: int) -> Path:
+    """A grid of ``trials`` (a multiple of 25) rows with six stages of their own: train, and evaluate and grade on two sets, aggregate."""
+    path = folder / f"trivial{trials}.yaml"
+    rates = [round(1e-4 * (1 + i), 6) for i in range(trials // 25)]
+    path.write_text(yaml.safe_dump({
+        "base": [str(ROOT / "configs/toy.yaml"), "benchmarks={in_domain: [toy_math, toy_qa], out_of_domain: []}"],
+        "space": {"train.learning_rate": rates, "train.weights.final": [1 + i / 10 for i in range(25)]}}, sort_keys=False))
+    return path
