@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +18,13 @@ STAGES = ("PREPARE", "INDEX", "COLLECT", "GRADE", "SCORE", "SELECT", "TRAIN", "E
 
 
 def body(config, inputs, out, runtime):
-    """Read the inputs, write something, return a metric; a real stage does no less."""
+    """Read the inputs, write something, return a metric; a real stage does no less.  It may sleep TRIVIAL_SECONDS.
+
+    A line in ``<store>/executions.log`` says that it ran.
+    """
+    with (out.parent / "executions.log").open("a") as log:
+        log.write(f"{out.name}\n")
+    time.sleep(float(os.environ.get("TRIVIAL_SECONDS", "0")))
     (out / "said.txt").write_text(f"{len([(folder / 'said.txt').read_text() for folder in inputs.values()])} inputs\n")
     return {"avg": float(len(inputs))}
 
@@ -41,7 +49,7 @@ def bodies() -> Iterator[None]:
 
 
 def sweep_file(folder: Path, trials: int) -> Path:
-    """A grid of ``trials`` (a multiple of 25) rows with six stages of their own: train, and evaluate and grade on two sets, aggregate."""
+    """A grid of ``trials`` (a multiple of 25) rows.  Six stages are a row's own: train, twice evaluate and grade, aggregate."""
     path = folder / f"trivial{trials}.yaml"
     rates = [round(1e-4 * (1 + i), 6) for i in range(trials // 25)]
     path.write_text(yaml.safe_dump({
