@@ -62,12 +62,13 @@ def _stop(*_: Any) -> None:
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:
-    from smartad.cli import adapters, looking, planning, running
+    from smartad.cli import adapters, doctor, looking, planning, running
 
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "plan": planning.plan_command, "run": running.run_command, "sweep": running.sweep_command,
         "status": looking.status_command, "table": looking.table_command, "show": looking.show_command,
-        "why": looking.why_command, "pull": adapters.pull_command, "ask": adapters.ask_command}
+        "why": looking.why_command, "pull": adapters.pull_command, "ask": adapters.ask_command,
+        "doctor": doctor.doctor_command}
     return commands[name]
 
 
@@ -133,6 +134,14 @@ def parser() -> argparse.ArgumentParser:
     ask.add_argument("--adapter", type=Path, required=True, metavar="DIR", help="what `smartad pull` made")
     ask.add_argument("--data", type=Path, metavar="DIR", help="folder of the corpus file, when web_search needs one")
     _add_model(ask)
+
+    doctor = command("doctor", "check versions, GPUs, the store, sandbox, trackers and SLURM, and say what to mend",
+                     "The exit status is 1 when something must be mended:\n"
+                     "  smartad doctor --cluster slurm/dev.yaml --signals")
+    doctor.add_argument("--cluster", metavar="FILE", help="a site profile: would its jobs be accepted here?")
+    doctor.add_argument("--online", action="store_true", help="ask W&B whether it knows the key")
+    doctor.add_argument("--signals", action="store_true",
+                        help="submit a job of two minutes that must be told of its end and requeue itself")
     return top
 
 
