@@ -33,7 +33,9 @@ from smartad.tracking import Tracking
 
 DEV = trivial.ROOT / "slurm/dev"
 NODES = 3
-STEPS, STEP_S = 4, 0.5
+STEP_S = 0.5
+STEPS = {"train": 20, "evaluate": 6}
+"""Of STEP_S; one of any other stage.  Long enough to be cut off in the middle."""
 PROFILE = ClusterConfig(cluster="slurm", poll_s=1.0, default={"timeout_min": 10, "mem_gb": 0.4, "signal_s": 20},
                         stages={name: {"pack": 10} for name in ("prepare", "grade", "aggregate")})
 EVENTS = ["driver", "driver", "requeue", "driver", "preempt", "driver", "node", "driver", "scancel", "controller", "driver",
@@ -41,10 +43,10 @@ EVENTS = ["driver", "driver", "requeue", "driver", "preempt", "driver", "node", 
 
 
 def body(config, inputs, out, runtime):
-    """Two seconds of steps that are not done again after a kill; every start and finish is written down."""
+    """Steps that are not done again after a kill; every start and finish is written down."""
     note(out, "start")
     done = out / "steps"
-    for step in range(len(done.read_text()) if done.exists() else 0, STEPS):
+    for step in range(len(done.read_text()) if done.exists() else 0, STEPS.get(out.name.split("-")[0], 1)):
         time.sleep(STEP_S)
         done.write_text("x" * (step + 1))
     metrics = (trivial.cells if out.name.startswith("aggregate") else trivial.body)(config, inputs, out, runtime)

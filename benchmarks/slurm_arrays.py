@@ -55,9 +55,10 @@ def main() -> None:
         seconds = time.perf_counter() - prepared
         wanted = {goal.fingerprint for goal in goals}
         ran = Counter(f for f in (store.root / "executions.log").read_text().split() if f in wanted)
+        lost = sum(not store.has(fingerprint) for fingerprint in wanted)
         arrays = [len(s.packs) for s in submissions(store) if s.stage == "train"]
     print(f"{len(dispatcher.specs) - args.jobs} shared stages {prepared - began:.1f} s, then {args.jobs} jobs {seconds:.1f} s: "
-          f"{seconds / args.jobs:.2f} s a job\nsubmitted as arrays of {arrays}; lost {len(wanted - ran.keys())}, "
+          f"{seconds / args.jobs:.2f} s a job\nsubmitted as arrays of {arrays}; lost {lost}, "
           f"ran more than once {sum(count > 1 for count in ran.values())}, failed {len(dispatcher.failures)}; "
           f"load average at the end {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
