@@ -12,6 +12,8 @@ from smartad.types import Cell
 AVERAGE = "Avg"
 HOLE = "–"
 """What stands where nothing was measured.  Never a zero."""
+STOPPED = "stopped"
+"""What stands in a row that was not brought to its end, because it was hopeless.  Never the low score it had so far."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class RunCells:
 
     cells: Mapping[str, Cell]
     note: str = ""
-    """running, failed, ...; empty when the run is finished."""
+    """failed, unfinished, ...; empty when the row it belongs to is finished."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,9 @@ def caption(table: Table) -> str:
     """What the numbers are."""
     seeds = max((entry.runs for row in table.rows.values() for entry in row.values()), default=0)
     over = f", mean ± sd over {seeds} seeds" if seeds > 1 else ""
-    return f"{table.title}: pass@1 in percent{over}; best bold, second underlined."
+    early = any(entry.note == STOPPED for row in table.rows.values() for entry in row.values())
+    what = " stopped: ended early, as it was behind the others." if early else ""
+    return f"{table.title}: pass@1 in percent{over}; best bold, second underlined.{what}"
 
 
 def markdown(table: Table) -> str:

@@ -1,36 +1,80 @@
-"""The sweep loop: ask for trials, plan them, keep them running, tell their scores."""
+"""The sweep loop: ask for trials, plan them, keep them running, tell how they ended."""
 
-from collections.abc import Callable
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from smartad.cluster import Dispatcher
-from smartad.experiment import plan
+from smartad.experiment import Experiment, Plan, plan
 from smartad.stage import StageSpec
 from smartad.store import Store
 from smartad.sweep import ledger, proposers
 from smartad.sweep.ledger import Ledger, LedgerTrial, Run
 from smartad.sweep.space import Outcome, Sweep, Trial, corners, declaration
+from smartad.sweep.stopping import Race, Stop
 
 MAX_REPEATS = 100
 """A proposer that proposes only what it has proposed before has run out of ideas."""
+
+States = Mapping[str, str]
+"""Fingerprint -> the dispatcher's word for it."""
+
+
+@dataclass
+class Row:
+    """A trial on its way."""
+
+    trial: Trial
+    entry: LedgerTrial
+    goals: list[StageSpec]
+    """One per seed."""
+    released: int
+    """How many of the seeds may run: all, or with stopping one after the other."""
+    outcome: Outcome | None = None
+    """How it ended, as the proposer was told."""
+
+    def wanted(self) -> list[StageSpec]:
+        """Goals that are to be reached now."""
+        return [] if self.entry.stopped else self.goals[:self.released]
+
+    def has_failed(self, states: States) -> bool:
+        """Whether a seed will not be finished."""
+        return any(states[goal.fingerprint] in ("failed", "blocked") for goal in self.wanted())
+
+    def has_ended(self, states: States) -> bool:
+        """Whether nothing is on its way, and nothing will follow."""
+        if any(states[goal.fingerprint] not in ("done", "failed", "blocked") for goal in self.wanted()):
+            return False
+        return self.entry.stopped is not None or self.released == len(self.goals) or self.has_failed(states)
 
 
 class Driver:
     """One sweep on its way.  All it knows is in the store, so it may die and be made again at any time."""
 
-    def __init__(self, sweep: Sweep, store: Store, dry_run: bool = False) -> None:
-        """``dry_run``: leave no trace, neither in the store nor on a server."""
-        self.sweep, self.store = sweep, store
+    def __init__(self, sweep: Sweep, store: Store, dry_run: bool = False, planned: Callable[[Experiment], Plan] = plan) -> None:
+        """``dry_run``: leave no trace, neither in the store nor on a server.  ``planned``: what stages an experiment has."""
+        self.sweep, self.store, self.dry_run, self.planned = sweep, store, dry_run, planned
         self.proposer = proposers.of(sweep, None if dry_run else store.root / "sweeps")
-        self.trials: dict[str, Trial] = {}
-        self.goals_of: dict[str, list[StageSpec]] = {}
-        self.entries: dict[str, LedgerTrial] = {}
-        self.told: set[str] = set()
+        self.rows: dict[str, Row] = {}
+        self.open: dict[str, Row] = {}
+        """Those that have not ended."""
+        self.failed: dict[str, Row] = {}
+        """Those that a failed stage has ended.  When it is tried again, they are on their way again."""
         self.dry = False
         self.declared = declaration(sweep)
-        some = sweep.experiment(corners(sweep.config)[0], sweep.config.seeds[0])
-        self.groups = {"In-domain": list(some.benchmarks.in_domain), "Out-of-domain": list(some.benchmarks.out_of_domain)}
+        some = sweep.experiment(corners(sweep.config)[0], sweep.config.seeds[0]).benchmarks
+        self.groups = {"In-domain": list(some.in_domain), "Out-of-domain": list(some.out_of_domain)}
+        course = sweep.course(some.names())
+        self.race = Race(course, store) if course else None
+        self._owners: dict[str, str] = {}
+        self._users: Counter[str] = Counter()
+        self._next: list[StageSpec] = []
+        """Goals of seeds that may run now."""
+        self._unsaved: dict[str, LedgerTrial] | None = None
+        """What the ledger has not been told; None while there is no ledger."""
         for entry in self._earlier():
-            self._admit(Trial(entry.label, entry.values))
+            self._admit(Trial(entry.label, entry.values), entry.stopped)
 
     def _earlier(self) -> tuple[LedgerTrial, ...]:
         if not ledger.path(self.store, self.sweep.name).exists():
@@ -38,79 +82,136 @@ class Driver:
         earlier = ledger.load(self.store, self.sweep.name)
         return earlier.trials if earlier.config == self.declared else ()
 
+    @property
+    def trials(self) -> dict[str, Trial]:
+        """Every trial so far, by label."""
+        return {label: row.trial for label, row in self.rows.items()}
+
     def ask(self) -> list[StageSpec]:
-        """Goals of newly proposed trials, as many as may be in flight."""
-        new: list[str] = []
+        """Goals to want from now on: of newly proposed trials, as many as may be in flight, and of next seeds."""
+        goals, self._next = self._next, []
         repeats = 0
         while not self.dry and self._room():
             trial = self.proposer.ask()
             if trial is None or repeats > MAX_REPEATS:
                 self.dry = True
-            elif trial.label in self.trials:
+            elif known := self.rows.get(trial.label):
                 repeats += 1
-                if trial.label in self.told:
-                    self.proposer.tell(trial, self._outcome(trial.label))
+                if known.outcome:
+                    self.proposer.tell(trial, known.outcome)
             else:
-                self._admit(trial)
-                new.append(trial.label)
-        return [goal for name in new for goal in self.goals_of[name]]
+                goals += self._admit(trial).wanted()
+        return goals
 
     def _room(self) -> bool:
         """Whether another trial may be proposed now."""
-        if self.sweep.config.trials is not None and len(self.trials) >= self.sweep.config.trials:
+        config = self.sweep.config
+        if config.trials is not None and len(self.rows) >= config.trials:
             self.dry = True
-        in_flight = len(self.trials) - len(self.told)
-        return not self.dry and (self.sweep.config.backend == "grid" or in_flight < self.sweep.config.parallel)
+        waits = config.backend != "grid" or (self.race is not None and not self.dry_run)
+        return not self.dry and (len(self.open) < config.parallel or not waits)
 
     def goals(self) -> list[StageSpec]:
-        """Goals of every trial so far, those of an earlier start included."""
-        return [goal for goals in self.goals_of.values() for goal in goals]
+        """Goals of every trial so far, those of an earlier start included, whether they may run yet or not."""
+        return [goal for row in self.rows.values() for goal in row.goals]
+
+    def wanted(self) -> list[StageSpec]:
+        """Goals of every trial so far that are to be reached now."""
+        return [goal for row in self.rows.values() for goal in row.wanted()]
 
     def tell(self, dispatcher: Dispatcher) -> None:
-        """Pass on the scores of trials that have ended since."""
-        for name, goals in self.goals_of.items():
-            if name not in self.told and all(dispatcher.states[g.fingerprint] in ("done", "failed", "blocked") for g in goals):
-                self.told.add(name)
-                self.proposer.tell(self.trials[name], self._outcome(name))
+        """Pass on how trials have ended since, stop those that are hopeless, and let the next seeds of the others run.
+
+        A trial whose failed stage is tried again is told once more when it ends: as another trial with the same values.
+        """
+        states = dispatcher.states
+        for row in [row for row in self.failed.values() if not row.has_failed(states)]:
+            self.open[row.trial.label] = self.failed.pop(row.trial.label)
+        for row in [row for row in self.open.values() if row.has_ended(states)]:
+            self._end(row, states)
+        for row in list(self.open.values()):
+            if stop := self.race and self.race.look(row.trial.label, lambda fingerprint: states[fingerprint] == "done"):
+                self._stop(row, stop, dispatcher)
+            elif all(states[goal.fingerprint] == "done" for goal in row.wanted()):
+                self._next.append(row.goals[row.released])
+                row.released += 1
+
+    def _stop(self, row: Row, stop: Stop, dispatcher: Dispatcher) -> None:
+        """End a hopeless trial.  What it shares with another one goes on."""
+        doomed = row.wanted()
+        self._enter(row, dataclasses.replace(row.entry, stopped=stop))
+        shared = {goal.fingerprint for others in (self.open, self.failed) for other in others.values() for goal in other.wanted()}
+        dispatcher.withdraw([goal for goal in doomed if goal.fingerprint not in shared])
+        self._end(row, dispatcher.states)
+
+    def _end(self, row: Row, states: States) -> None:
+        label = row.trial.label
+        row.outcome = self._outcome(row.entry)
+        del self.open[label]
+        if row.has_failed(states):
+            self.failed[label] = row
+        if self.race:
+            self.race.end(label, row.outcome.state == "done")
+        self.proposer.tell(row.trial, row.outcome)
+
+    def _outcome(self, entry: LedgerTrial) -> Outcome:
+        """Done is what is finished, even when it was to be stopped."""
+        scores = [entry.score(self.store, metric) for metric in self.sweep.config.aims()]
+        known = tuple(score for score in scores if score is not None)
+        if len(known) == len(scores):
+            return Outcome("done", known)
+        return Outcome("stopped", (entry.stopped.score,)) if entry.stopped else Outcome("failed")
 
     def ledger(self) -> Ledger:
         """What the sweep consists of so far."""
-        return Ledger(self.sweep.name, self.declared, self.groups, tuple(self.entries.values()))
+        return Ledger(self.sweep.name, self.declared, self.groups, tuple(row.entry for row in self.rows.values()))
 
-    def owners(self) -> dict[str, str]:
-        """Fingerprint -> whose stage it is: ``SmartAD, seed 0``, or how many rows share it."""
-        users: dict[str, list[str]] = {}
-        for trial in self.entries.values():
-            for run in trial.runs:
-                for fingerprint in run.stages:
-                    users.setdefault(fingerprint, []).append(f"{trial.label}, seed {run.seed}")
-        return {f: who[0] if len(who) == 1 else f"shared by {len(who)} rows" for f, who in users.items()}
+    def owners(self) -> Mapping[str, str]:
+        """Fingerprint -> whose stage it is: ``SmartAD, seed 0``, or how many rows share it.  It grows with the sweep."""
+        return self._owners
 
     def save(self) -> None:
-        """Write the ledger."""
-        ledger.save(self.store, self.ledger())
+        """Bring the ledger up to date."""
+        if self._unsaved is None:
+            ledger.save(self.store, self.ledger())
+        elif self._unsaved:
+            ledger.add(self.store, self.sweep.name, self._unsaved.values())
+        self._unsaved = {}
 
-    def _outcome(self, name: str) -> Outcome:
-        scores = [self.entries[name].score(self.store, metric) for metric in self.sweep.config.aims()]
-        known = tuple(score for score in scores if score is not None)
-        return Outcome("done", known) if len(known) == len(scores) else Outcome("failed")
-
-    def _admit(self, trial: Trial) -> None:
-        runs, goals = [], []
-        for seed in self.sweep.config.seeds:
-            planned = plan(self.sweep.experiment(trial, seed))
+    def _admit(self, trial: Trial, stopped: Stop | None = None) -> Row:
+        runs, goals, seeds = [], [], self.sweep.config.seeds
+        for seed in seeds:
+            planned = self.planned(self.sweep.experiment(trial, seed))
             goals.append(planned.goal)
-            runs.append(Run(seed, planned.goal.fingerprint, planned.train.fingerprint if planned.train else None,
-                            tuple(s.fingerprint for s in planned.goal.upstream_first())))
-        self.trials[trial.label], self.goals_of[trial.label] = trial, goals
-        self.entries[trial.label] = LedgerTrial(trial.label, dict(trial.values), tuple(runs))
+            stages = tuple(spec.fingerprint for spec in planned.goal.upstream_first())
+            runs.append(Run(seed, planned.goal.fingerprint, planned.train.fingerprint if planned.train else None, stages))
+            self._own(f"{trial.label}, seed {seed}", stages)
+        row = Row(trial, LedgerTrial(trial.label, dict(trial.values), tuple(runs), stopped), goals, len(goals))
+        self.rows[trial.label] = self.open[trial.label] = row
+        self._enter(row, row.entry)
+        if self.race:
+            row.released = next((i for i, goal in enumerate(goals, 1) if not self.store.has(goal.fingerprint)), len(goals))
+            self.race.enter(trial.label, dict(zip(seeds, goals, strict=True)))
+        return row
+
+    def _enter(self, row: Row, entry: LedgerTrial) -> None:
+        row.entry = entry
+        if self._unsaved is not None:
+            self._unsaved[entry.label] = entry
+
+    def _own(self, user: str, stages: tuple[str, ...]) -> None:
+        self._users.update(stages)
+        for fingerprint in stages:
+            self._owners[fingerprint] = user if self._users[fingerprint] == 1 else f"shared by {self._users[fingerprint]} rows"
 
 
 def start(driver: Driver, dispatcher: Dispatcher) -> None:
     """Hand over the first goals; the ledger says what they are before any of them is submitted."""
-    driver.ask()
+    dispatcher.add(driver.wanted())  # before the first proposal, what an earlier start has finished is told
+    driver.tell(dispatcher)
+    new = driver.ask()
     driver.save()
-    dispatcher.add(driver.goals())
+    dispatcher.add(new)
 
 
 def drive(driver: Driver, dispatcher: Dispatcher, each_round: Callable[[], None]) -> None:
@@ -118,7 +219,7 @@ def drive(driver: Driver, dispatcher: Dispatcher, each_round: Callable[[], None]
     while not driver.dry or dispatcher.open():
         dispatcher.step()
         driver.tell(dispatcher)
-        if new := driver.ask():
-            driver.save()
-            dispatcher.add(new)
+        new = driver.ask()
+        driver.save()
+        dispatcher.add(new)
         each_round()

@@ -1,16 +1,18 @@
 """What a sweep consists of, in the store: which trials, and which fingerprints each of them is made of.
 
-``<store>/sweeps/<name>.json`` is written before anything is submitted, so that status, table and pull need neither the
-sweep file nor a plan.
+``<store>/sweeps/<name>.jsonl`` is written before anything is submitted, so that status, table and pull need neither the
+sweep file nor a plan.  Its first line is the sweep, every other a trial; the last line of a trial is what it is.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smartad.records import from_json, to_json
-from smartad.store import Store, StoreError, explained, write_json
+from smartad.records import append_jsonl, from_json, write_jsonl
+from smartad.store import Store, StoreError, explained
+from smartad.sweep.stopping import Stop
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,12 @@ class LedgerTrial:
     label: str
     values: dict[str, Any]
     runs: tuple[Run, ...]
+    stopped: Stop | None = None
+    """Why it was stopped early; ``was_stopped`` knows whether it finished nevertheless."""
+
+    def was_stopped(self, store: Store) -> bool:
+        """Whether it was stopped before it was finished."""
+        return self.stopped is not None and not all(store.has(run.goal) for run in self.runs)
 
     def score(self, store: Store, metric: str) -> float | None:
         """The mean over seeds of ``metric``; None until all are finished."""
@@ -41,13 +49,19 @@ class LedgerTrial:
 
 
 @dataclass(frozen=True)
-class Ledger:
-    """One sweep."""
+class Declared:
+    """What all trials of a sweep have in common."""
 
     name: str
     config: dict[str, Any]
     groups: dict[str, Any]
     """Table groups: title -> benchmarks."""
+
+
+@dataclass(frozen=True)
+class Ledger(Declared):
+    """One sweep."""
+
     trials: tuple[LedgerTrial, ...]
 
     def stages(self) -> list[str]:
@@ -57,25 +71,35 @@ class Ledger:
 
 def path(store: Store, name: str) -> Path:
     """Where the ledger of sweep ``name`` lies."""
-    return store.root / "sweeps" / f"{name}.json"
+    return store.root / "sweeps" / f"{name}.jsonl"
 
 
 def save(store: Store, ledger: Ledger) -> None:
     """Write it whole."""
     with explained(store.root):
         path(store, ledger.name).parent.mkdir(exist_ok=True)
-        write_json(path(store, ledger.name), to_json(ledger))
+        write_jsonl(path(store, ledger.name), [Declared(ledger.name, ledger.config, ledger.groups), *ledger.trials])
+
+
+def add(store: Store, name: str, trials: Iterable[LedgerTrial]) -> None:
+    """Add ``trials`` to a ledger, or what has become of them.  A search of a thousand does not write a thousand each time."""
+    with explained(store.root):
+        append_jsonl(path(store, name), trials)
 
 
 def names(store: Store) -> list[str]:
     """The sweeps of a store."""
-    return sorted(p.stem for p in (store.root / "sweeps").glob("*.json"))
+    return sorted(p.stem for p in (store.root / "sweeps").glob("*.jsonl"))
 
 
 def load(store: Store, name: str) -> Ledger:
     """The ledger of ``name``, a sweep's name or its file.  Raises StoreError naming the others when there is none."""
     stem = Path(name).stem if name.endswith((".yaml", ".yml")) else name
     try:
-        return from_json(Ledger, json.loads(path(store, stem).read_text(encoding="utf-8")))
+        # What follows the last newline is a line that a driver is writing, or did not get to finish.
+        head, *lines = path(store, stem).read_text(encoding="utf-8").split("\n")[:-1]
     except FileNotFoundError as error:
         raise StoreError(f"no sweep {stem!r} in {store.root}; there are {', '.join(names(store)) or 'none'}") from error
+    declared: Declared = from_json(Declared, json.loads(head))
+    trials = {trial.label: trial for line in lines if (trial := from_json(LedgerTrial, json.loads(line)))}
+    return Ledger(declared.name, declared.config, declared.groups, tuple(trials.values()))

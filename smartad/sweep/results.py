@@ -24,7 +24,13 @@ def run_cells(store: Store, run: Run) -> RunCells:
 
 def rows(store: Store, book: Ledger) -> dict[str, list[RunCells]]:
     """Label -> its runs, in the order of the sweep."""
-    return {trial.label: [run_cells(store, run) for run in trial.runs] for trial in book.trials}
+    return {trial.label: [_stopped(run_cells(store, run)) if trial.was_stopped(store) else run_cells(store, run)
+                          for run in trial.runs] for trial in book.trials}
+
+
+def _stopped(run: RunCells) -> RunCells:
+    """A run of a stopped trial.  What is finished of it is there, and is no score of the trial."""
+    return RunCells(run.cells, tables.STOPPED)
 
 
 def table(store: Store, book: Ledger) -> Table:

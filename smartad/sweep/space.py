@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, cast, get_args
 from smartad.config import ConfigError, Template, load, read_yaml, settings
 from smartad.experiment import Experiment
 from smartad.fingerprint import canonical, digest
+from smartad.sweep.stopping import Course, StoppingConfig, course
 from smartad.types import UserError
 
 Direction = Literal["maximize", "minimize"]
@@ -42,7 +43,10 @@ class SweepConfig:
     trials: int | None = None
     """How many proposals at most; null is until the proposer runs dry."""
     parallel: int = 4
-    """Trials in flight when the next proposal depends on the last scores."""
+    """Trials in flight when the next proposal depends on the last scores, or with ``stopping``, where the later trials are
+    compared with the earlier ones."""
+    stopping: StoppingConfig | None = None
+    """When a trial is hopeless; null is never.  With it, each trial's seeds run one after the other."""
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
@@ -57,6 +61,9 @@ class SweepConfig:
         for metric, direction in self.objectives.items():
             if direction not in get_args(Direction):
                 raise UserError(f"objectives.{metric}: expected {' or '.join(get_args(Direction))}, got {direction!r}")
+        if self.stopping and len(self.objectives) > 1:
+            raise UserError(f"stopping compares trials by one metric, and there are {len(self.objectives)} objectives: "
+                            f"{', '.join(self.objectives)}; leave one of the two out")
         if ARM in self.space:
             raise UserError(f"{ARM!r} in space: arms are declared under `arms`")
 
@@ -130,6 +137,13 @@ class Sweep:
         except ConfigError as error:
             raise ConfigError(f"{self.name}: trial {trial.label!r}: {error}") from error
 
+    def course(self, benchmarks: Sequence[str]) -> Course | None:
+        """What trials are stopped by; None when none is.  Raises UserError when that could save nothing."""
+        if self.config.stopping is None:
+            return None
+        ((metric, direction),) = self.config.aims().items()
+        return course(self.config.stopping, metric, 1 if direction == "maximize" else -1, self.config.seeds, benchmarks)
+
 
 def read(path: str, overrides: Sequence[str] = ()) -> Sweep:
     """The sweep declared in ``path``; ``overrides`` change what all its trials share.
@@ -164,6 +178,10 @@ def read(path: str, overrides: Sequence[str] = ()) -> Sweep:
         for metric in (config.metric, *config.objectives):
             if metric not in metrics:
                 raise ConfigError(f"{path}: metric={metric!r} is not measured; there are {', '.join(metrics)}")
+    try:
+        sweep.course(experiment.benchmarks.names())
+    except UserError as error:
+        raise ConfigError(f"{path}: {error}") from error
     return sweep
 
 
