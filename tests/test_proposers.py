@@ -14,10 +14,14 @@ import numpy as np
 import optuna
 import pytest
 import yaml
+from wandb_double import KEY, WandbDouble
 
+from conftest import ROOT
 from smartad.config import ConfigError
 from smartad.sweep import proposers
 from smartad.sweep.space import Outcome, Trial, read
+from smartad.tracking import wandb_sweeps
+from smartad.types import UserError
 
 LISTED = {"select.rule": ["min", "max"], "select.first": [1, 5, 10]}
 RANGES = {"train.weights.final": {"low": 1.0, "high": 4.0}, "train.rank": {"low": 1, "high": 64, "log": True}}
@@ -44,6 +48,9 @@ try:
 except ImportError:  # there is none for Python 3.13
     CASES = {name: case for name, case in CASES.items() if case[0] != "wandb"}
 GRIDS = [name for name in CASES if "grid" in name]
+SERVER = {"server": ("wandb_server", {"method": "grid"}, LISTED), "server-bayes": ("wandb_server", {}, MIXED)}
+ALL = {**CASES, **SERVER}
+EVERYONE = [*CASES, *(pytest.param(name, marks=pytest.mark.slow) for name in SERVER)]
 SEVERAL = ["tpe", "random", "nsga2", "gp"]
 
 
@@ -57,13 +64,35 @@ def declare(tmp_path):
 
 
 @pytest.fixture
-def start(declare):
+def start(declare, request, tmp_path):
     """Makes the proposer of a case."""
     def proposer(case, folder=None, **keys):
-        backend, options, space = CASES[case]
+        backend, options, space = ALL[case]
+        if case in SERVER:
+            request.getfixturevalue("server")
+            folder = tmp_path / "store" / "sweeps"
         keys = {"space": space, "trials": 12, **keys}
-        return proposers.of(declare(backend=backend, options=options, **keys), folder)
-    return proposer
+        made.append(proposers.of(declare(backend=backend, options=options, **keys), folder))
+        return made[-1]
+    made = []
+    yield proposer
+    for run in [run for one in made if "server" in vars(one) for run in one.server.live.values()]:
+        run.finish()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A double of W&B's server that this process is set up for.  One for all tests: the SDK looks only once where it is."""
+    import wandb
+    wandb.teardown()
+    with pytest.MonkeyPatch.context() as patch, WandbDouble() as double:
+        for name in ("CACHE_DIR", "DATA_DIR", "ARTIFACT_DIR", "DIR"):
+            patch.setenv(f"WANDB_{name}", str(tmp_path_factory.mktemp(name)))
+        for name, value in {"BASE_URL": double.url, "API_KEY": KEY, "SILENT": "true", "ERROR_REPORTING": "false"}.items():
+            patch.setenv(f"WANDB_{name}", value)
+        patch.delenv("WANDB_MODE", raising=False)
+        yield double
+        wandb.teardown()
 
 
 def score(trial):
@@ -90,17 +119,17 @@ def go(proposer, n, first=0, tell=outcome):
 
 def known(case):
     """A trial of the case's space that nobody has asked for."""
-    values = {key: v[0] if isinstance(v, list) else v["low"] for key, v in CASES[case][2].items()}
+    values = {key: v[0] if isinstance(v, list) else v["low"] for key, v in ALL[case][2].items()}
     return Trial("of an earlier start", values)
 
 
 def test_every_proposer_is_held_to_the_contract():
-    assert {backend for backend, _, _ in CASES.values()} | {"wandb"} == set(proposers.names())
+    assert {backend for backend, _, _ in ALL.values()} | {"wandb"} == set(proposers.names())
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", EVERYONE)
 def test_proposer_asks_only_for_what_the_space_allows(start, case):
-    proposer, space = start(case), CASES[case][2]
+    proposer, space = start(case), ALL[case][2]
     for trial in go(proposer, 6):
         assert list(trial.values) == list(space)
         for key, allowed in space.items():
@@ -112,13 +141,13 @@ def test_proposer_asks_only_for_what_the_space_allows(start, case):
         assert trial.label == ", ".join(f"{key}={value}" for key, value in trial.values.items())
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", EVERYONE)
 def test_proposer_proposes_apart_while_nothing_is_told(start, case):
     proposer = start(case)
     assert len({proposer.ask().label for _ in range(6)}) == 6
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", EVERYONE)
 def test_proposer_takes_failures_stops_and_trials_it_never_asked_for(start, case):
     proposer = start(case)
     for told in (Outcome("done", (1.0,)), Outcome("stopped", (0.5,)), Outcome("stopped"), Outcome("failed")):
@@ -178,7 +207,7 @@ def test_search_for_several_objectives_takes_as_many_numbers(start, case):
     assert go(again, 2, tell=lambda trial, number: told[number % 4]) == whole[8:]
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case not in (*SEVERAL, "grid")])
+@pytest.mark.parametrize("case", [case for case in (*CASES, *SERVER) if case not in (*SEVERAL, "grid")])
 def test_search_for_one_objective_refuses_several(start, case):
     with pytest.raises(ConfigError, match="searches for one objective, not for avg, pass@1/toy_qa; .* nsga2"):
         start(case, objectives=BOTH)
@@ -327,3 +356,93 @@ def test_optuna_dashboard_opens_the_study_file(start, tmp_path):
     finally:
         server.terminate()
         server.wait(20)
+
+
+def summary(run):
+    return {key: value for key, value in json.loads(run["summaryMetrics"]).items() if not key.startswith("_")}
+
+
+@pytest.mark.slow
+def test_server_sweep_is_told_each_outcome_as_its_runs_summary(start, server):
+    proposer = start("server-bayes", direction="minimize")
+    trials = go(proposer, 3)
+    sweep = server.sweeps[proposer.server.address.id]
+    assert sweep["config"]["method"] == "bayes" and sweep["config"]["metric"] == {"name": "avg", "goal": "minimize"}
+    assert sweep["config"]["parameters"]["train.rank"] == {"distribution": "q_log_uniform_values", "q": 1, "min": 1, "max": 64}
+    runs = [run for run in server.runs.values() if run["sweep"] == proposer.server.address.id]
+    assert [run["displayName"] for run in runs] == [trial.label for trial in trials]
+    told = [{"outcome": "done", "avg": score(trials[0])}, {"outcome": "stopped"}, {"outcome": "failed"}]
+    assert [summary(run) for run in runs] == told
+    assert [run["exitcode"] for run in runs] == [0, 1, 1]
+    assert server.unknown == []
+
+
+# Tells two trials, asks for a third, is given a fourth by the server, and dies before it knows.  argv: sweep file, folder
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from smartad.sweep import proposers
+from smartad.sweep.space import Outcome, read
+proposer = proposers.of(read(sys.argv[1]), Path(sys.argv[2]))
+for told in (Outcome("done", (1.0,)), Outcome("failed")):
+    trial = proposer.ask()
+    proposer.tell(trial, told)
+    print(trial.label)
+print(proposer.ask().label)
+print(", ".join(f"{key}={arg['value']}" for key, arg in proposer.server.next_run().args.items()), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+def test_server_sweep_goes_on_after_a_kill_without_asking_again_for_what_is_known(start, declare, server, tmp_path):
+    again = start("server")
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "declared.yaml"), str(tmp_path / "store/sweeps")],
+                            env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=tmp_path, capture_output=True, text=True)
+    assert killed.returncode == -9, killed.stderr
+    done, _, asked, lost = killed.stdout.splitlines()[-4:]
+    again.tell(Trial(done, {}), Outcome("done", (1.0,)))
+    assert [trial.label for trial in iter(again.ask, None)][:2] == [asked, lost]
+    runs = [run for run in server.runs.values() if run["sweep"] == again.server.address.id]
+    assert len(runs) == 6 and again.server.live.keys() == {run["name"] for run in runs[2:]}
+    assert [summary(run) for run in runs[:3]] == [{"outcome": "done", "avg": 1.0}, {"outcome": "failed"}, {}]
+
+
+@pytest.mark.slow
+def test_server_sweep_that_searches_something_else_is_another_one(start):
+    assert start("server").server.address.id != start("server", space={"select.rule": ["min"]}).server.address.id
+
+
+@pytest.mark.slow
+def test_server_sweep_that_is_paused_is_left_with_a_word(start, server, caplog, monkeypatch):
+    monkeypatch.setattr(wandb_sweeps, "BEAT_S", 0.01)
+    proposer = start("server")
+    server.sweeps[proposer.server.address.id]["paused"] = True
+    assert proposer.ask() is None and "is it paused?" in caplog.text
+
+
+@pytest.mark.slow
+def test_server_that_does_not_answer_is_named(start, server, monkeypatch):
+    proposer = start("server")
+    assert proposer.ask()
+    monkeypatch.setattr(wandb_sweeps, "RETRIES_S", (0.01,))
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # the discard port: nobody listens
+    with pytest.raises(UserError, match=r"http://127.0.0.1:9 does not answer .* backend: wandb"):
+        proposer.ask()
+
+
+@pytest.mark.parametrize("mode", ["offline", "disabled", ""])
+def test_server_sweep_without_a_key_is_refused_with_the_way_out(declare, monkeypatch, tmp_path, mode):
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WANDB_MODE", mode)
+    with pytest.raises(ConfigError, match=r"needs the server, and W&B is .* here: `wandb login`, .* backend: wandb"):
+        proposers.of(declare(backend="wandb_server", space=MIXED, trials=3))
+
+
+def test_server_sweep_is_planned_without_asking_the_server(declare, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    proposer = proposers.of(declare(backend="wandb_server", space=MIXED, trials=3))
+    assert [trial.values["train.rank"] for trial in iter(proposer.ask, None)] == [1, 64]

@@ -1,4 +1,4 @@
-"""A loopback double of the W&B backend: as much of it as the unmodified SDK needs to log runs and artifacts.
+"""A loopback double of the W&B backend: as much of it as the unmodified SDK needs to log runs and artifacts, and sweeps.
 
 It answers by operation name with whole objects, whatever fields were asked for.  An operation it does not know is
 refused and listed in ``unknown``, so a new SDK's needs show up by name.  It proves that our calls are accepted and what
@@ -17,6 +17,8 @@ import urllib.parse
 from types import TracebackType
 from typing import Any
 
+import yaml
+
 KEY = "a" * 40
 ENTITY = "local"
 NOW = "2026-01-01T00:00:00Z"
@@ -32,6 +34,8 @@ class WandbDouble:
         self.artifacts: dict[str, dict[str, Any]] = {}
         """By ``name:version``, committed ones only."""
         self.blobs: dict[str, bytes] = {}
+        self.sweeps: dict[str, dict[str, Any]] = {}
+        """By id: ``config``, ``project``, ``paused``, and ``points``, those that are still to be tried."""
         self.unknown: list[str] = []
         self.silent = threading.Event()
         """Once set, requests are taken and never answered."""
@@ -181,6 +185,34 @@ class WandbDouble:
         self.artifacts[f"{artifact['name']}:v{version}"] = artifact
         return {"commitArtifact": {"artifact": {"id": artifactID, "digest": artifact["digest"]}}}
 
+    def op_UpsertSweep(self, config: str, projectName: str, **_: Any) -> dict[str, Any]:
+        name, declared = f"sweep{next(self._ids)}", yaml.safe_load(config)
+        # Of a range the bounds: tests look at what is told, not at how the search learns from it.
+        ranges = [p.get("values") or [p["min"], p["max"]] for p in declared["parameters"].values()]
+        points = list(itertools.product(*ranges))
+        self.sweeps[name] = {"config": declared, "project": projectName, "paused": False, "points": points}
+        return {"upsertSweep": {"sweep": {"name": name, "project": {"name": projectName, "entity": {"name": ENTITY}}}}}
+
+    def op_CreateAgent(self, sweep: str, **_: Any) -> dict[str, Any]:
+        return {"createAgent": {"agent": {"id": f"{sweep}/agent{next(self._ids)}"}}}
+
+    def op_Heartbeat(self, id: str, **_: Any) -> dict[str, Any]:
+        sweep = self.sweeps[id.partition("/")[0]]
+        commands: list[dict[str, Any]] = []
+        if not sweep["paused"] and not sweep["points"]:
+            commands = [{"type": "exit"}]
+        elif not sweep["paused"]:
+            args = {key: {"value": v} for key, v in zip(sweep["config"]["parameters"], sweep["points"].pop(0), strict=True)}
+            run = f"run{next(self._ids)}"
+            self.op_UpsertBucket(name=run, sweep=id.partition("/")[0], config=json.dumps(args), state="pending")
+            commands = [{"type": "run", "run_id": run, "args": args}]
+        return {"agentHeartbeat": {"agent": {"id": id}, "commands": json.dumps(commands)}}
+
+    def op_SweepRuns(self, sweep: str, **_: Any) -> dict[str, Any]:
+        runs = [run for run in self.runs.values() if run.get("sweep") == sweep]
+        found = {"runs": {"edges": [{"node": {k: run[k] for k in ("name", "config", "summaryMetrics")}} for run in runs]}}
+        return {"project": {"sweep": found if sweep in self.sweeps else None}}
+
     def _find(self, name: str) -> dict[str, Any] | None:
         """The newest version of ``<collection>:latest``."""
         return next((a for a in reversed(self.artifacts.values()) if a["name"] == name.partition(":")[0]), None)
@@ -192,6 +224,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Keep the test's output quiet."""
+
+    def handle_one_request(self) -> None:
+        try:
+            super().handle_one_request()
+        except ConnectionError:  # a client that is gone sends no further one
+            self.close_connection = True
 
     def _serve(self) -> None:
         kind, _, credentials = self.headers.get("Authorization", "").partition(" ")

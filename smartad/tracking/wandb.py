@@ -46,20 +46,15 @@ def where(root: Path) -> str:
     """How to look at the runs of the store ``root``."""
     if mode() == "offline":
         return f"wandb sync {root.absolute()}/wandb/offline-run-*"
-    return f"{_server().replace('://api.', '://')}, project {_project()}"
+    return f"{server_url().replace('://api.', '://')}, project {project_name()}"
 
 
 def _check_key() -> None:
-    server, key = _server(), _key()
-    if not key:
+    server = server_url()
+    if not _key():
         raise UserError(f"WANDB_MODE=online, but there is no key for {server}: {WAYS_OUT}")
-    request = urllib.request.Request(
-        f"{server}/graphql", data=json.dumps({"query": "query Viewer { viewer { id } }"}).encode(),
-        headers={"Content-Type": "application/json",
-                 "Authorization": "Basic " + b64encode(f"api:{key}".encode()).decode()})
     try:
-        with urllib.request.urlopen(request, timeout=CHECK_TIMEOUT_S) as response:
-            known = (json.load(response).get("data") or {}).get("viewer")
+        known = (graphql("query Viewer { viewer { id } }").get("data") or {}).get("viewer")
     except urllib.error.HTTPError as error:
         if error.code not in (401, 403):
             raise UserError(f"W&B at {server} answers {error.code} {error.reason}: try later, {WAYS_OUT}") from error
@@ -70,11 +65,24 @@ def _check_key() -> None:
         raise UserError(f"W&B at {server} does not know this key: {WAYS_OUT}")
 
 
-def _server() -> str:
+def graphql(query: str, **variables: Any) -> dict[str, Any]:
+    """What the server answers: ``data``, or ``errors`` with their messages.  Raises OSError, and ValueError for no JSON."""
+    request = urllib.request.Request(
+        f"{server_url()}/graphql", data=json.dumps({"query": query, "variables": variables}).encode(),
+        headers={"Content-Type": "application/json",
+                 "Authorization": "Basic " + b64encode(f"api:{_key()}".encode()).decode()})
+    with urllib.request.urlopen(request, timeout=CHECK_TIMEOUT_S) as response:
+        answer: dict[str, Any] = json.load(response)
+        return answer
+
+
+def server_url() -> str:
+    """Where W&B's server is asked."""
     return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").rstrip("/")
 
 
-def _project() -> str:
+def project_name() -> str:
+    """The project that everything goes to."""
     return os.environ.get("WANDB_PROJECT") or PROJECT
 
 
@@ -83,7 +91,7 @@ def _key() -> str | None:
         return key
     path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
     try:
-        found = netrc.netrc(path).authenticators(urlsplit(_server()).netloc)
+        found = netrc.netrc(path).authenticators(urlsplit(server_url()).netloc)
     except (OSError, netrc.NetrcParseError):
         return None
     return found[2] if found else None
@@ -94,7 +102,7 @@ class WandbTracker:
 
     def __init__(self, run: RunInfo, settings: Settings) -> None:
         self.run, self.settings = run, settings
-        _import(settings.root.absolute())
+        prepare(settings.root.absolute())
         self.live: Any = None
         self.unlinked: list[str] = []
 
@@ -127,7 +135,7 @@ class WandbTracker:
         import wandb
         patience_s = self.settings.patience_s
         return wandb.init(
-            project=_project(), dir=os.environ.get("WANDB_DIR") or self.settings.root, mode=mode(),
+            project=project_name(), dir=os.environ.get("WANDB_DIR") or self.settings.root, mode=mode(),
             id=self.run.fingerprint, name=self.run.fingerprint, resume="allow", reinit="create_new",
             job_type=self.run.stage, group=self.run.group,
             config={"stage": self.run.stage, "inputs": dict(self.run.inputs), **redact(self.run.config)},
@@ -156,7 +164,7 @@ class WandbTracker:
         self.live.log_artifact(artifact)
 
 
-def _import(store: Path) -> None:
+def prepare(store: Path) -> None:
     """Import wandb, which keeps its files in ``store`` unless its own variables say otherwise."""
     for variable, name in (("CACHE", "cache"), ("DATA", "data"), ("ARTIFACT", "artifacts")):
         os.environ.setdefault(f"WANDB_{variable}_DIR", str(store / "wandb" / name))
