@@ -62,12 +62,13 @@ def _stop(*_: Any) -> None:
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:
-    from smartad.cli import adapters, doctor, looking, planning, running
+    from smartad.cli import adapters, control, doctor, looking, planning, running, status
 
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "plan": planning.plan_command, "run": running.run_command, "sweep": running.sweep_command,
-        "status": looking.status_command, "table": looking.table_command, "show": looking.show_command,
+        "status": status.status_command, "table": looking.table_command, "show": looking.show_command,
         "why": looking.why_command, "pull": adapters.pull_command, "ask": adapters.ask_command,
+        "logs": control.logs_command, "cancel": control.cancel_command, "retry": control.retry_command,
         "doctor": doctor.doctor_command}
     return commands[name]
 
@@ -86,9 +87,14 @@ def parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, parents=[common], help=brief, description=f"{brief[0].upper()}{brief[1:]}.\n\n{more}",
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
 
-    plan = command("plan", "say what would run, what is shared and what is done already",
-                   f"{SOURCES}\nA sweep file works too: smartad plan sweeps/quickstart.yaml")
+    plan = command("plan", "say what would run, what is shared and done already, and what it will cost",
+                   f"{SOURCES}\nA sweep file works too: smartad plan sweeps/quickstart.yaml\n"
+                   "-v prints every trial's whole config and every stage.  With a profile of a SLURM site, the scripts as well:\n"
+                   "  smartad plan sweeps/quickstart.yaml --cluster slurm/dev.yaml\n"
+                   "The bill is estimated from finished stages in this store; where there are none, it is not known.")
     plan.add_argument("sources", nargs="*", metavar="SOURCE", help="a YAML file or key=value")
+
+    plan.add_argument("--cluster", metavar="FILE", help="a site profile in slurm/: print the sbatch scripts too")
 
     run = command("run", "run one experiment, or what is missing of it", SOURCES)
     run.add_argument("sources", nargs="*", metavar="SOURCE", help="a YAML file or key=value")
@@ -100,12 +106,40 @@ def parser() -> argparse.ArgumentParser:
                     "trials share:\n  smartad sweep sweeps/quickstart.yaml limits.questions=10")
     sweep.add_argument("file", metavar="FILE", help="a YAML file in sweeps/")
     sweep.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="dotted.key=value for every trial")
-    sweep.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    sweep.add_argument("--dry-run", action="store_true", help="print the plan and the bill, and stop: see smartad plan --help")
     sweep.add_argument("--detach", action="store_true", help="let the driver be a SLURM job too, and return at once")
     _add_where(sweep)
 
-    status = command("status", "show how far a sweep is, and what failed where")
+    status = command("status", "show how far a sweep is: what runs, what waits and why, what failed where",
+                     "  smartad status quickstart --live     watch it; Ctrl-C only stops looking\n"
+                     "What is finished is read from the store, what is queued from SLURM.  The time left is an estimate from\n"
+                     "what finished stages took.  Of a large sweep the trials in which something happens are shown.")
     status.add_argument("sweep", nargs="?", metavar="SWEEP", help="its name or file; without it, the sweeps of the store")
+    status.add_argument("--live", action="store_true", help="keep showing it until it has ended (on a terminal)")
+    status.add_argument("--all", action="store_true", help="every trial, wait and failure, however many")
+
+    logs = command("logs", "print what stages wrote: why they failed, and what their jobs said",
+                   "  smartad logs quickstart               of what failed or runs\n"
+                   "  smartad logs train-1f2e --follow      of one stage, until it ends")
+    logs.add_argument("target", metavar="SWEEP_OR_FINGERPRINT", help="a sweep, or a stage's name or the beginning of it")
+    which = logs.add_mutually_exclusive_group()
+    which.add_argument("--out", action="store_true", help="of a job only standard output")
+    which.add_argument("--err", action="store_true", help="of a job only standard error")
+    logs.add_argument("--follow", action="store_true", help="go on with what the jobs write, until the stages have ended")
+
+    cancel = command("cancel", "stop a sweep: its driver, what it runs, and its jobs in SLURM's queue",
+                     "  smartad cancel quickstart\n"
+                     "What is finished is kept, and so are jobs that another sweep needs; `smartad sweep` goes on.")
+    cancel.add_argument("sweep", metavar="SWEEP", help="its name or file")
+
+    retry = command("retry", "have what failed tried again",
+                    "  smartad retry quickstart --class node,timeout\n"
+                    "  smartad retry quickstart train-1f2e\n"
+                    "A driver that is still there takes them up by itself; without one the command that does is printed.")
+    retry.add_argument("sweep", metavar="SWEEP", help="its name or file")
+    retry.add_argument("fingerprints", nargs="*", metavar="FINGERPRINT", help="only these stages (default: all that failed)")
+    retry.add_argument("--class", dest="classes", metavar="CLASSES",
+                       help="only failures of these classes: node, timeout, oom, ... with commas between (default: all)")
 
     table = command("table", "print a sweep's comparison table", "Holes are marked, never printed as zeros.")
     table.add_argument("sweep", metavar="SWEEP", help="its name or file")

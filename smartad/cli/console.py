@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -39,6 +40,12 @@ def program() -> str:
         return "smartad"
     beside = Path(sys.executable).parent / "smartad"
     return os.path.relpath(beside) if beside.exists() else "python -m smartad"
+
+
+def at_store(store: Store) -> str:
+    """The option by which a command printed for the person finds this store; empty when it does so without."""
+    default = Path(os.environ.get("SMARTAD_STORE", "runs")).absolute()
+    return "" if store.root == default else f" --store {shlex.quote(str(store.root))}"
 
 
 class Watch:

@@ -1,62 +1,17 @@
-"""status, table, show, why: read the store, change nothing."""
+"""table, show, why: read the store, change nothing."""
 
 import argparse
 import json
 import sys
 import time
-from collections import Counter
 from typing import Any
 
-from rich.markup import escape
-from rich.table import Table as RichTable
-
 from smartad import tables
-from smartad.cli.console import console, format_metric, print_table
-from smartad.cluster import STAGES
+from smartad.cli.console import format_metric, print_table
 from smartad.fingerprint import differences
-from smartad.store import LOG, Store
+from smartad.store import Store
 from smartad.sweep import ledger, results
 from smartad.types import UserError
-
-
-def status_command(args: argparse.Namespace) -> int:
-    """How far a sweep is; without a name, the sweeps of the store."""
-    store = Store(args.store)
-    if args.sweep is None:
-        books = [ledger.load(store, name) for name in ledger.names(store)]
-        for book in books:
-            stages = book.stages()
-            print(f"{book.name:<24} {sum(store.has(f) for f in stages)} of {len(stages)} stages finished, "
-                  f"{sum(store.failure(f) is not None for f in stages)} failed")
-        if not books:
-            print(f"no sweeps in {store.root}")
-        return 0
-    book = ledger.load(store, args.sweep)
-    done = {f for f in book.stages() if store.has(f)}
-    title = f"{book.name}: {len(done)} of {len(book.stages())} stages finished"
-    grid = RichTable(title=title, title_justify="left", title_style="")
-    names = sorted({f.rsplit("-", 1)[0] for f in book.stages()}, key=STAGES.index)
-    for column in ("trial", "seed", *names, book.config["metric"], "adapter"):
-        grid.add_column(column, justify="left" if column in ("trial", "seed", "adapter") else "right")
-    for trial in book.trials:
-        for run in trial.runs:
-            mine = Counter(f.rsplit("-", 1)[0] for f in run.stages)
-            have = Counter(f.rsplit("-", 1)[0] for f in run.stages if f in done)
-            score = store.record(run.goal)["metrics"].get(book.config["metric"]) if run.goal in done else None
-            grid.add_row(escape(trial.label), str(run.seed), *(f"{have[n]}/{mine[n]}" if mine[n] else "" for n in names),
-                         format_metric(score), run.train or "")
-    console().print(grid)
-    _print_unfinished(store, [f for f in book.stages() if f not in done])
-    return 0
-
-
-def _print_unfinished(store: Store, fingerprints: list[str]) -> None:
-    for fingerprint in fingerprints:
-        if store.claimed(fingerprint):
-            print(f"running  {fingerprint}")
-        elif note := store.failure(fingerprint):
-            print(f"failed   {fingerprint} ({note['class']}, {time.strftime('%F %T', time.localtime(note['time']))} "
-                  f"on {note['host']}): {note['message']}\n         log {store.folder(fingerprint) / LOG}")
 
 
 def table_command(args: argparse.Namespace) -> int:

@@ -1,0 +1,223 @@
+"""logs, cancel, retry: read what was written about a sweep's stages, and steer it."""
+
+import argparse
+import os
+import platform
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from smartad.cli.console import program
+from smartad.cli.status import again
+from smartad.cluster import queue
+from smartad.cluster.base import RETRIES
+from smartad.cluster.submission import Place, places
+from smartad.store import LOG, Store, StoreError, explained, write_json
+from smartad.sweep import ledger
+from smartad.sweep.ledger import Ledger
+from smartad.sweep.state import Jobs, jobs_of
+from smartad.types import UserError
+
+TAIL = 40
+"""Lines of a log that are shown when several are."""
+POLL_S = 0.5
+GONE_S = 90.0
+"""How long a driver is waited for: its stages may take a while to give back what they have."""
+
+
+def logs_command(args: argparse.Namespace) -> int:
+    """What stages wrote: of one, or of those of a sweep that failed or run."""
+    store = Store(args.store)
+    one, fingerprints = _meant(store, args.target)
+    jobs = places(store) if (store.root / "jobs").is_dir() else {}
+    kinds = [kind for kind in ("out", "err") if getattr(args, kind)] or ["out", "err"]
+    for fingerprint in fingerprints:
+        _print_logs(store, fingerprint, jobs.get(fingerprint), kinds, None if one else TAIL)
+    if not fingerprints:
+        print(f"nothing of {args.target} failed or is running")
+    if args.follow:
+        _follow(store, fingerprints, kinds)
+    return 0
+
+
+def _meant(store: Store, target: str) -> tuple[bool, list[str]]:
+    """Whether ``target`` is a single stage, and which stages it means."""
+    names = ledger.names(store)
+    stem = Path(target).stem if target.endswith((".yaml", ".yml")) else target
+    if stem in names:
+        stages = [f for f in ledger.load(store, stem).stages() if not store.has(f)]
+        return False, [f for f in stages if store.claimed(f) or store.failure(f)]
+    known = set(_begun(store))
+    for name in names:
+        known.update(ledger.load(store, name).stages())
+    return True, [_one(store, target, known)]
+
+
+def _begun(store: Store) -> list[str]:
+    """Every stage that has a folder, finished or not."""
+    try:
+        return [entry.name for entry in os.scandir(store.root) if "-" in entry.name and entry.is_dir()]
+    except FileNotFoundError:
+        return []
+
+
+def _one(store: Store, target: str, known: set[str]) -> str:
+    """The one of ``known`` that begins with ``target``, or whose hash does."""
+    found = sorted(f for f in known if f.startswith(target) or f.rpartition("-")[2].startswith(target))
+    if len(found) == 1 or target in found:
+        return target if target in found else found[0]
+    if found:
+        raise StoreError(f"{target!r} is ambiguous in {store.root}: {', '.join(found[:8])}")
+    raise StoreError(f"no sweep and no stage {target!r} in {store.root}; there are the sweeps "
+                     f"{', '.join(ledger.names(store)) or '(none)'}, and `{program()} status SWEEP` names stages")
+
+
+def _print_logs(store: Store, fingerprint: str, place: Place | None, kinds: Sequence[str], tail: int | None) -> None:
+    state = "finished" if store.has(fingerprint) else "running" if store.claimed(fingerprint) else "not finished"
+    note = None if store.has(fingerprint) else store.failure(fingerprint)
+    job = f", job {place.element}" if place and place.element else ""
+    print(f"==== {fingerprint}: {state if note is None else 'failed, ' + note['class']}{job}")
+    if note:
+        print(f"{time.strftime('%F %T', time.localtime(note['time']))} on {note['host']}: {note['message']}")
+    shown = [*([store.folder(fingerprint) / LOG] if note else []), *_job_logs(place, kinds)]
+    for path in (path for path in shown if path.exists()):
+        print(f"---- {path}")
+        for line in _lines(path, tail):
+            print(line)
+    if not any(path.exists() for path in shown) and not note:
+        print("no log: it was not submitted as a job" if place is None else "no log yet")
+
+
+def _job_logs(place: Place | None, kinds: Sequence[str]) -> list[Path]:
+    return [path for path in place.logs() if path.suffix.removeprefix(".") in kinds] if place else []
+
+
+def _lines(path: Path, tail: int | None) -> Iterator[str]:
+    """A log's lines, or the last ``tail`` and how many there are before them."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        if tail is None:
+            yield from (line.rstrip("\n") for line in file)
+            return
+        count, last = 0, deque[str](maxlen=tail)
+        for line in file:
+            count += 1
+            last.append(line.rstrip("\n"))
+    if count > tail:
+        yield f"... {count - tail} lines before"
+    yield from last
+
+
+def _follow(store: Store, fingerprints: Sequence[str], kinds: Sequence[str]) -> None:
+    """Print what is added to the logs of jobs until their stages have ended.  Ctrl-C only stops looking."""
+    seen = {path: path.stat().st_size for place in _places_of(store, fingerprints) for path in _job_logs(place, kinds)}
+    heading: Path | None = None
+    try:
+        while True:
+            going = [f for f in fingerprints if not store.has(f) and (store.claimed(f) or not store.failure(f))]
+            for place in _places_of(store, fingerprints):
+                for path in _job_logs(place, kinds):
+                    with path.open("rb") as file:
+                        file.seek(seen.get(path, 0))
+                        added = file.read()
+                    seen[path] = seen.get(path, 0) + len(added)
+                    if added:
+                        print(f"---- {path}\n" if path != heading else "", end="")
+                        print(added.decode("utf-8", "replace"), end="", flush=True)
+                        heading = path
+            if not going:
+                return
+            time.sleep(POLL_S)
+    except KeyboardInterrupt:
+        return
+
+
+def _places_of(store: Store, fingerprints: Sequence[str]) -> list[Place]:
+    jobs = places(store) if (store.root / "jobs").is_dir() else {}
+    return list({place.element: place for f in fingerprints if (place := jobs.get(f))}.values())
+
+
+def cancel_command(args: argparse.Namespace) -> int:
+    """Stop a sweep: its driver, what it runs, and its jobs in SLURM's queue.  What is finished is kept."""
+    store = Store(args.store)
+    book = ledger.load(store, args.sweep)
+    with explained(store.root):
+        write_json(store.root / "sweeps" / f"{book.name}.cancel", {"time": time.time(), "host": platform.node()})
+    driver = store.locked(f"sweeps/{book.name}")
+    if driver:
+        _await_gone(store, book.name, driver)
+        print(f"its driver, process {driver.get('pid')} on {driver.get('host')}, has stopped what it ran, and ended")
+    jobs = jobs_of(store)
+    if jobs.problem:
+        raise UserError(f"{jobs.problem}; what {book.name} has in its queue stays there. Run this again when it does")
+    doomed, kept = _jobs_of_nobody_else(store, book, jobs)
+    if waiting := jobs.drivers.get(book.name):
+        doomed.add(waiting.id)
+    try:
+        queue.cancel(doomed)
+    except queue.SlurmError as error:
+        raise UserError(f"SLURM does not answer: {error}; {len(doomed)} jobs stay in its queue. "
+                        "Run this again when it does") from error
+    if doomed:
+        print(f"{len(doomed)} job(s) taken out of SLURM's queue")
+    for name, count in Counter(kept.values()).items():
+        print(f"{count} job(s) stay in it: {name} needs what they run")
+    if not driver and not doomed:
+        print(f"nobody drives {book.name}, and none of its jobs is queued")
+    stages = book.stages()
+    done = sum(store.has(f) for f in stages)
+    print(f"{done} of {len(stages)} stages are finished and kept; to go on: {again(store, book.name)}")
+    return 0
+
+
+def _await_gone(store: Store, name: str, driver: Mapping[str, Any]) -> None:
+    until = time.monotonic() + GONE_S
+    while store.locked(f"sweeps/{name}"):
+        if time.monotonic() > until:
+            how = f"scancel {driver['job']}" if driver.get("job") else f"kill {driver.get('pid')}, on {driver.get('host')}"
+            raise UserError(f"{name} was told to stop {GONE_S:g} s ago, and its driver is still there; {how}, and run this again")
+        time.sleep(POLL_S)
+
+
+def _jobs_of_nobody_else(store: Store, book: Ledger, jobs: Jobs) -> tuple[set[str], dict[str, str]]:
+    """The jobs that run nothing but this sweep's stages; and those that somebody else needs, with who."""
+    own, packs, doomed, kept = set(book.stages()), dict[str, set[str]](), set[str](), dict[str, str]()
+    for fingerprint, job in jobs.of.items():
+        packs.setdefault(job.id, set()).add(fingerprint)
+    driven = [ledger.load(store, name) for name in ledger.names(store) if name != book.name and store.locked(f"sweeps/{name}")]
+    for id, pack in packs.items():
+        if not pack & own:
+            continue
+        users = [other.name for other in driven if pack & set(other.stages())]
+        if users or not pack <= own:
+            kept[id] = " and ".join(users) or "something else"
+        else:
+            doomed.add(id)
+    return doomed, kept
+
+
+def retry_command(args: argparse.Namespace) -> int:
+    """Take failures away, so that their stages are tried again."""
+    store = Store(args.store)
+    book = ledger.load(store, args.sweep)
+    classes = [word.strip() for word in args.classes.split(",")] if args.classes else list(RETRIES)
+    if unknown := [word for word in classes if word not in RETRIES]:
+        raise UserError(f"no class of failure {unknown[0]!r}; there are {', '.join(RETRIES)}")
+    stages = book.stages()
+    wanted = [_one(store, name, set(stages)) for name in args.fingerprints] or stages
+    failed = {f: note for f in wanted if not store.has(f) and (note := store.failure(f))}
+    chosen = {f: note for f, note in failed.items() if note["class"] in classes}
+    for fingerprint, note in chosen.items():
+        with explained(store.root):
+            store.forget_failure(fingerprint)
+        print(f"{fingerprint} ({note['class']}): {note['message']}")
+    others = Counter(note["class"] for f, note in failed.items() if f not in chosen)
+    left = f" ({', '.join(f'{count} of class {kind}' for kind, count in others.items())} left as they are)" if others else ""
+    if not chosen:
+        print(f"nothing to retry: no failure of {book.name} is of class {', '.join(classes)}{left}")
+    elif store.locked(f"sweeps/{book.name}"):
+        print(f"{len(chosen)} stage(s) to try again{left}; the driver takes them up by itself")
+    else:
+        print(f"{len(chosen)} stage(s) to try again{left}: {again(store, book.name)}")
+    return 0
