@@ -156,6 +156,15 @@ def test_proposer_takes_failures_stops_and_trials_it_never_asked_for(start, case
     assert proposer.ask() is not None
 
 
+@pytest.mark.parametrize("case", EVERYONE)
+def test_proposer_takes_a_trial_that_failed_and_was_tried_again(start, case):
+    proposer = start(case)
+    trial = proposer.ask()
+    proposer.tell(trial, Outcome("failed"))
+    proposer.tell(trial, Outcome("done", (1.0,)))
+    assert proposer.ask() is not None
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_proposer_proposes_the_same_again_after_the_same_outcomes(start, case):
     random.seed(1)
@@ -406,6 +415,16 @@ def test_server_sweep_goes_on_after_a_kill_without_asking_again_for_what_is_know
     runs = [run for run in server.runs.values() if run["sweep"] == again.server.address.id]
     assert len(runs) == 6 and again.server.live.keys() == {run["name"] for run in runs[2:]}
     assert [summary(run) for run in runs[:3]] == [{"outcome": "done", "avg": 1.0}, {"outcome": "failed"}, {}]
+
+
+@pytest.mark.slow
+def test_server_sweep_hears_of_a_trial_that_failed_and_was_tried_again(start, server):
+    proposer = start("server")
+    trial = proposer.ask()
+    for told in (Outcome("failed"), Outcome("failed"), Outcome("done", (2.0,))):
+        proposer.tell(trial, told)
+    (run,) = [run for run in server.runs.values() if run["sweep"] == proposer.server.address.id]
+    assert summary(run) == {"outcome": "done", "avg": 2.0} and run["exitcode"] == 0
 
 
 @pytest.mark.slow

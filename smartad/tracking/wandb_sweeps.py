@@ -70,8 +70,8 @@ class SweepRun:
 
     id: str
     args: Args
-    reported: bool
-    """Whether it was said how it ended."""
+    outcome: str | None
+    """How it was reported to have ended."""
 
 
 def check() -> None:
@@ -102,7 +102,7 @@ class ServerSweep:
             node = edge["node"]
             config, summary = json.loads(node["config"] or "{}"), json.loads(node["summaryMetrics"] or "{}")
             if config.keys() >= set(self.keys):
-                runs.append(SweepRun(node["name"], {key: config[key] for key in self.keys}, OUTCOME in summary))
+                runs.append(SweepRun(node["name"], {key: config[key] for key in self.keys}, summary.get(OUTCOME)))
         return runs
 
     def next_run(self) -> SweepRun | None:
@@ -115,7 +115,7 @@ class ServerSweep:
             answer = _ask(HEARTBEAT, id=agent["createAgent"]["agent"]["id"], metrics="{}", runState="{}")
             for command in json.loads(answer["agentHeartbeat"]["commands"]):
                 if command["type"] in ("run", "resume"):
-                    return SweepRun(command["run_id"], {key: command["args"][key] for key in self.keys}, False)
+                    return SweepRun(command["run_id"], {key: command["args"][key] for key in self.keys}, None)
                 if command["type"] in ("exit", "stop"):
                     return None
         logger.warning("%s has had no run for %.0f s (is it paused?), so no more are asked for; start the sweep again to go on",

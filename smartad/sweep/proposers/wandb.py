@@ -36,7 +36,7 @@ class Engine:
         self.config, self.options, self.search = config, options, search
         self.new_run, self.next_run = _engine()
         self.runs: list[Any] = []
-        self.running: dict[str, list[Any]] = {}
+        self.runs_of: dict[str, list[Any]] = {}
 
     def ask(self) -> Trial | None:
         run = self._next_run()
@@ -47,16 +47,16 @@ class Engine:
         return proposed
 
     def tell(self, trial: Trial, outcome: Outcome) -> None:
-        if trial.label not in self.running:  # of an earlier start
+        if trial.label not in self.runs_of:  # of an earlier start
             self._add(trial)
-        for run in self.running.pop(trial.label):
+        for run in self.runs_of[trial.label]:
             run.state = STATES[outcome.state]
             if outcome.state == "done":
                 run.summary_metrics = {self.search["metric"]["name"]: outcome.scores[0]}
 
     def _add(self, trial: Trial) -> None:
         self.runs.append(self.new_run(config=args(trial), state="running"))
-        self.running.setdefault(trial.label, []).append(self.runs[-1])
+        self.runs_of.setdefault(trial.label, []).append(self.runs[-1])
 
     def _next_run(self) -> Any:
         # Seeded anew each time: what it proposes depends on the runs so far, not on who was asked before a kill.

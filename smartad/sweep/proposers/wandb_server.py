@@ -15,7 +15,7 @@ from smartad.sweep.proposers import options
 from smartad.sweep.proposers._wandb import Method, args, search, trial
 from smartad.sweep.space import Outcome, Proposer, Sweep, SweepConfig, Trial, corners
 from smartad.tracking import wandb_sweeps
-from smartad.tracking.wandb_sweeps import ServerSweep
+from smartad.tracking.wandb_sweeps import ServerSweep, SweepRun
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +32,10 @@ class Agent:
 
     def __init__(self, config: SweepConfig, search: dict[str, Any], file: Path) -> None:
         self.config, self.search, self.file = config, search, file
-        self.running: dict[str, list[str]] = {}
-        """Label -> ids of the runs that wait to be told how it ended."""
-        self.reported: set[str] = set()
+        self.ids: dict[str, list[str]] = {}
+        """Label -> its runs: a search may come back to a point."""
+        self.outcomes: dict[str, str | None] = {}
+        """Run id -> how it was reported to have ended."""
         self.again: list[Trial] = []
         """Proposed to a driver that may have died before it wrote them down."""
 
@@ -44,11 +45,8 @@ class Agent:
         server = ServerSweep(self.search, self.file, self.file.parent.parent)
         logger.info("W&B sweep %s", server.address.url)
         for run in server.runs():
-            proposed = trial(self.config, run.args)
-            if run.reported:
-                self.reported.add(proposed.label)
-            else:
-                self.running.setdefault(proposed.label, []).append(run.id)
+            proposed = self._note(run)
+            if run.outcome is None:
                 self.again.append(proposed)
         return server
 
@@ -59,22 +57,26 @@ class Agent:
         run = server.next_run()
         if run is None:
             return None
-        proposed = trial(self.config, run.args)
-        self.running.setdefault(proposed.label, []).append(run.id)
-        return self._begin(proposed)
+        return self._begin(self._note(run))
 
     def tell(self, trial: Trial, outcome: Outcome) -> None:
         server = self.server
-        if trial.label not in self.running and trial.label in self.reported:
-            return  # before a restart
         metrics = {self.search["metric"]["name"]: outcome.scores[0]} if outcome.state == "done" else {}
-        for id in self.running.pop(trial.label, None) or [f"known-{digest(trial.label)}"]:
-            server.end(id, args(trial), trial.label, outcome.state, metrics)
-        self.reported.add(trial.label)
+        for id in self.ids.setdefault(trial.label, [f"known-{digest(trial.label)}"]):
+            if self.outcomes.get(id) != outcome.state:  # it may have been told before a restart
+                server.end(id, args(trial), trial.label, outcome.state, metrics)
+                self.outcomes[id] = outcome.state
+
+    def _note(self, run: SweepRun) -> Trial:
+        proposed = trial(self.config, run.args)
+        self.ids.setdefault(proposed.label, []).append(run.id)
+        self.outcomes[run.id] = run.outcome
+        return proposed
 
     def _begin(self, trial: Trial) -> Trial:
-        for id in self.running.get(trial.label, ()):
-            self.server.begin(id, args(trial), trial.label)
+        for id in self.ids[trial.label]:
+            if self.outcomes[id] is None:
+                self.server.begin(id, args(trial), trial.label)
         return trial
 
 
