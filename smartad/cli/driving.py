@@ -19,7 +19,11 @@ from smartad.types import UserError
 
 
 class Stopped(Exception):
-    """The driver ends before the plan does; the message says why and how to go on."""
+    """The driver ends before the plan does; the message says why."""
+
+    def __init__(self, why: str, status: int) -> None:
+        super().__init__(why)
+        self.status = status
 
 
 def profile_of(args: argparse.Namespace) -> ClusterConfig:
@@ -73,7 +77,7 @@ def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, wor
     except (KeyboardInterrupt, Stopped) as why:
         executor.close()
         print(f"\nsmartad: {_stopped(why, profile, dispatcher, work)}", file=sys.stderr)
-        return INTERRUPTED if not dispatcher.failures else 1
+        return why.status if isinstance(why, Stopped) else INTERRUPTED
     finally:
         executor.close()
     return _report_failures(dispatcher)
@@ -82,11 +86,11 @@ def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, wor
 def _stop_if_asked(args: argparse.Namespace, dispatcher: Dispatcher, cancel: Path | None) -> None:
     if cancel and cancel.exists():
         dispatcher.withdraw(list(dispatcher.goals.values()))
-        raise Stopped("cancelled")
+        raise Stopped("cancelled", INTERRUPTED)
     if args.fail_fast and dispatcher.failures:
         fingerprint, failure = next(iter(dispatcher.failures.items()))
         dispatcher.withdraw(list(dispatcher.goals.values()))
-        raise Stopped(f"stopped because {fingerprint} failed ({failure.kind}): {failure.message}")
+        raise Stopped(f"stopped because {fingerprint} failed ({failure.kind}): {failure.message}", 1)
 
 
 def _stopped(why: BaseException, profile: ClusterConfig, dispatcher: Dispatcher, work: Driver | list[StageSpec]) -> str:
