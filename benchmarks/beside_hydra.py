@@ -1,6 +1,6 @@
 """The same trivial trials with smartad and with hydra-submitit-launcher, side by side in one run.
 
-  python benchmarks/beside_hydra.py --hydra PYTHON [--trials 25] [--seconds 0] [--slurm PARTITION]
+  python benchmarks/beside_hydra.py --hydra PYTHON [--trials 25] [--cpu-s 0] [--slurm PARTITION]
 
 ``--hydra`` is a Python that has hydra-submitit-launcher; it needs an environment of its own, since hydra-core wants an older
 omegaconf.  A trial is the 14 stages of a row.  hydra runs a trial as one job; smartad runs a stage once for all rows that
@@ -28,12 +28,12 @@ STAGES = 14
 APP = Path(__file__).with_name("hydra_app.py")
 
 
-def hydra(python: str, folder: Path, trials: int, seconds: float, partition: str | None) -> int:
+def hydra(python: str, folder: Path, trials: int, cpu_s: float, partition: str | None) -> int:
     """Run all trials as jobs; the number of stage bodies that ran."""
     launcher = ["hydra/launcher=submitit_slurm", f"hydra.launcher.partition={partition}", "hydra.launcher.mem_gb=1",
                 "hydra.launcher.array_parallelism=256"] if partition else ["hydra/launcher=submitit_local"]
     subprocess.run([python, str(APP), "--multirun", *launcher, "hydra.launcher.timeout_min=20", f"hydra.sweep.dir={folder}",
-                    f"+trial=range(0,{trials})", f"+stages={STAGES}", f"+seconds={seconds}"],
+                    f"+trial=range(0,{trials})", f"+stages={STAGES}", f"+cpu_s={cpu_s}"],
                    check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     ran = len(list(folder.glob("*/stage*/said.txt")))
     assert ran == STAGES * trials, f"{ran} of {STAGES * trials} bodies ran"
@@ -68,19 +68,19 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--hydra", required=True, metavar="PYTHON")
     arguments.add_argument("--trials", type=int, default=25, help="a multiple of 25")
-    arguments.add_argument("--seconds", type=float, default=0.0, help="what a stage body takes")
+    arguments.add_argument("--cpu-s", type=float, default=0.0, help="CPU seconds that a stage body burns")
     arguments.add_argument("--slurm", metavar="PARTITION")
     args = arguments.parse_args()
     # Jobs unpickle the stage bodies by name.
-    os.environ.update(PYTHONPATH=os.pathsep.join([str(APP.parent), str(trivial.ROOT)]), TRIVIAL_SECONDS=str(args.seconds))
+    os.environ.update(PYTHONPATH=os.pathsep.join([str(APP.parent), str(trivial.ROOT)]), TRIVIAL_CPU_S=str(args.cpu_s))
     profiles = {"smartad, worker processes": ClusterConfig(), "smartad, submitit local": ClusterConfig(cluster="local")}
     if args.slurm:
         default = {"partition": args.slurm, "mem_gb": 1, "timeout_min": 20}
         profiles = {f"smartad, SLURM, pack {pack}": ClusterConfig(cluster="slurm", poll_s=0.5, default={**default, "pack": pack})
                     for pack in (1, 8)}
-    print(f"{args.trials} trials of {STAGES} stages of {args.seconds:g} s")
+    print(f"{args.trials} trials of {STAGES} stages of {args.cpu_s:g} CPU s")
     say(f"hydra, submitit {'SLURM' if args.slurm else 'local'}",
-        lambda folder: hydra(args.hydra, folder, args.trials, args.seconds, args.slurm), args.trials)
+        lambda folder: hydra(args.hydra, folder, args.trials, args.cpu_s, args.slurm), args.trials)
     with trivial.bodies():
         for what, profile in profiles.items():
             say(what, lambda folder, profile=profile: smartad(profile, folder, args.trials), args.trials)

@@ -18,13 +18,15 @@ STAGES = ("PREPARE", "INDEX", "COLLECT", "GRADE", "SCORE", "SELECT", "TRAIN", "E
 
 
 def body(config, inputs, out, runtime):
-    """Read the inputs, write something, return a metric; a real stage does no less.  It may sleep TRIVIAL_SECONDS.
+    """Read the inputs, write something, return a metric; a real stage does no less.  It may burn TRIVIAL_CPU_S.
 
     A line in ``<store>/executions.log`` says that it ran.
     """
     with (out.parent / "executions.log").open("a") as log:
         log.write(f"{out.name}\n")
-    time.sleep(float(os.environ.get("TRIVIAL_SECONDS", "0")))
+    until = time.process_time() + float(os.environ.get("TRIVIAL_CPU_S", "0"))
+    while time.process_time() < until:
+        pass
     (out / "said.txt").write_text(f"{len([(folder / 'said.txt').read_text() for folder in inputs.values()])} inputs\n")
     return {"avg": float(len(inputs))}
 
