@@ -1,78 +1,34 @@
-"""Proposers: the contract of all, then what is particular to each."""
+"""Proposers: the contract of all, what each refuses, and W&B's.  What is particular to Optuna is in test_proposers_optuna."""
 
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
-import warnings
 
 import numpy as np
-import optuna
 import pytest
-import yaml
 from wandb_double import KEY, WandbDouble
 
 from conftest import ROOT
+from proposer_cases import ALL, BOTH, CASES, GRIDS, LISTED, MIXED, RANGES, SERVER, declare, go, known, outcome, proposer_of, score
 from smartad.config import ConfigError
 from smartad.sweep import proposers
-from smartad.sweep.space import Outcome, Trial, read
+from smartad.sweep.space import Outcome, Trial
 from smartad.tracking import wandb_sweeps
 from smartad.types import UserError
 
-LISTED = {"select.rule": ["min", "max"], "select.first": [1, 5, 10]}
-RANGES = {"train.weights.final": {"low": 1.0, "high": 4.0}, "train.rank": {"low": 1, "high": 64, "log": True}}
-MIXED = {"select.rule": ["min", "max"], **RANGES}
-BOTH = {"avg": "maximize", "pass@1/toy_qa": "minimize"}
-
-CASES = {
-    "grid": ("grid", {}, LISTED),
-    "tpe": ("optuna", {}, MIXED),
-    "random": ("optuna", {"sampler": "random"}, MIXED),
-    "cmaes": ("optuna", {"sampler": "cmaes", "population": 4}, RANGES),
-    "nsga2": ("optuna", {"sampler": "nsga2", "population": 4}, MIXED),
-    "gp": ("optuna", {"sampler": "gp", "startup": 3}, MIXED),
-    "wandb-grid": ("wandb", {"method": "grid"}, LISTED),
-    "wandb-random": ("wandb", {"method": "random"}, MIXED),
-    "wandb-bayes": ("wandb", {}, MIXED),
-}
-"""Name -> backend, its options, a space it can search."""
-
-
-try:
-    with warnings.catch_warnings(action="ignore"):
-        from sweeps import next_run  # noqa: F401
-except ImportError:  # there is none for Python 3.13
-    CASES = {name: case for name, case in CASES.items() if case[0] != "wandb"}
-GRIDS = [name for name in CASES if "grid" in name]
-SERVER = {"server": ("wandb_server", {"method": "grid"}, LISTED), "server-bayes": ("wandb_server", {}, MIXED)}
-ALL = {**CASES, **SERVER}
 EVERYONE = [*CASES, *(pytest.param(name, marks=pytest.mark.slow) for name in SERVER)]
 SEVERAL = ["tpe", "random", "nsga2", "gp"]
 
 
 @pytest.fixture
-def declare(tmp_path):
-    def sweep(**keys):
-        path = tmp_path / "declared.yaml"
-        path.write_text(yaml.safe_dump(keys, sort_keys=False))
-        return read(str(path))
-    return sweep
-
-
-@pytest.fixture
-def start(declare, request, tmp_path):
+def start(request, tmp_path):
     """Makes the proposer of a case."""
-    def proposer(case, folder=None, **keys):
-        backend, options, space = ALL[case]
+    def proposer(case, **keys):
         if case in SERVER:
             request.getfixturevalue("server")
-            folder = tmp_path / "store" / "sweeps"
-        keys = {"space": space, "trials": 12, **keys}
-        made.append(proposers.of(declare(backend=backend, options=options, **keys), folder))
+        made.append(proposer_of(case, tmp_path, tmp_path / "store" / "sweeps" if case in SERVER else None, **keys))
         return made[-1]
     made = []
     yield proposer
@@ -93,34 +49,6 @@ def server(tmp_path_factory):
         patch.delenv("WANDB_MODE", raising=False)
         yield double
         wandb.teardown()
-
-
-def score(trial):
-    """Best at final=3, rank=16; an easy hill."""
-    values = trial.values
-    if "select.first" in values:
-        return float(values["select.first"])
-    return -abs(values["train.weights.final"] - 3) - abs(values["train.rank"] - 16) / 16
-
-
-def outcome(trial, number):
-    """Every third trial ends otherwise."""
-    return [Outcome("done", (score(trial),)), Outcome("stopped", (-1.0,)), Outcome("failed")][number % 3]
-
-
-def go(proposer, n, first=0, tell=outcome):
-    """The next ``n`` trials, each told before the next is asked for."""
-    trials = []
-    for number in range(first, first + n):
-        trials.append(proposer.ask())
-        proposer.tell(trials[-1], tell(trials[-1], number))
-    return trials
-
-
-def known(case):
-    """A trial of the case's space that nobody has asked for."""
-    values = {key: v[0] if isinstance(v, list) else v["low"] for key, v in ALL[case][2].items()}
-    return Trial("of an earlier start", values)
 
 
 def test_every_proposer_is_held_to_the_contract():
@@ -243,9 +171,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("backend", "options", "space", "words"), REFUSED)
-def test_proposer_refuses_what_it_cannot_search(declare, backend, options, space, words):
+def test_proposer_refuses_what_it_cannot_search(tmp_path, backend, options, space, words):
     with pytest.raises(ConfigError, match=words):
-        proposers.of(declare(backend=backend, options=options, space=space, trials=3))
+        proposers.of(declare(tmp_path, backend=backend, options=options, space=space, trials=3))
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case not in GRIDS])
@@ -257,114 +185,20 @@ def test_search_without_an_end_is_refused(start, case):
 @pytest.mark.parametrize(("case", "package", "command"), [("gp", "scipy", r"pip install 'scipy>=1.13'"),
                                                           ("cmaes", "cmaes", "pip install 'cmaes>=0.12'"),
                                                           ("wandb-bayes", "sweeps", r"pip install 'smartad\[wandb-sweeps\]'")])
-def test_search_whose_package_is_missing_says_how_to_get_it(declare, monkeypatch, case, package, command):
+def test_search_whose_package_is_missing_says_how_to_get_it(tmp_path, monkeypatch, case, package, command):
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
     backend, options = ("wandb", {}) if package == "sweeps" else CASES[case][:2]
     with pytest.raises(ConfigError, match=command):
-        proposers.of(declare(backend=backend, options=options, space=RANGES, trials=3))
+        proposers.of(declare(tmp_path, backend=backend, options=options, space=RANGES, trials=3))
 
 
-def test_grid_is_the_whole_product_with_arms_first(declare):
-    sweep = declare(arms={"a": {}, "b": {"select.rule": "max"}}, space={"select.first": [1, 5]})
+def test_grid_is_the_whole_product_with_arms_first(tmp_path):
+    sweep = declare(tmp_path, arms={"a": {}, "b": {"select.rule": "max"}}, space={"select.first": [1, 5]})
     proposer = proposers.of(sweep)
     labels = [proposer.ask().label for _ in range(4)]
     assert proposer.ask() is None
     assert labels == ["a, select.first=1", "a, select.first=5", "b, select.first=1", "b, select.first=5"]
     assert sweep.experiment(Trial("b", {"arm": "b", "select.first": 5}), seed=3).select.rule == "max"
-
-
-def test_value_that_is_no_scalar_comes_back_as_declared(declare):
-    weights = [{"reason": 1.0, "action": 1.0, "final": 1.0}, {"reason": 1.0, "action": 1.5, "final": 2.0}]
-    proposer = proposers.of(declare(backend="optuna", trials=9, space={"train.weights": weights}))
-    trials = go(proposer, 9, tell=lambda trial, number: Outcome("done", (1.0,)))
-    assert {trial.values["train.weights"]["final"] for trial in trials} == {1.0, 2.0}
-
-
-def study(folder):
-    path = str(folder / "declared.optuna.log")
-    backend = optuna.storages.journal.JournalFileBackend(path, optuna.storages.journal.JournalFileOpenLock(path))
-    return optuna.load_study(study_name="declared", storage=optuna.storages.JournalStorage(backend))
-
-
-def test_study_file_holds_every_trial_with_its_label_and_how_it_ended(start, tmp_path):
-    proposer = start("tpe", tmp_path / "sweeps")
-    trials = [*go(proposer, 3), proposer.ask()]
-    shown = study(tmp_path / "sweeps")
-    assert [trial.user_attrs["label"] for trial in shown.trials] == [trial.label for trial in trials]
-    assert [trial.params for trial in shown.trials] == [trial.values for trial in trials]
-    assert [trial.state.name for trial in shown.trials] == ["COMPLETE", "PRUNED", "FAIL", "RUNNING"]
-    assert shown.trials[0].value == score(trials[0]) and shown.trials[1].intermediate_values == {1: -1.0}
-    assert shown.metric_names == ["avg"]
-
-
-@pytest.mark.parametrize("case", ["tpe", "cmaes", "nsga2"])
-def test_study_file_is_written_anew_after_a_kill_that_tore_it(start, tmp_path, case):
-    first = start(case, tmp_path)
-    trials = [*go(first, 4), first.ask()]
-    path = tmp_path / "declared.optuna.log"
-    path.write_bytes(path.read_bytes()[:-20])
-    path.with_name(path.name + ".lock").touch()
-    again = start(case, tmp_path)
-    assert path.exists(), "nothing is touched before there is something to show"
-    for number, trial in enumerate(trials[:4]):
-        again.tell(trial, outcome(trial, number))
-    assert again.ask() == trials[4]
-    assert [trial.user_attrs["label"] for trial in study(tmp_path).trials] == [trial.label for trial in trials]
-    assert [trial.state.name for trial in study(tmp_path).trials] == ["COMPLETE", "PRUNED", "FAIL", "COMPLETE", "RUNNING"]
-
-
-def test_study_file_that_cannot_be_written_does_not_stop_the_search(start, tmp_path, caplog):
-    (tmp_path / "declared.optuna.log").mkdir()
-    trials = go(start("tpe", tmp_path), 4)
-    assert trials == go(start("tpe"), 4)
-    assert [record.message.partition(" (")[0] for record in caplog.records] == [
-        f"{tmp_path}/declared.optuna.log is no longer kept up to date"]
-
-
-def test_study_deleted_in_the_dashboard_does_not_stop_the_search(start, tmp_path, caplog):
-    proposer = start("tpe", tmp_path)
-    go(proposer, 2)
-    optuna.delete_study(study_name="declared", storage=study(tmp_path)._storage)
-    go(proposer, 2)
-    assert "no longer kept up to date" in caplog.text
-
-
-@pytest.mark.slow
-def test_optuna_dashboard_opens_the_study_file(start, tmp_path):
-    proposer = start("nsga2", tmp_path, objectives=BOTH)
-    trials = go(proposer, 3, tell=lambda trial, number: Outcome("done", (1.0 * number, 2.0)))
-    trials.append(proposer.ask())
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [os.path.join(os.path.dirname(sys.executable), "optuna-dashboard"), str(tmp_path / "declared.optuna.log")]
-    server = subprocess.Popen([*command, "--host", "127.0.0.1", "--port", str(port)], stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL)
-
-    def get(path):
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as response:
-            return response.read()
-
-    def up():
-        try:
-            return get("/dashboard")
-        except OSError:
-            assert server.poll() is None
-            return None
-    try:
-        deadline = time.monotonic() + 60
-        while not (page := up()) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert b"<title>Optuna Dashboard</title>" in page
-        (summary,) = json.loads(get("/api/studies"))["study_summaries"]
-        assert summary["study_name"] == "declared"
-        shown = json.loads(get(f"/api/studies/{summary['study_id']}"))
-        assert shown["objective_names"] == ["avg", "pass@1/toy_qa"] and shown["directions"] == ["maximize", "minimize"]
-        assert [trial["user_attrs"][0]["value"] for trial in shown["trials"]] == [trial.label for trial in trials]
-        assert [trial["state"] for trial in shown["trials"]] == ["Complete"] * 3 + ["Running"]
-    finally:
-        server.terminate()
-        server.wait(20)
 
 
 def summary(run):
@@ -391,6 +225,9 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from smartad.sweep import proposers
+from smartad.sweep.driver import Driver
+from smartad.sweep.importances import importances
+from smartad.sweep.ledger import Ledger, LedgerTrial, Run
 from smartad.sweep.space import Outcome, read
 proposer = proposers.of(read(sys.argv[1]), Path(sys.argv[2]))
 for told in (Outcome("done", (1.0,)), Outcome("failed")):
@@ -404,7 +241,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.slow
-def test_server_sweep_goes_on_after_a_kill_without_asking_again_for_what_is_known(start, declare, server, tmp_path):
+def test_server_sweep_goes_on_after_a_kill_without_asking_again_for_what_is_known(start, server, tmp_path):
     again = start("server")
     killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "declared.yaml"), str(tmp_path / "store/sweeps")],
                             env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=tmp_path, capture_output=True, text=True)
@@ -451,17 +288,17 @@ def test_server_that_does_not_answer_is_named(start, server, monkeypatch):
 
 
 @pytest.mark.parametrize("mode", ["offline", "disabled", ""])
-def test_server_sweep_without_a_key_is_refused_with_the_way_out(declare, monkeypatch, tmp_path, mode):
+def test_server_sweep_without_a_key_is_refused_with_the_way_out(monkeypatch, tmp_path, mode):
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("WANDB_MODE", mode)
     with pytest.raises(ConfigError, match=r"needs the server, and W&B is .* here: `wandb login`, .* backend: wandb"):
-        proposers.of(declare(backend="wandb_server", space=MIXED, trials=3))
+        proposers.of(declare(tmp_path, backend="wandb_server", space=MIXED, trials=3))
 
 
-def test_server_sweep_is_planned_without_asking_the_server(declare, monkeypatch):
+def test_server_sweep_is_planned_without_asking_the_server(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    proposer = proposers.of(declare(backend="wandb_server", space=MIXED, trials=3))
+    proposer = proposers.of(declare(tmp_path, backend="wandb_server", space=MIXED, trials=3))
     assert [trial.values["train.rank"] for trial in iter(proposer.ask, None)] == [1, 64]
