@@ -3,7 +3,8 @@
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from smartad.cluster.base import POLL_S, RETRIES, Failure, Job, memory_gb
@@ -32,33 +33,41 @@ class Local:
     def __init__(self, job: Job, config: ClusterConfig, slots: int) -> None:
         self.job, self.config, self.slots = job, config, slots
         self.running: dict[str, _Running] = {}
-        self.cores, self.mem_gb = os.cpu_count() or 1, memory_gb()
+        self.resources = cache(config.resources)
+        self.there = {"cpus": os.cpu_count() or 1, "mem_gb": memory_gb(), "gpus": config.gpus}
         for stage in STAGES:
-            wanted = config.resources(stage)
-            for name, asked, there in (("gpus", wanted.gpus, config.gpus), ("cpus", wanted.cpus, self.cores),
-                                       ("mem_gb", wanted.mem_gb or 0, self.mem_gb)):
-                if asked > there:
-                    raise UserError(f"stages.{stage}.{name}={asked:g}: this machine has {there:g}"
+            for name, asked in _used(self.resources(stage)).items():
+                if asked > self.there[name]:
+                    raise UserError(f"stages.{stage}.{name}={asked:g}: this machine has {self.there[name]:g}"
                                     + ("; say how many with gpus" if name == "gpus" else ""))
 
     def take(self, ready: Iterable[StageSpec]) -> list[StageSpec]:
-        """Start what fits beside what runs.  What does not fit waits for its turn: nothing smaller overtakes it."""
+        """Start what fits beside what runs.  What does not fit keeps others from what it lacks, so that it gets its turn."""
         taken: list[StageSpec] = []
-        if self._full():
+        short: set[str] = set()
+        if len(self.running) >= self.slots:
             return taken
         for spec in ready:
-            resources = self.config.resources(spec.stage.name)
-            if not self._fits(resources):
-                break
+            wanted = self.resources(spec.stage.name)
+            lacking = self._lacking(wanted)
+            if lacking or short.intersection(_used(wanted)):
+                short |= lacking
+                if "cpus" in short:  # which everybody needs
+                    break
+                continue
             free = [gpu for gpu in range(self.config.gpus) if all(gpu not in r.gpus for r in self.running.values())]
-            gpus = tuple(free[:resources.gpus])
-            runtime = replace(self.job.runtime, threads=resources.cpus, gpus=resources.gpus)
-            submission, jobs = submit(replace(self.job, runtime=runtime), "local", [[spec]], resources, gpus)
-            self.running[spec.fingerprint] = _Running(submission, jobs[0], resources, gpus)
+            gpus = tuple(free[:wanted.devices()])
+            submission, jobs = submit(self.job, "local", [[spec]], wanted, gpus)
+            self.running[spec.fingerprint] = _Running(submission, jobs[0], wanted, gpus)
             taken.append(spec)
-            if self._full():
+            if len(self.running) >= self.slots:
                 break
         return taken
+
+    def _lacking(self, wanted: Resources) -> set[str]:
+        """What there is not enough of beside what runs."""
+        used = [_used(running.resources) for running in self.running.values()]
+        return {name for name, amount in _used(wanted).items() if sum(u.get(name, 0) for u in used) + amount > self.there[name]}
 
     def in_flight(self) -> set[str]:
         return set(self.running)
@@ -94,10 +103,8 @@ class Local:
             time.sleep(POLL_S)
         self.running = {f: running for f, running in self.running.items() if f not in doomed}
 
-    def _full(self) -> bool:
-        return len(self.running) >= self.slots
 
-    def _fits(self, more: Resources) -> bool:
-        everything = [more, *(running.resources for running in self.running.values())]
-        return (sum(r.cpus for r in everything) <= self.cores and sum(r.gpus for r in everything) <= self.config.gpus
-                and sum(r.mem_gb or 0 for r in everything) <= self.mem_gb)
+def _used(resources: Resources) -> dict[str, float]:
+    """What a job takes away from the others."""
+    amounts = {"cpus": resources.cpus, "mem_gb": resources.mem_gb or 0, "gpus": resources.devices()}
+    return {name: amount for name, amount in amounts.items() if amount}

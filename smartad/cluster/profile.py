@@ -47,6 +47,12 @@ class Resources:
             raise UserError(f"gpus={self.gpus} must be at least 0 and mem_gb={self.mem_gb} above 0")
 
 
+    def devices(self) -> int:
+        """GPUs that the stage may use, by count or as a generic resource."""
+        named = [part.split("(")[0].split(":") for part in (self.gres or "").split(",")]
+        return self.gpus or sum(int(words[-1]) if words[-1].isdigit() else 1 for words in named if words[0] == "gpu")
+
+
 @dataclass(frozen=True)
 class ClusterConfig:
     """One file in slurm/."""

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cache
 from itertools import islice
 
 from smartad.cluster import queue
@@ -33,9 +34,10 @@ class Slurm:
 
     def __init__(self, job: Job, config: ClusterConfig) -> None:
         self.job, self.config = job, config
+        self.resources = cache(config.resources)
         for stage in STAGES:  # what sbatch could not even be asked is said now
             try:
-                script(job, stage, config.resources(stage), 2)
+                script(job, stage, self.resources(stage), 2)
             except Exception as error:
                 raise UserError(f"the profile's resources of {stage} are not sbatch's: {' '.join(str(error).split())}") from error
         try:
@@ -63,7 +65,7 @@ class Slurm:
             groups.setdefault(key, []).append(spec)
         taken: list[StageSpec] = []
         for (stage, growth, alone), specs in groups.items():
-            resources = _grown(self.config.resources(stage), growth)
+            resources = _grown(self.resources(stage), growth)
             size = 1 if alone else resources.pack
             packs = [specs[start:start + size] for start in range(0, len(specs), size)]
             for start in range(0, len(packs), self.config.max_array):
@@ -74,9 +76,8 @@ class Slurm:
         return taken
 
     def _submit(self, packs: list[list[StageSpec]], resources: Resources) -> bool:
-        runtime = replace(self.job.runtime, threads=resources.cpus, gpus=resources.gpus)
         try:
-            submission, _ = submit(replace(self.job, runtime=runtime), "slurm", packs, resources)
+            submission, _ = submit(self.job, "slurm", packs, resources)
         except UserError:
             raise
         except Exception as error:  # submitit passes on whatever sbatch said
@@ -137,7 +138,7 @@ class Slurm:
         self.alone.add(fingerprint)
         if failure.kind == "oom":
             self.growth[fingerprint] = self.growth.get(fingerprint, 0) + 1
-            grows = self.config.resources(place.submission.stage).mem_gb and "CUDA" not in failure.message
+            grows = self.resources(place.submission.stage).mem_gb and "CUDA" not in failure.message
             return replace(failure, final=not grows)
         return failure
 

@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,7 @@ def submit(job: Job, cluster: str, packs: Sequence[Sequence[StageSpec]], resourc
     with explained(job.store.root):
         at.mkdir(parents=True)
         write_json(at / "submission.json", to_json(submission))
+    job = _allotted(job, resources)
     executor: submitit.Executor
     if cluster == "slurm":
         executor = submitit.SlurmExecutor(at, max_num_timeout=TIMEOUTS, python=_python(resources))
@@ -190,10 +191,16 @@ def submit_driver(job: Job, sweep: str, words: Sequence[str], resources: Resourc
 
 def script(job: Job, stage: str, resources: Resources, elements: int) -> str:
     """The sbatch script that ``elements`` jobs of ``stage`` would be submitted with."""
+    job = _allotted(job, resources)
     at = folder(job.store) / "TAG"
     command = f"{_python(resources)} -u -m submitit.core._submit {shlex.quote(str(at))}"
     return _make_sbatch_string(command, at, map_count=elements if elements > 1 else None,
                                **_sbatch(f"{stage}.TAG", resources, job))
+
+
+def _allotted(job: Job, resources: Resources) -> Job:
+    """``job`` with the threads and GPUs that its stages will have."""
+    return replace(job, runtime=replace(job.runtime, threads=resources.cpus, gpus=resources.devices()))
 
 
 def _sbatch(name: str, resources: Resources, job: Job) -> dict[str, Any]:
@@ -205,6 +212,8 @@ def _sbatch(name: str, resources: Resources, job: Job) -> dict[str, Any]:
              "additional_parameters": dict(resources.sbatch) or None}
     return {"job_name": name, "time": resources.timeout_min, "cpus_per_task": resources.cpus,
             "array_parallelism": resources.at_once, "signal_delay_s": resources.signal_s,
+            # Since SLURM 22.05 srun no longer takes over the cores of the job by itself.
+            "srun_args": [f"--cpus-per-task={resources.cpus}"],
             "setup": [*exports, *resources.setup], **{key: value for key, value in asked.items() if value is not None}}
 
 
