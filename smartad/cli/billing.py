@@ -67,7 +67,9 @@ def number(value: float | None) -> str:
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e4)):
         if value >= size:
             return f"{value / (1e3 if unit == 'k' else size):.3g}{unit}"
-    return f"{value:.0f}" if value >= 1000 or value == int(value) else f"{value:.2g}"
+    if 0 < value < 0.001:
+        return "<0.001"
+    return f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.2g}"
 
 
 def duration(seconds: float) -> str:
@@ -76,6 +78,8 @@ def duration(seconds: float) -> str:
         if seconds >= 1.5 * size:
             value = seconds / size
             return f"{value:.1f} {unit}" if value < 10 and unit != "min" else f"{value:.0f} {unit}"
+    if 0 < seconds < 0.01:
+        return "<0.01 s"
     return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
 
 

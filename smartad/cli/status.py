@@ -87,7 +87,8 @@ def view(store: Store, book: Ledger, now: Look, width: int, rows: int | None) ->
     lines = None if rows is None else LINES
     parts: list[RenderableType] = [Text(f"{book.name}: {_counts(now)}"), Text(_who(store, book, now)), Text("")]
     parts += [_kinds(now), Text(""), _trials(store, book, now, width, rows), _legend(now), Text("")]
-    parts += [Text(line) for line in [*_running(now, lines), *_waiting(now, lines), *_failed(store, now, lines)]]
+    parts += [Text(line) for line in [*_running(now, lines), *_waiting(now, lines), *_failed(store, now, lines),
+                                         *_stopped(store, book, lines)]]
     if now.problem:
         parts.append(Text(now.problem))
     if set(now.states.values()) <= set(ENDED) and (bill := bill_of(store, book)):
@@ -115,7 +116,7 @@ def _who(store: Store, book: Ledger, now: Look) -> str:
 def again(store: Store, name: str) -> str:
     """The command that goes on with a sweep, as far as it can be known."""
     file = Path("sweeps") / f"{name}.yaml"
-    return f"{program()} sweep {file}{at_store(store)}" if file.exists() else f"start its `{program()} sweep ...` again"
+    return f"{program()} sweep {file}{at_store(store)}" if file.exists() else "start the same `smartad sweep ...` again"
 
 
 def time_left(left: Left) -> str:
@@ -228,6 +229,13 @@ def _failed(store: Store, now: Look, most: int | None) -> list[str]:
              for fingerprint, note in shown]
     hidden = len(now.failures) - len(shown)
     return [*lines, *([f"         and {hidden} more: --all"] if hidden else [])]
+
+
+def _stopped(store: Store, book: Ledger, most: int | None) -> list[str]:
+    """Trials that were stopped early, and by what they were judged."""
+    lines = [f"stopped  {trial.label}: {stop.score:.1f} at {', '.join(stop.at)}, where {stop.against} has {stop.bar:.1f} "
+             f"({stop.rule})" for trial in book.trials if (stop := trial.stopped) and trial.was_stopped(store)]
+    return _some(lines, most)
 
 
 def _logs(store: Store, fingerprints: Sequence[str]) -> dict[str, Path]:
