@@ -69,6 +69,7 @@ class Driver:
         self.race = Race(course, store) if course else None
         self._owners: dict[str, str] = {}
         self._users: Counter[str] = Counter()
+        self._asked: set[str] = set()
         self._next: list[StageSpec] = []
         """Goals of seeds that may run now."""
         self._unsaved: dict[str, LedgerTrial] | None = None
@@ -90,16 +91,18 @@ class Driver:
     def ask(self) -> list[StageSpec]:
         """Goals to want from now on: of newly proposed trials, as many as may be in flight, and of next seeds."""
         goals, self._next = self._next, []
-        repeats = 0
+        repeats = 0  # of what this proposer has proposed; what an earlier one did, it may well come to again
         while not self.dry and self._room():
             trial = self.proposer.ask()
             if trial is None or repeats > MAX_REPEATS:
                 self.dry = True
             elif known := self.rows.get(trial.label):
-                repeats += 1
+                repeats += trial.label in self._asked
+                self._asked.add(trial.label)
                 if known.outcome:
                     self.proposer.tell(trial, known.outcome)
             else:
+                self._asked.add(trial.label)
                 goals += self._admit(trial).wanted()
         return goals
 
@@ -130,7 +133,7 @@ class Driver:
         for row in [row for row in self.open.values() if row.has_ended(states)]:
             self._end(row, states)
         for row in list(self.open.values()):
-            if stop := self.race and self.race.look(row.trial.label, lambda fingerprint: states[fingerprint] == "done"):
+            if stop := self.race and self.race.look(row.trial.label, lambda fingerprint: states.get(fingerprint) == "done"):
                 self._stop(row, stop, dispatcher)
             elif all(states[goal.fingerprint] == "done" for goal in row.wanted()):
                 self._next.append(row.goals[row.released])
@@ -190,7 +193,8 @@ class Driver:
         self.rows[trial.label] = self.open[trial.label] = row
         self._enter(row, row.entry)
         if self.race:
-            row.released = next((i for i, goal in enumerate(goals, 1) if not self.store.has(goal.fingerprint)), len(goals))
+            finished = next((i for i, goal in enumerate(goals) if not self.store.has(goal.fingerprint)), len(goals))
+            row.released = max(1, finished)
             self.race.enter(trial.label, dict(zip(seeds, goals, strict=True)))
         return row
 
