@@ -27,6 +27,7 @@ from smartad import experiment
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
 from smartad.stage import Runtime
 from smartad.store import Store
+from smartad.sweep import ledger
 from smartad.sweep.driver import Driver, drive, start
 from smartad.sweep.space import read
 from smartad.tracking import Tracking
@@ -131,7 +132,7 @@ class Chaos:
         """Print what came out.  Whether every stage is there and was finished once."""
         rows = [json.loads(line) for line in (self.store.root / "executions.log").read_text().splitlines()]
         starts, finishes = (Counter(r["stage"] for r in rows if r["event"] == e) for e in ("start", "finish"))
-        stages = set(json_stages(self.store, self.sweep.stem))
+        stages = set(ledger.load(self.store, self.sweep.stem).stages())
         missing = stages - set(self.store.fingerprints())
         twice = {stage for stage, times in finishes.items() if times > 1}
         damaged = [line for f in self.store.fingerprints() for line in self.store.verify(f)]
@@ -141,12 +142,6 @@ class Chaos:
               f"blows {dict(self.did)}; {time.monotonic() - self.began:.0f} s, load {os.getloadavg()[0]:.1f} on "
               f"{os.cpu_count()} cores, Python {sys.version.split()[0]}")
         return not (missing or twice or damaged)
-
-
-def json_stages(store: Store, sweep: str) -> list[str]:
-    """Every stage of the sweep."""
-    trials = json.loads((store.root / "sweeps" / f"{sweep}.json").read_text())["trials"]
-    return [f for trial in trials for run in trial["runs"] for f in run["stages"]]
 
 
 def free_ports() -> int:

@@ -272,7 +272,8 @@ def test_sbatch_script_asks_for_what_the_profile_says(store):
     profile = load(ClusterConfig, [str(ROOT / "slurm/h200_site.yaml")])
     text = script(dataclasses.replace(job(store), code=Path("/code")), "evaluate", profile.resources("evaluate"), 40)
     for line in ("#SBATCH --partition=gpu", "#SBATCH --account=my-project", "#SBATCH --gres=gpu:h200:1",
-                 "#SBATCH --array=0-39%32", "#SBATCH --mem=65536MB", "#SBATCH --time=240", "#SBATCH --signal=USR2@90", "module load cuda/12.8",
+                 "#SBATCH --array=0-39%32", "#SBATCH --mem=65536MB", "#SBATCH --time=240", "#SBATCH --signal=USR2@90",
+                 "module load cuda/12.8",
                  "export OMP_NUM_THREADS=8", "export PYTHONPATH=/code"):
         assert line in text
     assert "apptainer exec --nv /scratch/shared/smartad.sif" in text and "--cpus-per-task=8" in text
