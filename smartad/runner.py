@@ -76,9 +76,13 @@ class _Progress:
 
 
 def classify(error: BaseException) -> str:
-    """The kind of a failure: user error, disk, oom, nan, or error."""
+    """The class of a failure: user error, disk, oom, nan, engine, timeout, or error."""
     if isinstance(error, StoreError):
         return "disk"
+    if isinstance(error, ConnectionError | TimeoutError):  # a model server or a hub that does not answer
+        return "engine"
+    if "timed-out too many times" in str(error):  # submitit's word for a job that SLURM has cut off again and again
+        return "timeout"
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         return "oom"
     if isinstance(error, FloatingPointError):

@@ -259,6 +259,9 @@ def explained(root: Path) -> Iterator[None]:
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.ENOENT):
             raise StoreError(f"the store {root} cannot be written ({error.strerror}: {error.filename}); "
                              "use --store ELSEWHERE") from error
+        if error.errno in (errno.EIO, errno.ESTALE) or (error.errno == errno.ENOTCONN and error.filename):
+            raise StoreError(f"the file system of the store {root} does not answer ({error.strerror}: {error.filename}); what is "
+                             "finished is kept, run the same command again when it is back") from error
         raise
 
 

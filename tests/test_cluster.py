@@ -14,9 +14,12 @@ import pytest
 
 from conftest import ROOT
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
+from smartad.cluster.base import RETRIES
 from smartad.cluster.submission import script
 from smartad.config import load
+from smartad.runner import classify
 from smartad.stage import Runtime, Stage, StageSpec
+from smartad.store import StoreError
 from smartad.tracking import Tracking
 from smartad.types import UserError
 
@@ -123,6 +126,15 @@ def test_failure_leaves_a_note_with_its_traceback_and_goes_when_it_is_mended(sto
 @pytest.mark.parametrize("do, kind", [("raise", "error"), ("refuse", "user error")])
 def test_failure_has_a_class(store, do, kind):
     assert bring_to_end(store, [spec("bad", do=do)]).failures.popitem()[1].kind == kind
+
+
+@pytest.mark.parametrize("error, kind", [
+    (ConnectionRefusedError(111, "Connection refused"), "engine"), (TimeoutError(), "engine"), (MemoryError(), "oom"),
+    (FloatingPointError("loss is nan"), "nan"), (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "oom"),
+    (StoreError("full"), "disk"), (UserError("mend it"), "user error"), (KeyError("x"), "error"),
+    (RuntimeError("Job not requeued because: timed-out too many times."), "timeout")])
+def test_class_of_a_failure_decides_whether_it_is_tried_again(error, kind):
+    assert classify(error) == kind and kind in RETRIES
 
 
 def test_worker_that_is_killed_once_is_replaced_and_its_stage_run_again(store):
