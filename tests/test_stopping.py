@@ -10,7 +10,7 @@ from smartad import tables
 from smartad.config import ConfigError
 from smartad.sweep import ledger, results
 from smartad.sweep.driver import Driver
-from smartad.sweep.stopping import RULES, Part, Standing, StoppingConfig, asha, course, wilcoxon
+from smartad.sweep.stopping import RULES, Part, Standing, Stop, StoppingConfig, asha, course, wilcoxon
 
 BENCHMARKS = ["a", "b", "c"]
 
@@ -247,23 +247,37 @@ def test_grid_waits_for_those_it_is_compared_with_and_plans_them_all(store, tmp_
     assert (list(driver.trials), list(dry.trials)) == (["a", "b"], ["a", "b", "c"])
 
 
+TWINS = {**arms(good=36), "bad": {"train.weights.final": 4, "select.first": 1, "select.rule": "min"},
+         "twin": {"train.weights.final": 4, "select.first": 1, "select.rule": "max"}}
+"""With one sample there is one choice, so these two have the same stages."""
+
+
 def test_rows_with_the_same_stages_are_stopped_together(store, tmp_path):
-    """One is judged before the other: what the other still wants is not taken from it."""
-    sweep = declare(tmp_path, arms={**arms(good=36), "bad": {"train.weights.final": 4, "select.first": 1, "select.rule": "min"},
-                                    "twin": {"train.weights.final": 4, "select.first": 1, "select.rule": "max"}},
-                    seeds=[0, 1], parallel=1, stopping={"rule": "wilcoxon"})
-    driver, dispatcher = run(sweep, store)
+    driver, dispatcher = run(declare(tmp_path, arms=TWINS, seeds=[0, 1], parallel=1, stopping={"rule": "wilcoxon"}), store)
     bad, twin = (driver.rows[name] for name in ("bad", "twin"))
     assert bad.goals[0].fingerprint == twin.goals[0].fingerprint
     assert driver.proposer.told() == [("done", "good"), ("stopped", "bad"), ("stopped", "twin")]
     assert dispatcher.states[bad.goals[0].fingerprint] == "stopped"
 
 
+def test_what_a_stopped_row_shares_with_another_one_goes_on(store, tmp_path, monkeypatch):
+    (store.root / "no_waiting").touch()
+    monkeypatch.setitem(RULES, "picky", (picky, ()))
+    driver, dispatcher = run(declare(tmp_path, arms=TWINS, seeds=[0, 1], parallel=3, stopping={"rule": "picky"}), store)
+    assert sorted(driver.proposer.told()) == [("done", "good"), ("done", "twin"), ("stopped", "bad")]
+    assert "stopped" not in dispatcher.states.values() and executions(store)["train/4/1"] == 1
+
+
+def picky(course, mine, others):
+    """Stops whom it does not like."""
+    return Stop("picky", (), "good", 0.0, 0.0) if mine.label == "bad" else None
+
+
 def test_search_learns_that_a_trial_was_stopped(store, tmp_path):
     (store.root / "no_waiting").touch()
     space = {"train.weights.final": {"low": 1, "high": 40}}
     keys = {"backend": "optuna", "options": {"sampler": "random"}, "trials": 4, "parallel": 1, "seeds": [0, 1], "space": space}
-    driver, _ = run(declare(tmp_path, **keys, stopping={"rule": "asha"}), store)
+    driver, _ = run(declare(tmp_path, **keys, direction="minimize", stopping={"rule": "asha"}), store)
     said = [row.outcome.state for row in driver.rows.values()]
     assert set(said) == {"done", "stopped"} and said[0] == "done"
     words = {"done": "COMPLETE", "stopped": "PRUNED"}
