@@ -270,6 +270,13 @@ def test_server_sweep_that_searches_something_else_is_another_one(start):
 
 
 @pytest.mark.slow
+def test_server_sweep_that_was_deleted_there_is_named(start, server, tmp_path):
+    del server.sweeps[start("server").server.address.id]
+    with pytest.raises(UserError, match=f"no longer there; .* remove {tmp_path}/store/sweeps/declared.wandb"):
+        start("server").ask()
+
+
+@pytest.mark.slow
 def test_server_sweep_that_is_paused_is_left_with_a_word(start, server, caplog, monkeypatch):
     monkeypatch.setattr(wandb_sweeps, "BEAT_S", 0.01)
     proposer = start("server")

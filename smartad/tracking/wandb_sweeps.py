@@ -61,7 +61,7 @@ class Address:
     project: str
     url: str
     search: str
-    """A hash of what was searched; when that changes, so does the sweep."""
+    """A hash of what is searched, and on which server; with another one it is another sweep."""
 
 
 @dataclass(frozen=True)
@@ -85,18 +85,17 @@ class ServerSweep:
 
     def __init__(self, search: Mapping[str, Any], file: Path, store: Path) -> None:
         wandb.prepare(store.absolute())
-        self.store, self.keys = store, list(search["parameters"])
-        self.address = _found(file, digest(search)) or _created(search, file)
+        self.file, self.store, self.keys = file, store, list(search["parameters"])
+        self.address = _found(search, file) or _created(search, file)
         self.live: dict[str, Any] = {}
         """Run id -> the SDK's run, which is open until its outcome is known."""
 
     def runs(self) -> list[SweepRun]:
         """Its runs so far, those of an earlier start included."""
         at = self.address
-        found = _ask(RUNS, entityName=at.entity, projectName=at.project, sweep=at.id)["project"]["sweep"]
-        if found is None:
-            raise UserError(f"the sweep {at.url} is no longer there; start under another name, or remove the file that "
-                            "names it in the store's sweeps/")
+        project = _ask(RUNS, entityName=at.entity, projectName=at.project, sweep=at.id)["project"]
+        if not project or not (found := project["sweep"]):
+            raise UserError(f"the sweep {at.url} is no longer there; to search anew from what is known, remove {self.file}")
         runs = []
         for edge in found["runs"]["edges"]:
             node = edge["node"]
@@ -150,12 +149,16 @@ class ServerSweep:
             raise UserError(f"W&B run {id} of {self.address.url} cannot be closed: {error}. {GO_ON}") from error
 
 
-def _found(file: Path, search: str) -> Address | None:
+def _digest(search: Mapping[str, Any]) -> str:
+    return digest([wandb.server_url(), search])
+
+
+def _found(search: Mapping[str, Any], file: Path) -> Address | None:
     try:
         address = next(read_jsonl(file, Address))
     except (RecordError, StopIteration):
         return None
-    return address if address.search == search else None
+    return address if address.search == _digest(search) else None
 
 
 def _created(search: Mapping[str, Any], file: Path) -> Address:
@@ -164,7 +167,7 @@ def _created(search: Mapping[str, Any], file: Path) -> Address:
                  projectName=wandb.project_name())["upsertSweep"]["sweep"]
     project, entity = sweep["project"]["name"], sweep["project"]["entity"]["name"]
     url = f"{wandb.server_url().replace('://api.', '://')}/{entity}/{project}/sweeps/{sweep['name']}"
-    address = Address(sweep["name"], entity, project, url, digest(search))
+    address = Address(sweep["name"], entity, project, url, _digest(search))
     file.parent.mkdir(parents=True, exist_ok=True)
     write_jsonl(file, [address])
     return address

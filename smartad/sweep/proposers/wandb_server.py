@@ -43,7 +43,7 @@ class Agent:
     def server(self) -> ServerSweep:
         # Not before it is needed: what only looks at a sweep must not create one.
         server = ServerSweep(self.search, self.file, self.file.parent.parent)
-        logger.info("W&B sweep %s", server.address.url)
+        logger.warning("W&B sweep %s", server.address.url)  # everyone is to see it
         for run in server.runs():
             proposed = self._note(run)
             if run.outcome is None:
