@@ -147,6 +147,7 @@ class Store:
     def note_failure(self, fingerprint: str, kind: str, message: str, log: str = "") -> None:
         """Leave a note beside an unfinished output for ``failure``, and the log for people."""
         with contextlib.suppress(OSError):  # a full disk cannot hold the note that it is full
+            self.folder(fingerprint).mkdir(exist_ok=True)
             if log:
                 (self.folder(fingerprint) / LOG).write_text(log, encoding="utf-8")
             write_json(self.folder(fingerprint) / FAILURE, {"class": kind, "message": message, "time": time.time(),

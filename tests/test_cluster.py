@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
+from smartad.cluster import ClusterConfig, Dispatcher, Failure, Job, connect
 from smartad.cluster.base import RETRIES
 from smartad.cluster.submission import script
 from smartad.config import load
@@ -165,6 +165,51 @@ def test_stage_that_kills_every_worker_is_given_up_and_named(store):
     assert failure.kind == "node" and "SIGKILL" in failure.message
     assert store.failure(deadly.fingerprint)["class"] == "node"
     assert executions(store) == {"deadly": 3, "fine": 1}
+
+
+class Refusing:
+    """A place where every job dies before it has begun: a node without the file system, code that cannot be imported."""
+
+    retries = RETRIES
+
+    def __init__(self):
+        self.taken, self.ended = [], []
+
+    def take(self, ready):
+        new = list(ready)
+        self.taken += new
+        self.ended += new
+        return new
+
+    def in_flight(self):
+        return set()
+
+    def collect(self):
+        ended, self.ended = self.ended, []
+        return {spec.fingerprint: Failure("error", "No module named 'smartad'") for spec in ended}
+
+
+def test_stage_that_fails_before_it_has_a_folder_is_not_tried_for_ever(store):
+    executor = Refusing()
+    dispatcher = Dispatcher(store, executor)
+    goal = spec("never begun")
+    dispatcher.add([goal])
+    for _ in range(5):
+        dispatcher.step()
+    assert len(executor.taken) == 1 and not dispatcher.open()
+    assert store.failure(goal.fingerprint)["message"] == "No module named 'smartad'"
+
+
+def test_live_driver_tries_again_what_a_person_has_retried(store):
+    executor = Refusing()
+    dispatcher = Dispatcher(store, executor)
+    goal = spec("tried again")
+    dispatcher.add([goal])
+    for _ in range(3):
+        dispatcher.step()
+    store.forget_failure(goal.fingerprint)
+    dispatcher.step()
+    assert len(executor.taken) == 2 and dispatcher.open()
 
 
 def test_finished_stages_cost_nothing_the_second_time(store):

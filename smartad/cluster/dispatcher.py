@@ -26,6 +26,8 @@ class Dispatcher:
         self.specs: dict[str, StageSpec] = {}
         self.states: dict[str, State] = {}
         self.failures: dict[str, Failure] = {}
+        self.noted: set[str] = set()
+        """Failures that are written down in the store as well."""
         self.attempts: dict[str, int] = {}
         self.heights: dict[str, int] = {}
         self.goals: dict[str, StageSpec] = {}
@@ -45,6 +47,7 @@ class Dispatcher:
                 self.states[fingerprint] = "done" if self.store.has(fingerprint) else "waiting"
                 note = self.store.failure(fingerprint) if self.keep_failures and self.states[fingerprint] != "done" else None
                 if note:
+                    self.noted.add(fingerprint)
                     self.failures[fingerprint] = Failure(note["class"], note["message"])
         for spec in reversed(specs):
             height = self.heights.setdefault(spec.fingerprint, 0)
@@ -60,6 +63,7 @@ class Dispatcher:
         for fingerprint in doomed:
             self.states[fingerprint] = "stopped"
             self.failures.pop(fingerprint, None)
+            self.noted.discard(fingerprint)
         self.executor.cancel(doomed)
 
     def open(self) -> list[str]:
@@ -101,6 +105,8 @@ class Dispatcher:
         self.failures[fingerprint] = failure
         if self.store.failure(fingerprint) is None:  # whoever failed itself has left a note
             self.store.note_failure(fingerprint, failure.kind, failure.message)
+        if self.store.failure(fingerprint) is not None:  # which a full disk has no room for
+            self.noted.add(fingerprint)
 
     def _update(self, spec: StageSpec, in_flight: set[str]) -> bool:
         """Bring a stage's state up to date.  Whether it waits for nothing but its turn."""
@@ -108,10 +114,12 @@ class Dispatcher:
         if self.states[fingerprint] in ("done", "stopped"):
             return False
         if fingerprint in self.failures:
-            if self.store.failure(fingerprint) is not None and not self.store.has(fingerprint):
+            if fingerprint not in self.noted or self.store.failure(fingerprint) is not None:
                 self.states[fingerprint] = "failed"
                 return False
-            del self.failures[fingerprint]  # somebody took the note away: `smartad retry`, or another driver's success
+            # Somebody took the note away: `smartad retry`, or another driver's success.
+            self.noted.remove(fingerprint)
+            del self.failures[fingerprint]
             self.attempts.pop(fingerprint, None)
         parents = [self.states[parent.fingerprint] for parent in spec.inputs.values()]
         if any(state in ("failed", "blocked") for state in parents):
