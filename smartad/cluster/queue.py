@@ -67,14 +67,16 @@ def ended(place: Place) -> Failure:
         if state.startswith(states) or re.search(words, log, re.IGNORECASE):
             return Failure(kind, said + where)
     if state.startswith("FAILED") and "Traceback" in log:
-        return Failure("error", f"{said}: {log.strip().splitlines()[-1]}{where}")
+        own = [line for line in log.strip().splitlines() if not line.startswith(("srun:", "slurmstepd"))]
+        return Failure("error", f"{said}: {own[-1]}{where}")
     return Failure("node", said + where)
 
 
 _SIGNS = (("oom", ("OUT_OF_MEMORY",), r"oom[-_ ]kill|exceeded (job |step )?memory limit|DUE TO MEMORY"),
           ("timeout", ("TIMEOUT", "DEADLINE"), r"DUE TO TIME LIMIT|timed-out too many times"),
           ("node", ("NODE_FAIL", "BOOT_FAIL", "PREEMPTED"), r"DUE TO (NODE FAILURE|PREEMPTION)"),
-          ("cancelled", ("CANCELLED",), r"CANCELLED AT"))
+          ("cancelled", ("CANCELLED",), r"CANCELLED AT"),
+          ("disk", (), r"Could not dump error|Stale file handle|No space left on device|Disk quota exceeded"))
 
 
 def _state(place: Place) -> str:

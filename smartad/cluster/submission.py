@@ -11,9 +11,10 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ TIMEOUTS = 3
 DRIVER_TIMEOUTS = 1000
 INPUTS_S = 60.0
 """How long a job waits for inputs that the driver has seen: network file systems tell machines apart late."""
+
+
+AWAY_S = 900.0
+"""How long a job whose stage has ended waits for a store that is away."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +130,10 @@ class Batch:
 
     def __call__(self) -> None:
         for spec in self.specs:
-            _await_inputs(self.job.store, spec)
-            if failure := self.job.run(spec):
+            _wait(partial(_inputs_there, self.job.store, spec), INPUTS_S)
+            failure = self.job.run(spec)
+            _wait(self.job.store.present, AWAY_S)  # without it neither the note nor submitit's own files can be written
+            if failure:
                 self.job.store.note_failure(spec.fingerprint, failure.kind, failure.message)
 
     def checkpoint(self, *args: Any, **kwargs: Any) -> submitit.helpers.DelayedSubmission:
@@ -227,7 +234,11 @@ def outside_of_jobs() -> AbstractContextManager[None]:
     return environment(dict.fromkeys(own))
 
 
-def _await_inputs(store: Store, spec: StageSpec) -> None:
-    until = time.monotonic() + INPUTS_S
-    while time.monotonic() < until and not all(store.has(parent.fingerprint) for parent in spec.inputs.values()):
+def _inputs_there(store: Store, spec: StageSpec) -> bool:
+    return all(store.has(parent.fingerprint) for parent in spec.inputs.values())
+
+
+def _wait(condition: Callable[[], bool], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not condition():
         time.sleep(1.0)
