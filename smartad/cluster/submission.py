@@ -32,8 +32,6 @@ TIMEOUTS = 3
 DRIVER_TIMEOUTS = 1000
 INPUTS_S = 60.0
 """How long a job waits for inputs that the driver has seen: network file systems tell machines apart late."""
-
-
 AWAY_S = 900.0
 """How long a job whose stage has ended waits for a store that is away."""
 

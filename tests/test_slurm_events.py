@@ -1,0 +1,305 @@
+"""What clusters do to jobs and to their driver, done to a real one: nothing is lost, and nothing is done twice."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
+from smartad.config import load
+from smartad.experiment import Experiment, plan
+from smartad.stage import Runtime, Stage, StageSpec
+from smartad.store import Store
+from smartad.tracking import Tracking
+
+pytestmark = pytest.mark.slow
+# Jobs unpickle the stages of this file by name.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+SITE = ClusterConfig(cluster="slurm", poll_s=0.3, default={"timeout_min": 10, "mem_gb": 0.5, "signal_s": 20})
+
+
+@dataclass(frozen=True)
+class Config:
+    name: str = ""
+    do: str = ""
+    seconds: float = 0.2
+
+
+def run(config, inputs, out, runtime):
+    """Notes each start in ``starts``; goes on from what an earlier start has left."""
+    with (out / "starts").open("a") as file:
+        file.write(f"{os.environ['SLURM_JOB_ID']} {os.environ['SLURMD_NODENAME']}\n")
+    first = len(starts(out)) == 1
+    if config.do == "wait to be stopped" and first:
+        time.sleep(600)
+    if config.do == "be deaf" and first:  # a library may have its own idea of SIGUSR2
+        import signal
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        time.sleep(600)
+    if config.do == "die" and first:
+        os.kill(os.getpid(), 9)
+    if config.do == "raise":
+        raise ValueError("as asked")
+    if config.do == "eat":
+        eaten = [os.urandom(2**20) for _ in range(700)]
+        time.sleep(5.0)
+        return {"megabytes": len(eaten)}
+    if config.do == "write":
+        for number in range(round(config.seconds / 0.1)):
+            (out / "progress").write_text(str(number))
+            time.sleep(0.1)
+    else:
+        time.sleep(config.seconds)
+    return {"starts": len(starts(out))}
+
+
+STAGE = Stage("x", 1, run)
+
+
+def spec(name, *parents, **config):
+    return StageSpec(STAGE, Config(name, **config), {f"in{i}": parent for i, parent in enumerate(parents)})
+
+
+def starts(folder):
+    """(job, node) of each time the stage in ``folder`` was started."""
+    path = folder / "starts"
+    return [tuple(line.split()) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+class Drive:
+    """A driver of a plan in this process."""
+
+    def __init__(self, store, goals, config=SITE, job=None):
+        self.store, self.goals = store, goals
+        self.executor = connect(config, job or Job(store, Runtime(), Tracking(store.root)))
+        self.dispatcher = Dispatcher(store, self.executor)
+        self.dispatcher.add(goals)
+
+    def until(self, condition, within_s=120.0):
+        """Go on until ``condition``."""
+        deadline = time.monotonic() + within_s
+        while not condition():
+            assert self.dispatcher.open(), f"ended too soon: {self.dispatcher.failures}"
+            assert time.monotonic() < deadline, f"not after {within_s:g} s: {self.dispatcher.states}"
+            self.dispatcher.step()
+
+    def to_end(self, within_s=240.0):
+        """Go on until everything is done or hopeless."""
+        self.until(lambda: not self.dispatcher.open(), within_s)
+
+    def started(self, *specs):
+        """Whether all of ``specs`` are at work."""
+        return all(self.starts(s) for s in specs)
+
+    def starts(self, spec):
+        return starts(self.store.folder(spec.fingerprint))
+
+    def states(self):
+        return {s.config.name: self.dispatcher.states[f] for f, s in self.dispatcher.specs.items()}
+
+    def submissions(self):
+        """Name -> how often it was submitted."""
+        packs = [pack for path in self.store.root.glob("jobs/*/submission.json")
+                 for pack in json.loads(path.read_text())["packs"]]
+        names = {f: s.config.name for f, s in self.dispatcher.specs.items()}
+        return Counter(names[f] for pack in packs for f in pack)
+
+
+DRIVE = """
+import sys; sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from smartad.store import Store
+from test_slurm_events import Drive, many
+if __name__ == "__main__":
+    Drive(Store(Path(sys.argv[1])), many()).to_end()
+"""
+
+
+def many():
+    """Twelve stages, six of which need the others."""
+    roots = [spec(f"root{i}", seconds=0.5) for i in range(6)]
+    return [spec(f"goal{i}", root, roots[0], seconds=0.5) for i, root in enumerate(roots)]
+
+
+def test_driver_killed_anywhere_and_started_again_loses_no_job_and_does_none_twice(slurm, store, tmp_path):
+    script = tmp_path / "drive.py"
+    script.write_text(DRIVE)
+    rng, kills = random.Random(3), 0
+    while True:
+        driver = subprocess.Popen([sys.executable, str(script), str(store.root), str(Path(__file__).parent)])
+        try:
+            # The first half second goes into imports; then come reading the queue, sbatch, and waiting.
+            status = driver.wait(timeout=rng.uniform(0.6, 2.0) if kills < 8 else 240)
+            break
+        except subprocess.TimeoutExpired:
+            driver.kill()
+            driver.wait()
+            kills += 1
+    assert status == 0 and kills >= 4
+    assert len(store.fingerprints()) == 12
+    assert {f: len(starts(store.folder(f))) for f in store.fingerprints()} == dict.fromkeys(store.fingerprints(), 1)
+
+
+def test_requeued_job_goes_on_and_is_no_failure(slurm, store):
+    goal = spec("goal", do="wait to be stopped")
+    drive = Drive(store, [goal])
+    drive.until(lambda: drive.started(goal))
+    slurm.command("scontrol", "requeue", drive.starts(goal)[0][0])
+    drive.to_end()
+    assert drive.states() == {"goal": "done"} and drive.dispatcher.attempts == {}
+    assert [job for job, _ in drive.starts(goal)] == [drive.starts(goal)[0][0]] * 2, "the same job, a second time"
+
+
+def test_preempted_training_goes_on_from_its_checkpoint_as_if_nothing_had_happened(slurm, store, tmp_path):
+    experiment = load(Experiment, [str(Path(__file__).parent.parent / "configs/toy.yaml"), "limits.train_questions=8",
+                                   "collect.samples=10", "train.epochs=60"])
+    goal = plan(experiment).train
+    undisturbed = Store(tmp_path / "undisturbed").open()
+    for at, wanted in ((undisturbed, [goal]), (store, list(goal.inputs.values()))):
+        inline = Dispatcher(at, connect(ClusterConfig(), Job(at, Runtime(), Tracking(at.root)), 0))
+        inline.add(wanted)
+        while inline.open():
+            inline.step()
+    job = Job(store, Runtime(), Tracking(store.root, ("trackio",)))
+    drive = Drive(store, [goal], replace(SITE, checkpoint_every=5, default={**SITE.default, "mem_gb": 2}), job)
+    folder = store.folder(goal.fingerprint)
+    drive.until(lambda: list(folder.glob("checkpoints/checkpoint-1?")))
+    before = time.time()
+    slurm.dev("preempt", "1")
+    drive.to_end()
+    assert drive.dispatcher.failures == {} and drive.dispatcher.attempts == {}
+    record = store.record(goal.fingerprint)
+    assert record["trackers"] == {"trackio": {"status": "ok", "id": goal.fingerprint}}
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    kept = [row["step"] for row in rows if row["time"] < before]
+    assert len(kept) >= 10, "what was trained before was not trained again"
+    assert [row["step"] for row in rows] == list(range(1, int(record["metrics"]["steps"]) + 1))
+    adapters = [{name: file["sha256"] for name, file in at.record(goal.fingerprint)["files"].items() if "adapter" in name}
+                for at in (undisturbed, store)]
+    assert adapters[0] == adapters[1] != {}
+
+
+def test_job_whose_time_is_up_goes_on_in_a_new_one(slurm, store):
+    """One is told and requeues itself; the other does not hear it, is killed, and is submitted again."""
+    told, deaf = spec("told", do="wait to be stopped"), spec("deaf", do="be deaf")
+    drive = Drive(store, [told, deaf], replace(SITE, default={**SITE.default, "timeout_min": 1}))
+    drive.until(lambda: len(drive.starts(told)) > 1 and drive.dispatcher.attempts)
+    assert list(drive.dispatcher.attempts) == [deaf.fingerprint]
+    drive.to_end()
+    assert drive.states() == {"told": "done", "deaf": "done"}
+    assert len({job for job, _ in drive.starts(told)}) == 1 and len({job for job, _ in drive.starts(deaf)}) == 2
+
+
+def test_cancelled_job_is_submitted_again(slurm, store):
+    running, pending = spec("running", do="wait to be stopped"), spec("pending", seconds=1.0)
+    drive = Drive(store, [running, pending], replace(SITE, default={**SITE.default, "at_once": 1}))
+    drive.until(lambda: drive.started(running) or drive.started(pending))
+    for job in slurm.jobs():
+        slurm.command("scancel", job.id)
+    drive.to_end()
+    assert drive.states() == {"running": "done", "pending": "done"}
+
+
+def test_job_of_a_lost_node_is_run_on_another(slurm, store):
+    goal, other = spec("goal", do="wait to be stopped"), spec("other")
+    drive = Drive(store, [goal, spec("child", goal), other])
+    drive.until(lambda: drive.started(goal) and drive.dispatcher.states[other.fingerprint] == "done")
+    lost = drive.starts(goal)[0][1]
+    slurm.kill_node(lost)
+    drive.to_end()
+    assert set(drive.states().values()) == {"done"}
+    assert [node == lost for _, node in drive.starts(goal)] == [True, False]
+
+
+def test_controller_that_is_away_loses_nothing(slurm, store):
+    goals = many()
+    drive = Drive(store, goals)
+    drive.until(lambda: drive.started(*(goal.inputs["in0"] for goal in goals)))
+    slurm.dev("controller", "kill")
+    drive.until(lambda: drive.executor.in_flight() is None)
+    away = time.monotonic() + 3.0
+    drive.until(lambda: time.monotonic() > away)
+    assert "failed" not in drive.states().values()
+    slurm.dev("controller", "start")
+    drive.to_end()
+    assert set(drive.states().values()) == {"done"} and drive.dispatcher.attempts == {}
+    assert set(drive.submissions().values()) == {1}
+
+
+def test_job_that_its_owner_holds_is_waited_for_and_one_that_never_starts_is_replaced(slurm, store):
+    blocker = slurm.dev("preempt", "600")
+    slurm.until(lambda: slurm.jobs("RUNNING"), "the cluster is full")
+    mine, never = spec("mine"), spec("never")
+    drive = Drive(store, [mine, never], replace(SITE, max_array=1))
+    drive.until(lambda: len(slurm.jobs("PENDING")) == 2)
+    jobs = {s.config.name: drive.executor.places[s.fingerprint].element for s in (mine, never)}
+    slurm.command("scontrol", "uhold", jobs["mine"])
+    slurm.command("scontrol", "hold", jobs["never"])  # by an administrator
+    drive.until(lambda: drive.submissions()["never"] == 2)
+    slurm.command("scancel", blocker)
+    drive.until(lambda: drive.dispatcher.states[never.fingerprint] == "done")
+    assert drive.states() == {"mine": "running", "never": "done"} and drive.submissions() == {"mine": 1, "never": 2}
+    slurm.command("scontrol", "release", jobs["mine"])
+    drive.to_end()
+    assert drive.states() == {"mine": "done", "never": "done"}
+
+
+def test_failed_parent_names_its_dependants_and_stops_nobody_else(slurm, store):
+    bad = spec("bad", do="raise")
+    child = spec("child", bad)
+    drive = Drive(store, [spec("grandchild", child), spec("other goal", spec("other"))])
+    drive.to_end()
+    assert drive.states() == {"bad": "failed", "child": "blocked", "grandchild": "blocked", "other": "done", "other goal": "done"}
+    failure = drive.dispatcher.failures[bad.fingerprint]
+    assert (failure.kind, failure.message) == ("error", "as asked")
+    assert store.failure(bad.fingerprint)["class"] == "error"
+    assert slurm.jobs("PENDING") == [], "nobody waits for what will not come"
+
+
+def test_job_out_of_memory_is_tried_again_with_twice_as_much(slurm, store):
+    goal = spec("goal", do="eat")
+    drive = Drive(store, [goal])
+    drive.to_end()
+    assert drive.states() == {"goal": "done"} and store.record(goal.fingerprint)["metrics"] == {"megabytes": 700}
+    memory = [slurm.command("scontrol", "show", "job", job).split("mem=")[1].split(",")[0] for job, _ in drive.starts(goal)]
+    assert memory == ["512M", "1G"]
+
+
+def test_job_that_will_never_fit_fails_as_out_of_memory(slurm, store):
+    goal = spec("goal", do="eat")
+    drive = Drive(store, [goal], replace(SITE, default={**SITE.default, "mem_gb": 0.1}))
+    drive.to_end()
+    failure = drive.dispatcher.failures[goal.fingerprint]
+    assert failure.kind == "oom" and "log" in failure.message, failure
+
+
+def test_stage_that_dies_in_a_pack_takes_nobody_with_it(slurm, store):
+    specs = [spec("first"), spec("deadly", do="die"), spec("last")]
+    drive = Drive(store, specs, replace(SITE, default={**SITE.default, "pack": 3}))
+    drive.to_end()
+    assert set(drive.states().values()) == {"done"}
+    assert [len(drive.starts(s)) for s in specs] == [1, 2, 1]
+
+
+def test_store_that_is_away_for_a_moment_loses_nothing(slurm, store):
+    """One stage does not notice, one cannot write, and one is started just then."""
+    quiet, writer = spec("quiet", seconds=6.0), spec("writer", do="write", seconds=6.0)
+    late = spec("late")
+    drive = Drive(store, [quiet, writer, late], replace(SITE, max_array=1))
+    drive.until(lambda: drive.started(quiet, writer))
+    elsewhere = store.root.with_name("elsewhere")
+    store.root.rename(elsewhere)
+    until = time.monotonic() + 3.0
+    drive.until(lambda: time.monotonic() > until)
+    assert drive.dispatcher.away and not store.root.exists(), "nobody has made it anew"
+    elsewhere.rename(store.root)
+    drive.to_end()
+    print(drive.dispatcher.failures, drive.dispatcher.attempts)
+    assert drive.states() == {"quiet": "done", "writer": "done", "late": "done"} and len(drive.starts(quiet)) == 1
