@@ -1,0 +1,39 @@
+"""The scripts of benchmarks/ run and count right, on few trials.  What they time is not tested; docs/benchmarks.md has it."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from command import environment
+from conftest import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+def script(name, *words, folder):
+    done = subprocess.run([sys.executable, str(ROOT / "benchmarks" / name), *words], cwd=folder, capture_output=True, text=True,
+                          env={**environment(None), "PYTHONPATH": str(ROOT)}, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_scale_plans_runs_and_shows_six_stages_a_trial_beside_the_shared_ones(tmp_path):
+    said = script("scale.py", "--trials", "25", folder=tmp_path)
+    assert "planning 25 trials" in said and "running 158 stages inline" in said, "25 x 6, and 8 that all share"
+    assert all(words in said for words in ("the same again", "smartad plan", "smartad status", "smartad table"))
+    assert list(tmp_path.iterdir()) == [], "it leaves nothing behind"
+
+
+def test_arrays_of_jobs_are_run_once_each_and_none_is_lost(slurm, tmp_path):
+    said = script("slurm_arrays.py", "--jobs", "25", folder=tmp_path)
+    assert re.search(r"arrays of \[25\]; lost 0, ran more than once 0, failed 0", said), said
+
+
+@pytest.mark.skipif("SMARTAD_HYDRA" not in os.environ, reason="SMARTAD_HYDRA does not name a Python with hydra-submitit-launcher")
+def test_hydra_and_smartad_run_all_trials(tmp_path):
+    said = script("beside_hydra.py", "--hydra", os.environ["SMARTAD_HYDRA"], folder=tmp_path)
+    assert re.search(r"hydra, submitit local .* 350 bodies ran", said), said
+    assert len(re.findall(r"smartad, .* 158 bodies ran", said)) == 2
