@@ -7,10 +7,13 @@ import pytest
 
 from small_sweeps import QUESTIONS, declare, executions, run
 from smartad import tables
+from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
 from smartad.config import ConfigError
+from smartad.stage import Runtime, Stage, StageSpec
 from smartad.sweep import ledger, results
 from smartad.sweep.driver import Driver
 from smartad.sweep.stopping import RULES, Part, Standing, Stop, StoppingConfig, asha, course, wilcoxon
+from smartad.tracking import Tracking
 
 BENCHMARKS = ["a", "b", "c"]
 
@@ -283,6 +286,19 @@ def test_what_a_stopped_row_shares_with_another_one_goes_on(store, tmp_path, mon
 def picky(course, mine, others):
     """Stops whom it does not like."""
     return Stop("picky", (), "good", 0.0, 0.0) if mine.label == "bad" else None
+
+
+def test_failure_of_what_nobody_wants_any_more_is_none(store):
+    """It had just failed when it was withdrawn."""
+    def fail(config, inputs, out, runtime):
+        raise ValueError("as asked")
+    goal = StageSpec(Stage("x", 1, fail), None)
+    dispatcher = Dispatcher(store, connect(ClusterConfig(), Job(store, Runtime(), Tracking(store.root)), 0))
+    dispatcher.add([goal])
+    dispatcher.step()
+    dispatcher.withdraw([goal])
+    dispatcher.step()
+    assert not dispatcher.failures and not dispatcher.open() and dispatcher.states[goal.fingerprint] == "stopped"
 
 
 def test_search_learns_that_a_trial_was_stopped(store, tmp_path):

@@ -79,7 +79,7 @@ class Dispatcher:
         if self._away():  # what a worker without a store says proves nothing
             return
         for fingerprint, failure in ended.items():
-            if fingerprint in self.specs:
+            if fingerprint in self.specs and self.states[fingerprint] != "stopped":
                 self._failed(fingerprint, failure)
         in_flight = self.executor.in_flight()
         ready = [spec for f, spec in self.specs.items() if self._update(spec, in_flight or set())]
