@@ -79,8 +79,9 @@ def test_twice_the_questions_take_twice_as_long(store):
         finish(store, [spec], questions=spec.config.limit)
     finish(store, of(specs, "collect", "evaluate", "grade"), seconds=5.0)
     more = specs_of("limits.questions=20", "limits.train_questions=8", "collect.samples=30", "select.first=10")
+    samples = of(specs, "collect")[0].config.samples
     (collect,) = lines_of(store, more, "collect")
-    assert collect.basis == "their like, per question" and collect.cost.seconds == pytest.approx(5.0 * 30 / of(specs, "collect")[0].config.samples)
+    assert collect.basis == "their like, per question" and collect.cost.seconds == pytest.approx(5.0 * 30 / samples)
     (evaluate,) = lines_of(store, more, "evaluate")
     assert evaluate.cost.seconds == pytest.approx(3 * 10.0)
 

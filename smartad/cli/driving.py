@@ -13,6 +13,7 @@ from smartad.config import load
 from smartad.experiment import missing_data
 from smartad.stage import Runtime, StageSpec
 from smartad.store import LOG, Store
+from smartad.sweep.bill import save_estimate
 from smartad.sweep.driver import Driver, drive, start
 from smartad.tracking import configure
 from smartad.types import UserError
@@ -59,6 +60,7 @@ def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, wor
     try:
         if isinstance(work, Driver):
             start(work, dispatcher)
+            save_estimate(store, work.sweep.name, list(dispatcher.specs.values()))
         else:
             dispatcher.add(work)
         if cancel:

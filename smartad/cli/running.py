@@ -6,6 +6,7 @@ from pathlib import Path
 
 from smartad import tables
 from smartad.cli import INTERRUPTED
+from smartad.cli.billing import print_bill
 from smartad.cli.console import print_table, program
 from smartad.cli.detaching import detach
 from smartad.cli.driving import bring_to_end, driven, job_of, profile_of
@@ -63,6 +64,7 @@ def sweep_command(args: argparse.Namespace) -> int:
         return status
     book = ledger.load(store, sweep.name)
     print_table(results.table(store, book))
+    print_bill(store, book)
     promoted = results.promote_best(store, book)
     _print_next(args, store, job.tracking, sweep, promoted)
     return status

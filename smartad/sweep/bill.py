@@ -4,12 +4,14 @@ Nothing is guessed: where no stage of a kind is on record, its cost is not known
 failed or were cut off is on no record, and on no bill.
 """
 
+import contextlib
 import json
 import os
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from smartad import grading
 from smartad.cluster import STAGES
 from smartad.records import from_json, to_json
 from smartad.stage import StageSpec
-from smartad.store import Store, explained, write_json
+from smartad.store import Store, StoreError, explained, write_json
 from smartad.sweep.ledger import Ledger
 
 GENERATES = ("collect", "evaluate")
@@ -120,10 +122,10 @@ class _History:
         """Kind -> model, questions, cost and size of each."""
         names = sorted(os.listdir(store.root)) if kinds and store.root.is_dir() else []
         for kind in kinds:
-            finished = (f for f in names if f.rpartition("-")[0] == kind and store.has(f))
-            for fingerprint, _ in zip(finished, range(LOOK_AT), strict=False):
-                identity = self._record(fingerprint)["identity"]
-                self.known[kind].append((*_traits(identity), cost_of(self._record(fingerprint)), self._size(fingerprint)))
+            for fingerprint in islice((f for f in names if f.rpartition("-")[0] == kind and store.has(f)), LOOK_AT):
+                with contextlib.suppress(StoreError):  # a damaged record of another sweep stops nobody here
+                    record = self._record(fingerprint)
+                    self.known[kind].append((*_traits(record["identity"]), cost_of(record), self._size(fingerprint)))
 
     def estimate(self, identity: Mapping[str, Any]) -> tuple[int, str, Cost]:
         """How sure, of what, and how much one stage will take."""
