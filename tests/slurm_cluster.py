@@ -49,9 +49,13 @@ class Cluster:
         return done.stdout.strip()
 
     def jobs(self, state: str = "") -> list[Job]:
-        """Jobs in the queue, array elements one by one; only those in ``state``, when it is given."""
+        """Jobs in the queue, array elements one by one, but for those that are over and being tidied up after.
+
+        Only those in ``state``, when it is given.
+        """
         lines = self.command("squeue", "-h", "-r", "-o", "%i|%j|%T|%r|%N").splitlines()
-        return [job for job in (Job(*line.split("|")) for line in lines) if state in ("", job.state)]
+        return [job for job in (Job(*line.split("|")) for line in lines) if job.state == (state or job.state)
+                and (state or job.state != "COMPLETING")]
 
     def state(self, job: str) -> str:
         """What SLURM remembers of a job, also after its end."""

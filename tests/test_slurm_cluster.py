@@ -25,8 +25,11 @@ def square(number):
     return number * number
 
 
-def where_and_which_gpu(seconds):
-    time.sleep(seconds)
+def where_and_which_gpu(number, others, folder):
+    (folder / str(number)).touch()
+    deadline = time.monotonic() + 60
+    while len(list(folder.iterdir())) < others and time.monotonic() < deadline:  # all are there at once
+        time.sleep(0.1)
     return os.environ["SLURMD_NODENAME"], os.environ["CUDA_VISIBLE_DEVICES"]
 
 
@@ -44,7 +47,10 @@ def test_array_of_twenty_comes_back_in_order(slurm, tmp_path):
 def test_jobs_at_once_have_a_gpu_each(slurm, tmp_path):
     if not slurm.gpus:
         pytest.skip("only root can make the devices of the cluster's GPUs")
-    jobs = executor(tmp_path, slurm_gres="gpu:1").map_array(where_and_which_gpu, [2.0] * slurm.gpus)
+    (tmp_path / "there").mkdir()
+    many = range(slurm.gpus)
+    jobs = executor(tmp_path / "jobs", slurm_gres="gpu:1").map_array(
+        where_and_which_gpu, many, [slurm.gpus] * slurm.gpus, [tmp_path / "there"] * slurm.gpus)
     given = [job.result() for job in jobs]
     assert len(set(given)) == slurm.gpus, given
 
