@@ -1,14 +1,16 @@
 """The bill: costs of finished stages, estimates for missing ones, and the real bill beside what was expected."""
 
+import io
 from dataclasses import astuple
 
 import pytest
 import yaml
+from rich.console import Console
 
 from command import smartad
 from conftest import ROOT
 from made_up import declare, finish, launch, of
-from smartad.cli.billing import bill_of, number
+from smartad.cli.billing import bill_of, bill_table, number
 from smartad.config import load
 from smartad.experiment import Experiment, plan
 from smartad.grading import exact
@@ -162,3 +164,17 @@ def test_unknown_costs_survive_the_way_to_disk_and_back(store, tmp_path):
     book, specs = launch(store, declare(tmp_path))
     save_estimate(store, book.name, specs)
     assert all(set(astuple(line.cost)) == {None} for line in saved(store, book.name).lines)
+
+
+@pytest.mark.parametrize("unknown", [True, False])
+def test_bill_fits_eighty_columns_and_says_at_least_where_it_does_not_know_all(store, tmp_path, unknown):
+    book, specs = launch(store, declare(tmp_path))
+    like = [s for s in specs_of("seed=7", "limits.questions=9") if s.stage.name != ("train" if unknown else "")]
+    finish(store, like, seconds=1e6, tokens=9e9)
+    bill = save_estimate(store, book.name, specs)
+    finish(store, specs, seconds=1.1e6, tokens=8e9)
+    out = io.StringIO()
+    console = Console(file=out, width=80)
+    console.print(bill_table(bill.lines))
+    console.print(bill_of(store, book))
+    assert "…" not in out.getvalue() and ("≥" in out.getvalue()) == unknown

@@ -24,22 +24,23 @@ def bill_table(lines: Sequence[Line]) -> RichTable:
         grid.add_row(line.stage, str(len(line.fingerprints)), each, *(number(getattr(line.cost, name)) for name in HEADS),
                      line.basis)
     count = sum(len(line.fingerprints) for line in lines)
-    grid.add_row("total", str(count), "", *_sums([line.cost for line in lines]), style="bold")
+    grid.add_row("total", str(count), "", *_sums([line.cost for line in lines], HEADS), style="bold")
     _explain(grid, any(None in vars(line.cost).values() for line in lines))
     return grid
 
 
 def real_table(rows: Sequence[Compared]) -> RichTable:
-    """What was expected, and the real bill beside it: ``expected / real``."""
-    grid = _grid("expected / real", "stages", *HEADS.values())
+    """What was expected, and the real bill beside it: ``expected / real``.  What nobody needed has no column."""
+    names = [name for name in HEADS if any(getattr(cost, name) for row in rows for cost in (row.expected, row.real) if cost)]
+    grid = _grid("expected / real", "stages", *(HEADS[name] for name in names))
     for row in rows:
         grid.add_row(row.stage, str(row.stages),
-                     *(f"{_expected(row, name)} / {number(getattr(row.real, name))}" for name in HEADS))
-    expected = _sums([row.expected for row in rows if row.expected])
-    real = _sums([row.real for row in rows])
+                     *(f"{_expected(row, name)} / {number(getattr(row.real, name))}" for name in names))
+    expected = _sums([row.expected for row in rows if row.expected], names)
+    real = _sums([row.real for row in rows], names)
     grid.add_row("total", str(sum(row.stages for row in rows)), *(f"{e} / {r}" for e, r in zip(expected, real, strict=True)),
                  style="bold")
-    _explain(grid, True)
+    _explain(grid, any(None in vars(cost).values() for row in rows for cost in (row.expected, row.real) if cost))
     return grid
 
 
@@ -83,14 +84,14 @@ def duration(seconds: float) -> str:
     return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
-def _sums(costs: Iterable[Cost]) -> list[str]:
-    """Per column; ``> x`` where only a part of it is known."""
+def _sums(costs: Sequence[Cost], names: Iterable[str]) -> list[str]:
+    """Per column; ``≥ x`` where only a part of it is known."""
     texts = []
-    for name in HEADS:
+    for name in names:
         values = [getattr(cost, name) for cost in costs]
         known = [value for value in values if value is not None]
         text = number(sum(known)) if known else UNKNOWN
-        texts.append(f"> {text}" if known and len(known) < len(values) else text)
+        texts.append(f"≥ {text if text[0] != '<' else 0}" if known and len(known) < len(values) else text)
     return texts
 
 
