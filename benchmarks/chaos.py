@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections import Counter
 from pathlib import Path
 
@@ -26,7 +27,7 @@ import trivial
 from smartad import experiment
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
 from smartad.stage import Runtime
-from smartad.store import Store
+from smartad.store import Store, write_json
 from smartad.sweep import ledger
 from smartad.sweep.driver import Driver, drive, start
 from smartad.sweep.space import read
@@ -56,10 +57,11 @@ def body(config, inputs, out, runtime):
 
 
 def note(out: Path, event: str) -> None:
-    """One line of the log of what ran; short appends are whole."""
-    with (out.parent / "executions.log").open("a") as file:
-        file.write(json.dumps({"event": event, "stage": out.name, "job": os.environ.get("SLURM_JOB_ID"),
-                               "restart": os.environ.get("SLURM_RESTART_COUNT", "0")}) + "\n")
+    """A file for everything that ran: appending to one would be torn by the next kill."""
+    (out.parent / "executions").mkdir(exist_ok=True)
+    said = {"event": event, "stage": out.name, "job": os.environ.get("SLURM_JOB_ID"),
+            "restart": os.environ.get("SLURM_RESTART_COUNT", "0")}
+    write_json(out.parent / "executions" / f"{uuid.uuid4().hex}.json", said)
 
 
 def drive_sweep(store: Store, sweep: Path) -> None:
@@ -130,7 +132,7 @@ class Chaos:
 
     def report(self) -> bool:
         """Print what came out.  Whether every stage is there and was finished once."""
-        rows = [json.loads(line) for line in (self.store.root / "executions.log").read_text().splitlines()]
+        rows = [json.loads(path.read_text()) for path in (self.store.root / "executions").glob("*.json")]
         starts, finishes = (Counter(r["stage"] for r in rows if r["event"] == e) for e in ("start", "finish"))
         stages = set(ledger.load(self.store, self.sweep.stem).stages())
         missing = stages - set(self.store.fingerprints())

@@ -32,18 +32,21 @@ def profile_of(args: argparse.Namespace) -> ClusterConfig:
     profile = load(ClusterConfig, [args.cluster] if args.cluster else [])
     if getattr(args, "detach", False) and profile.cluster != "slurm":
         raise UserError(f"--detach hands the driver to SLURM, and {args.cluster or 'no --cluster'} is not a profile of one")
+    if args.jobs and profile.cluster == "slurm":
+        raise UserError(f"--jobs {args.jobs} is for this machine; how many jobs a site takes is max_jobs in {args.cluster}")
     if args.snapshot and profile.cluster == "workers":
         raise UserError(f"--snapshot {args.snapshot} is for code that runs as jobs; name their profile with --cluster")
     return profile
 
 
-def job_of(args: argparse.Namespace, store: Store, group: str | None, data: str | None, models: dict[str, str]) -> Job:
+def job_of(args: argparse.Namespace, profile: ClusterConfig, store: Store, group: str | None, data: str | None,
+           models: dict[str, str]) -> Job:
     """What runs any stage of a plan.  Jobs that import smartad later are given the code as it is now."""
     tracking = configure(args.track.split(",") if args.track else None, store.root, group)
     runtime = Runtime(data=Path(data).absolute() if data else None,
                       models={identity: str(Path(folder).absolute()) for identity, folder in models.items()})
     code = None
-    if args.cluster and profile_of(args).cluster != "workers":
+    if profile.cluster != "workers" and args.jobs != 0:
         from smartad.cluster.code import snapshot
 
         code = snapshot(store, args.snapshot)

@@ -31,7 +31,8 @@ def run_command(args: argparse.Namespace) -> int:
     planned = plan(experiment)
     goals = _until(planned, args.until) if args.until else [planned.goal]
     store = Store(args.store).open()
-    status = bring_to_end(args, profile_of(args), job_of(args, store, None, experiment.data, planned.models), goals)
+    profile = profile_of(args)
+    status = bring_to_end(args, profile, job_of(args, profile, store, None, experiment.data, planned.models), goals)
     if store.has(planned.goal.fingerprint):
         groups = {"In-domain": experiment.benchmarks.in_domain, "Out-of-domain": experiment.benchmarks.out_of_domain}
         print_table(tables.build("experiment", groups, {"this run": [results.cells(store, planned.goal.fingerprint)]}))
@@ -53,7 +54,7 @@ def sweep_command(args: argparse.Namespace) -> int:
     store = Store(args.store).open()
     some = [sweep.experiment(trial, sweep.config.seeds[0]) for trial in corners(sweep.config)]
     folders = {identity: folder for experiment in some for identity, folder in plan(experiment).models.items()}
-    job = job_of(args, store, sweep.name, some[0].data, folders)
+    job = job_of(args, profile, store, sweep.name, some[0].data, folders)
     if args.detach:
         return detach(args, profile, job, sweep)
     with store.lock(f"sweeps/{sweep.name}") as claim:
@@ -64,10 +65,21 @@ def sweep_command(args: argparse.Namespace) -> int:
         return status
     book = ledger.load(store, sweep.name)
     print_table(results.table(store, book))
+    if sweep.config.backend != "grid":
+        _print_importances(store, book)
     print_bill(store, book)
     promoted = results.promote_best(store, book)
     _print_next(args, store, job.tracking, sweep, promoted)
     return status
+
+
+def _print_importances(store: Store, book: ledger.Ledger) -> None:
+    from smartad.sweep.importances import LEAST, importances
+
+    if found := importances(store, book):
+        print("what the scores depend on (PED-ANOVA): " + ", ".join(f"{key} {share:.0%}" for key, share in found.items()))
+    else:
+        print(f"what the scores depend on is said from {LEAST} finished trials on, where it can be told")
 
 
 def _until(planned: Plan, stage: str) -> list[StageSpec]:
