@@ -11,7 +11,7 @@ from conftest import ROOT
 from smartad.cli import parser
 from smartad.store import Store
 
-COMMANDS = ["plan", "run", "sweep", "status", "table", "show", "why", "pull", "ask"]
+COMMANDS = ["plan", "run", "sweep", "status", "table", "show", "why", "pull", "ask", "logs", "cancel", "retry", "doctor"]
 
 
 def test_help_names_every_command_and_shows_the_way_in(capsys):

@@ -17,7 +17,7 @@ from rich.console import Console
 from command import environment, smartad
 from conftest import ROOT
 from made_up import declare, fail, finish, launch, of
-from smartad.cli.status import ROWS, duration, time_left, view
+from smartad.cli.status import LINES, ROWS, duration, time_left, view
 from smartad.cluster.queue import Queued
 from smartad.stage import upstream_first
 from smartad.store import PROGRESS, write_json
@@ -37,7 +37,7 @@ def sweep(tmp_path):
 def shown(store, book, jobs=None, width=200, rows=None):
     """What a terminal of ``width`` columns shows."""
     out = io.StringIO()
-    Console(file=out, width=width).print(view(store, book, look(store, book, jobs or Jobs()), width, rows))
+    Console(file=out, width=width).print(view(store, book, look(store, book, jobs or Jobs()), width, rows, rows and LINES))
     return out.getvalue()
 
 

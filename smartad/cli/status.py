@@ -42,7 +42,8 @@ def status_command(args: argparse.Namespace) -> int:
         return _live(store, args.sweep, args.all)
     book = ledger.load(store, args.sweep)
     now = look(store, book, jobs_of(store))
-    console().print(view(store, book, now, console().width, None if args.all else ROWS), soft_wrap=True)
+    rows, lines = (None, None) if args.all else (ROWS, LINES)
+    console().print(view(store, book, now, console().width, rows, lines), soft_wrap=True)
     return 0
 
 
@@ -61,30 +62,32 @@ def _live(store: Store, name: str, everything: bool) -> int:
     """Keep showing it until nothing more happens by itself.  Ctrl-C only stops looking."""
     asked, jobs = -ASK_SLURM_S, Jobs()
     out = console()
-    with contextlib.suppress(KeyboardInterrupt), Live(console=out, auto_refresh=False, vertical_overflow="visible") as live:
+    with contextlib.suppress(KeyboardInterrupt), Live(console=out, auto_refresh=False) as live:
         while True:
             if time.monotonic() - asked >= ASK_SLURM_S:
                 asked, jobs = time.monotonic(), jobs_of(store)
             book = ledger.load(store, name)  # a search adds trials
             now = look(store, book, jobs)
-            # What is above the screen cannot be drawn over: at the end everything is shown, until then what there is room for.
-            rows = None if everything else ROWS if now.over() else max(3, min(ROWS, out.height - _other_lines(now)))
-            live.update(view(store, book, now, out.width, rows), refresh=True)
+            # What is above the screen cannot be drawn over: until the end only what there is room for is shown.
+            live.vertical_overflow = "visible" if now.over() else "ellipsis"
+            lines = LINES if out.height > 50 or now.over() else 3
+            rows = None if everything else ROWS if now.over() else max(3, min(ROWS, out.height - _other_lines(now, lines)))
+            live.update(view(store, book, now, out.width, rows, None if everything else lines), refresh=True)
             if now.over():
                 return 0
             time.sleep(REFRESH_S)
     return 0
 
 
-def _other_lines(now: Look) -> int:
+def _other_lines(now: Look, lines: int) -> int:
     """About how many lines the view has beside its trials."""
-    kinds = len({kind_of(f) for f in now.states})
-    return 12 + kinds + min(LINES, len(now.running)) + min(LINES, len(set(now.why.values()))) + 2 * min(LINES, len(now.failures))
+    kinds, reasons = {kind_of(f) for f in now.states}, set(now.why.values())
+    return 10 + len(kinds) + min(lines, len(now.running)) + min(lines, len(reasons)) + 2 * min(lines, len(now.failures))
 
 
-def view(store: Store, book: Ledger, now: Look, width: int, rows: int | None) -> Group:
-    """Everything about a sweep at one moment.  ``rows``: trials and lines at most; None is all."""
-    lines = None if rows is None else LINES
+def view(store: Store, book: Ledger, now: Look, width: int, rows: int | None, lines: int | None) -> Group:
+    """Everything about a sweep at one moment.  At most ``rows`` trials, and ``lines`` of what runs, waits or failed; None is
+    all of them."""
     parts: list[RenderableType] = [Text(f"{book.name}: {_counts(now)}"), Text(_who(store, book, now)), Text("")]
     parts += [_kinds(now), Text(""), _trials(store, book, now, width, rows), _legend(now), Text("")]
     parts += [Text(line) for line in [*_running(now, lines), *_waiting(now, lines), *_failed(store, now, lines),

@@ -118,6 +118,7 @@ class _History:
         self.records: dict[str, dict[str, Any]] = {}
         self.identities: dict[str, Mapping[str, Any]] = {spec.fingerprint: spec.identity for spec in specs}
         self.sizes: dict[str, float | None] = {}
+        self.precedents: dict[tuple[Any, ...], tuple[int, int, Cost, list[Any]]] = {}
         self.known: dict[str, list[tuple[Any, Any, Cost, float | None]]] = defaultdict(list)
         """Kind -> model, questions, cost and size of each."""
         names = sorted(os.listdir(store.root)) if kinds and store.root.is_dir() else []
@@ -129,20 +130,24 @@ class _History:
 
     def estimate(self, identity: Mapping[str, Any]) -> tuple[int, str, Cost]:
         """How sure, of what, and how much one stage will take."""
-        model, questions = _traits(identity)
-        every = self.known[identity["stage"]]
+        key = (identity["stage"], *_traits(identity))
+        if key not in self.precedents:
+            self.precedents[key] = self._precedent(*key)
+        level, count, cost, sizes = self.precedents[key]
+        if level == NOTHING:
+            return level, BASES[level], UNKNOWN
+        size = self._size_of(identity)
+        by_size = size is not None and None not in sizes and sum(sizes) > 0
+        share, scaled = (size / sum(sizes), set(sizes) != {size}) if by_size else (1 / count, False)
+        known = (None if value is None else value * share for value in astuple(cost))
+        return level, BASES[level] + (", per question" if scaled else ""), Cost(*known)
+
+    def _precedent(self, stage: str, model: Any, questions: Any) -> tuple[int, int, Cost, list[Any]]:
+        """The finished stages nearest to one: how near, how many, what all of them took, and the size of each."""
+        every = self.known[stage]
         levels = ([k for k in every if k[:2] == (model, questions)], [k for k in every if k[0] == model], every)
         level, of = next(((level, of) for level, of in enumerate(levels) if of), (NOTHING, []))
-        if not of:
-            return NOTHING, BASES[NOTHING], UNKNOWN
-        costs, sizes = [k[2] for k in of], [k[3] for k in of]
-        size = self._size_of(identity)
-        if size is None or None in sizes or not sum(s or 0 for s in sizes):
-            share, scaled = 1 / len(of), ""
-        else:
-            share, scaled = size / sum(s or 0 for s in sizes), ", per question" if set(sizes) != {size} else ""
-        known = (None if v is None else v * share for v in astuple(total(costs)))
-        return level, BASES[level] + scaled, Cost(*known)
+        return level, len(of), total(k[2] for k in of), [k[3] for k in of]
 
     def _record(self, fingerprint: str) -> dict[str, Any]:
         if fingerprint not in self.records:
@@ -179,7 +184,7 @@ def _traits(identity: Mapping[str, Any]) -> tuple[Any, Any]:
     """(model, questions): what two stages of a kind must share to take about the same."""
     config, inputs = identity["config"], identity["inputs"]
     model = next((config[key] for key in ("student", "teacher", "grader", "corpus", "benchmark") if key in config), None)
-    return model, sorted(role for role in inputs if role.startswith("questions/"))
+    return model, tuple(sorted(role for role in inputs if role.startswith("questions/")))
 
 
 def path(store: Store, name: str) -> Path:
