@@ -99,7 +99,8 @@ class Proposer(Protocol):
         """The next trial; None when there are no more."""
 
     def tell(self, trial: Trial, outcome: Outcome) -> None:
-        """How a trial ended.  Also called for trials of an earlier start it never asked for."""
+        """How a trial ended.  Also called for trials of an earlier start it never asked for, and once more for one that had
+        failed and was tried again."""
 
 
 def dimensions(config: SweepConfig) -> dict[str, Any]:
