@@ -230,16 +230,16 @@ def test_stopped_trial_that_finished_nevertheless_is_done(store, tmp_path):
     assert results.table(store, ledger.load(store, "declared")).text("bad", "Avg") == "10.0 ±0.0"
 
 
-@pytest.mark.parametrize("finished, stopped", [(1, True), (2, True), (3, False)])
-def test_trial_is_stopped_while_there_is_something_left_to_save(store, tmp_path, finished, stopped):
+def test_trial_is_stopped_while_there_is_something_left_to_save(store, tmp_path):
     (store.root / "no_waiting").touch()
     run(declare(tmp_path, arms=arms(good=36, bad=4)), store)
-    driver = Driver(declare(tmp_path, arms=arms(good=36, bad=4), stopping={"rule": "wilcoxon"}), store)
-    driver.ask()
-    driver.race.end("good", done=True)
-    grades = [grade.fingerprint for grade in driver.rows["bad"].goals[0].inputs.values()][:finished]
-    assert (driver.race.look("bad", grades.__contains__) is not None) == stopped
-    assert driver.race.look("bad", grades.__contains__) is None, "judged once for each thing that finishes"
+    for finished, stopped in ((1, True), (2, True), (3, False)):
+        driver = Driver(declare(tmp_path, arms=arms(good=36, bad=4), stopping={"rule": "wilcoxon"}), store)
+        driver.ask()
+        driver.race.end("good", done=True)
+        grades = [grade.fingerprint for grade in driver.rows["bad"].goals[0].inputs.values()][:finished]
+        assert (driver.race.look("bad", grades.__contains__) is not None) == stopped
+        assert driver.race.look("bad", grades.__contains__) is None, "judged once for each thing that finishes"
 
 
 def test_switching_stopping_off_finishes_what_it_had_stopped(store, tmp_path):
