@@ -17,7 +17,7 @@ from smartad.cluster.submission import Place, places
 from smartad.store import LOG, Store, StoreError, explained, write_json
 from smartad.sweep import ledger
 from smartad.sweep.ledger import Ledger
-from smartad.sweep.state import Jobs, jobs_of
+from smartad.sweep.state import Jobs, book_of, jobs_of
 from smartad.types import UserError
 
 TAIL = 40
@@ -45,9 +45,8 @@ def logs_command(args: argparse.Namespace) -> int:
 def _meant(store: Store, target: str) -> tuple[bool, list[str]]:
     """Whether ``target`` is a single stage, and which stages it means."""
     names = ledger.names(store)
-    stem = Path(target).stem if target.endswith((".yaml", ".yml")) else target
-    if stem in names:
-        stages = [f for f in ledger.load(store, stem).stages() if not store.has(f)]
+    if ledger.name_of(target) in names:
+        stages = [f for f in ledger.load(store, target).stages() if not store.has(f)]
         return False, [f for f in stages if store.claimed(f) or store.failure(f)]
     known = set(_begun(store))
     for name in names:
@@ -141,8 +140,9 @@ def _places_of(store: Store, fingerprints: Sequence[str]) -> list[Place]:
 def cancel_command(args: argparse.Namespace) -> int:
     """Stop a sweep: its driver, what it runs, and its jobs in SLURM's queue.  What is finished is kept."""
     store = Store(args.store)
-    book = ledger.load(store, args.sweep)
+    book = book_of(store, args.sweep, jobs_of(store))
     with explained(store.root):
+        (store.root / "sweeps").mkdir(exist_ok=True)
         write_json(store.root / "sweeps" / f"{book.name}.cancel", {"time": time.time(), "host": platform.node()})
     driver = store.locked(f"sweeps/{book.name}")
     if driver:

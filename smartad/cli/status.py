@@ -20,7 +20,7 @@ from smartad.cluster.submission import places
 from smartad.store import LOG, Store
 from smartad.sweep import ledger
 from smartad.sweep.ledger import Ledger, LedgerTrial, Run
-from smartad.sweep.state import ENDED, NOBODY, STATES, Jobs, Left, Look, jobs_of, kind_of, look
+from smartad.sweep.state import ENDED, NOBODY, STATES, Jobs, Left, Look, book_of, jobs_of, kind_of, look
 
 REFRESH_S = 2.0
 ASK_SLURM_S = 10.0
@@ -40,8 +40,9 @@ def status_command(args: argparse.Namespace) -> int:
         return _list(store)
     if args.live and console().is_terminal:
         return _live(store, args.sweep, args.all)
-    book = ledger.load(store, args.sweep)
-    now = look(store, book, jobs_of(store))
+    jobs = jobs_of(store)
+    book = book_of(store, args.sweep, jobs)
+    now = look(store, book, jobs)
     rows, lines = (None, None) if args.all else (ROWS, LINES)
     console().print(view(store, book, now, console().width, rows, lines), soft_wrap=True)
     return 0
@@ -66,7 +67,7 @@ def _live(store: Store, name: str, everything: bool) -> int:
         while True:
             if time.monotonic() - asked >= ASK_SLURM_S:
                 asked, jobs = time.monotonic(), jobs_of(store)
-            book = ledger.load(store, name)  # a search adds trials
+            book = book_of(store, name, jobs)  # a search adds trials
             now = look(store, book, jobs)
             # What is above the screen cannot be drawn over: until the end only what there is room for is shown.
             live.vertical_overflow = "visible" if now.over() else "ellipsis"
@@ -89,6 +90,8 @@ def view(store: Store, book: Ledger, now: Look, width: int, rows: int | None, li
     """Everything about a sweep at one moment.  At most ``rows`` trials, and ``lines`` of what runs, waits or failed; None is
     all of them."""
     parts: list[RenderableType] = [Text(f"{book.name}: {_counts(now)}"), Text(_who(store, book, now)), Text("")]
+    if not book.trials:
+        return Group(*parts[:2])
     parts += [_kinds(now), Text(""), _trials(store, book, now, width, rows), _legend(now), Text("")]
     parts += [Text(line) for line in [*_running(now, lines), *_waiting(now, lines), *_failed(store, now, lines),
                                          *_stopped(store, book, lines)]]
@@ -216,11 +219,9 @@ def _running(now: Look, most: int | None) -> list[str]:
 
 def _waiting(now: Look, most: int | None) -> list[str]:
     """What has not begun, by reason; the reasons of most stages first."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for fingerprint, why in now.why.items():
-        groups.setdefault((now.states[fingerprint], why), []).append(fingerprint)
-    lines = [f"{state:<8} {who[0] if len(who) == 1 else f'{len(who)} stages'}: {why}"
-             for (state, why), who in sorted(groups.items(), key=lambda group: (STATES.index(group[0][0]), -len(group[1])))]
+    groups = Counter((now.states[fingerprint], why) for fingerprint, why in now.why.items())
+    lines = [f"{state:<8} {count} stage{'s' if count > 1 else ''}: {why}"
+             for (state, why), count in sorted(groups.items(), key=lambda group: (STATES.index(group[0][0]), -group[1]))]
     return _some(lines, most)
 
 

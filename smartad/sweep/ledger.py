@@ -92,9 +92,14 @@ def names(store: Store) -> list[str]:
     return sorted(p.stem for p in (store.root / "sweeps").glob("*.jsonl"))
 
 
+def name_of(word: str) -> str:
+    """The sweep that ``word``, its name or its file, means."""
+    return Path(word).stem if word.endswith((".yaml", ".yml")) else word
+
+
 def load(store: Store, name: str) -> Ledger:
     """The ledger of ``name``, a sweep's name or its file.  Raises StoreError naming the others when there is none."""
-    stem = Path(name).stem if name.endswith((".yaml", ".yml")) else name
+    stem = name_of(name)
     try:
         # What follows the last newline is a line that a driver is writing, or did not get to finish.
         head, *lines = path(store, stem).read_text(encoding="utf-8").split("\n")[:-1]

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from smartad.cluster import queue, submission
-from smartad.store import PROGRESS, Store
+from smartad.store import PROGRESS, Store, StoreError
+from smartad.sweep import ledger
 from smartad.sweep.ledger import Ledger, Run
 
 State = Literal["done", "running", "queued", "waiting", "failed", "blocked", "stopped"]
@@ -111,6 +112,16 @@ def jobs_of(store: Store) -> Jobs:
     submitted = {tag: found for tag in {job.tag for job in queued} if (found := submission.read(store, tag))}
     return Jobs({f: job for job in queued if job.tag in submitted for f in submitted[job.tag].packs[job.index]},
                 {job.tag.partition("-")[2]: job for job in queued if job.tag not in submitted})
+
+
+def book_of(store: Store, name: str, jobs: Jobs) -> Ledger:
+    """The ledger of ``name``, a sweep's name or its file; an empty one while its detached driver has yet to begin."""
+    try:
+        return ledger.load(store, name)
+    except StoreError:
+        if ledger.name_of(name) not in jobs.drivers:
+            raise
+        return Ledger(ledger.name_of(name), {}, {}, ())
 
 
 def look(store: Store, book: Ledger, jobs: Jobs) -> Look:
