@@ -88,7 +88,9 @@ def test_preempted_job_is_told_and_starts_again(slurm, tmp_path):
     job = executor(tmp_path, slurm_signal_delay_s=20).submit(Restarted(), tmp_path / "nodes")
     slurm.until(lambda: started(tmp_path / "nodes"), "the job runs")
     slurm.dev("preempt", "2")
-    assert len(job.result()) == 2
+    # Not job.result(): it raises when the requeued job is ended before its own `scontrol requeue` has returned.
+    slurm.until(lambda: slurm.state(job.job_id) == "COMPLETED", "the job has run again")
+    assert len(started(tmp_path / "nodes")) == 2
     assert "Caught signal SIGUSR2" in job.paths.stderr.read_text()
 
 
