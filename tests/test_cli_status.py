@@ -273,6 +273,7 @@ def until(screen, text, seen=""):
     return seen
 
 
+@pytest.mark.slow
 def test_live_status_follows_until_all_is_done(store, sweep):
     book, specs = launch(store, sweep)
     finish(store, specs[:-1], avg=50.0)
@@ -287,6 +288,7 @@ def test_live_status_follows_until_all_is_done(store, sweep):
         os.close(screen)
 
 
+@pytest.mark.slow
 def test_live_status_is_left_with_ctrl_c(store, sweep):
     book, specs = launch(store, sweep)
     process, screen = on_a_terminal("status", book.name, "--live", store=store)

@@ -1,6 +1,5 @@
 """What a person sees while stages run: bars on a terminal, plain lines elsewhere."""
 
-import json
 import os
 import shlex
 import shutil
@@ -18,7 +17,8 @@ from rich.table import Table as RichTable
 
 from smartad import tables
 from smartad.cluster import Dispatcher
-from smartad.store import PROGRESS, Store
+from smartad.store import Store
+from smartad.sweep.state import progress
 
 PLAIN_EVERY_S = 15.0
 
@@ -120,7 +120,7 @@ class Watch:
         for fingerprint in running:
             if fingerprint not in self.tasks:
                 self.tasks[fingerprint] = self.bars.add_task(f"  {self._describe(fingerprint)}", total=None)
-            if part := _progress(self.dispatcher.store, fingerprint):
+            if part := progress(self.dispatcher.store, fingerprint):
                 self.bars.update(self.tasks[fingerprint], completed=part[0], total=part[1])
 
 
@@ -139,16 +139,8 @@ def format_metric(value: float | None) -> str:
     return f"{value:d}" if isinstance(value, int) else f"{value:.4g}"
 
 
-def _progress(store: Store, fingerprint: str) -> tuple[int, int] | None:
-    try:
-        part = json.loads((store.folder(fingerprint) / PROGRESS).read_text())
-        return part["done"], part["total"]
-    except (OSError, ValueError, KeyError):
-        return None
-
-
 def _part(store: Store, fingerprint: str) -> str:
-    part = _progress(store, fingerprint)
+    part = progress(store, fingerprint)
     return f"{part[0]}/{part[1]}" if part else ""
 
 

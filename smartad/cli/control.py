@@ -1,6 +1,7 @@
 """logs, cancel, retry: read what was written about a sweep's stages, and steer it."""
 
 import argparse
+import contextlib
 import os
 import platform
 import time
@@ -21,8 +22,10 @@ from smartad.sweep.state import Jobs, book_of, jobs_of
 from smartad.types import UserError
 
 TAIL = 40
-"""Lines of a log that are shown when several are."""
-POLL_S = 0.5
+TAIL_BYTES = 4000
+"""Lines of a log that are shown when several are; and bytes, when they are followed."""
+POLL_S, LOOK_S = 0.5, 5.0
+"""Between two looks at a log, and at which jobs there are."""
 GONE_S = 90.0
 """How long a driver is waited for: its stages may take a while to give back what they have."""
 
@@ -34,11 +37,11 @@ def logs_command(args: argparse.Namespace) -> int:
     jobs = places(store) if (store.root / "jobs").is_dir() else {}
     kinds = [kind for kind in ("out", "err") if getattr(args, kind)] or ["out", "err"]
     for fingerprint in fingerprints:
-        _print_logs(store, fingerprint, jobs.get(fingerprint), kinds, None if one else TAIL)
+        _print_logs(store, fingerprint, jobs.get(fingerprint), [] if args.follow else kinds, None if one else TAIL)
     if not fingerprints:
         print(f"nothing of {args.target} failed or is running")
-    if args.follow:
-        _follow(store, fingerprints, kinds)
+    if args.follow:  # what a worker process runs writes no log of its own
+        _follow(store, [f for f in fingerprints if f in jobs or not store.claimed(f)], kinds, 10**9 if one else TAIL_BYTES)
     return 0
 
 
@@ -85,7 +88,7 @@ def _print_logs(store: Store, fingerprint: str, place: Place | None, kinds: Sequ
         print(f"---- {path}")
         for line in _lines(path, tail):
             print(line)
-    if not any(path.exists() for path in shown) and not note:
+    if kinds and not any(path.exists() for path in shown) and not note:
         print("no log: it was not submitted as a job" if place is None else "no log yet")
 
 
@@ -108,33 +111,35 @@ def _lines(path: Path, tail: int | None) -> Iterator[str]:
     yield from last
 
 
-def _follow(store: Store, fingerprints: Sequence[str], kinds: Sequence[str]) -> None:
-    """Print what is added to the logs of jobs until their stages have ended.  Ctrl-C only stops looking."""
-    seen = {path: path.stat().st_size for place in _places_of(store, fingerprints) for path in _job_logs(place, kinds)}
-    heading: Path | None = None
-    try:
+def _follow(store: Store, fingerprints: Sequence[str], kinds: Sequence[str], tail: int) -> None:
+    """Print the last ``tail`` bytes of jobs' logs and what is added, until the stages have ended.  Ctrl-C only stops looking."""
+    paths, looked, last = _logs_of(store, fingerprints, kinds), time.monotonic(), None
+    shown = {path: max(0, path.stat().st_size - tail) for path in paths}
+    with contextlib.suppress(KeyboardInterrupt):
         while True:
             going = [f for f in fingerprints if not store.has(f) and (store.claimed(f) or not store.failure(f))]
-            for place in _places_of(store, fingerprints):
-                for path in _job_logs(place, kinds):
-                    with path.open("rb") as file:
-                        file.seek(seen.get(path, 0))
-                        added = file.read()
-                    seen[path] = seen.get(path, 0) + len(added)
-                    if added:
-                        print(f"---- {path}\n" if path != heading else "", end="")
-                        print(added.decode("utf-8", "replace"), end="", flush=True)
-                        heading = path
+            if time.monotonic() - looked >= LOOK_S or not going:  # tried again, a stage is in another job
+                paths, looked = _logs_of(store, fingerprints, kinds), time.monotonic()
+            for path in paths:
+                if added := _added(path, shown.get(path, 0)):
+                    shown[path] = shown.get(path, 0) + len(added)
+                    print("" if path == last else f"---- {path}\n", added.decode("utf-8", "replace"), sep="", end="", flush=True)
+                    last = path
             if not going:
                 return
             time.sleep(POLL_S)
-    except KeyboardInterrupt:
-        return
 
 
-def _places_of(store: Store, fingerprints: Sequence[str]) -> list[Place]:
+def _added(path: Path, since: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(since)
+        return file.read()
+
+
+def _logs_of(store: Store, fingerprints: Sequence[str], kinds: Sequence[str]) -> list[Path]:
+    """The logs of their jobs, each once."""
     jobs = places(store) if (store.root / "jobs").is_dir() else {}
-    return list({place.element: place for f in fingerprints if (place := jobs.get(f))}.values())
+    return list(dict.fromkeys(path for f in fingerprints if f in jobs for path in _job_logs(jobs[f], kinds)))
 
 
 def cancel_command(args: argparse.Namespace) -> int:

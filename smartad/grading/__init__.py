@@ -1,6 +1,7 @@
 """Graders, one module each: ``VERSION`` and ``grade(question, answer) -> (correct | None, reason)``.
 
-To add one, write ``smartad/grading/<name>.py``; nothing else lists it.
+To add one, write ``smartad/grading/<name>.py``; nothing else lists it.  One that asks a judge says so with ``JUDGE = True``:
+its calls are on the bill.
 """
 
 from typing import Protocol, cast
