@@ -59,7 +59,7 @@ def body(config, inputs, out, runtime):
 def note(out: Path, event: str) -> None:
     """A file for everything that ran: appending to one would be torn by the next kill."""
     (out.parent / "executions").mkdir(exist_ok=True)
-    said = {"event": event, "stage": out.name, "job": os.environ.get("SLURM_JOB_ID"),
+    said = {"event": event, "stage": out.name, "time": time.time(), "job": os.environ.get("SLURM_JOB_ID"),
             "restart": os.environ.get("SLURM_RESTART_COUNT", "0")}
     write_json(out.parent / "executions" / f"{uuid.uuid4().hex}.json", said)
 
@@ -133,14 +133,18 @@ class Chaos:
     def report(self) -> bool:
         """Print what came out.  Whether every stage is there and was finished once."""
         rows = [json.loads(path.read_text()) for path in (self.store.root / "executions").glob("*.json")]
-        starts, finishes = (Counter(r["stage"] for r in rows if r["event"] == e) for e in ("start", "finish"))
         stages = set(ledger.load(self.store, self.sweep.stem).stages())
         missing = stages - set(self.store.fingerprints())
-        twice = {stage for stage, times in finishes.items() if times > 1}
+        began = {stage: self.store.record(stage)["started"] for stage in stages - missing}
+        finishes = Counter(row["stage"] for row in rows if row["event"] == "finish")
+        recorded = Counter(row["stage"] for row in rows if row["event"] == "finish" and row["time"] >= began.get(row["stage"], 0))
+        twice = {stage for stage, times in recorded.items() if times > 1}
         damaged = [line for f in self.store.fingerprints() for line in self.store.verify(f)]
-        print(f"\n{len(stages)} stages; finished exactly once: {sum(finishes[s] == 1 for s in stages)}; twice: {len(twice)}; "
-              f"missing: {len(missing)}; damaged: {len(damaged)}\nstarts {sum(starts.values())}, of which cut off "
-              f"{sum(starts.values()) - sum(finishes.values())}; jobs {len({(r['job'], r['restart']) for r in rows})}; "
+        starts = sum(row["event"] == "start" for row in rows)
+        print(f"\n{len(stages)} stages; finished exactly once: {sum(recorded[s] == 1 for s in stages)}; twice: {len(twice)}; "
+              f"missing: {len(missing)}; damaged: {len(damaged)}\nstarts {starts}, cut off in the middle "
+              f"{starts - finishes.total()}, at the end but before the record {finishes.total() - recorded.total()}; "
+              f"jobs {len({(r['job'], r['restart']) for r in rows})}; "
               f"blows {dict(self.did)}; {time.monotonic() - self.began:.0f} s, load {os.getloadavg()[0]:.1f} on "
               f"{os.cpu_count()} cores, Python {sys.version.split()[0]}")
         return not (missing or twice or damaged)

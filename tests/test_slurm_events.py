@@ -269,6 +269,18 @@ def test_failed_parent_names_its_dependants_and_stops_nobody_else(slurm, store):
     assert slurm.jobs("PENDING") == [], "nobody waits for what will not come"
 
 
+def test_stages_that_nobody_wants_any_more_leave_the_queue(slurm, store):
+    shared, hopeless = spec("shared", seconds=5.0), spec("hopeless", do="wait to be stopped")
+    goals = {name: spec(name, shared, *parents) for name, parents in {"kept": (), "stopped": (hopeless,)}.items()}
+    drive = Drive(store, list(goals.values()))
+    drive.until(lambda: drive.started(shared, hopeless))
+    drive.dispatcher.withdraw([goals["stopped"]])
+    slurm.until(lambda: len(slurm.jobs()) <= 1, "the job of the hopeless stage is gone")
+    drive.to_end()
+    assert drive.states() == {"shared": "done", "hopeless": "stopped", "kept": "done", "stopped": "stopped"}
+    assert drive.dispatcher.failures == {} and len(drive.starts(shared)) == 1
+
+
 def test_job_out_of_memory_is_tried_again_with_twice_as_much(slurm, store):
     goal = spec("goal", do="eat")
     drive = Drive(store, [goal])
