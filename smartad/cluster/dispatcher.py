@@ -25,6 +25,8 @@ class Dispatcher:
         """Failures of an earlier driver are final too: for a driver that is started again by itself."""
         self.specs: dict[str, StageSpec] = {}
         self.states: dict[str, State] = {}
+        self.unfinished: dict[str, StageSpec] = {}
+        """What a round looks at; inputs before users."""
         self.failures: dict[str, Failure] = {}
         self.noted: set[str] = set()
         """Failures that are written down in the store as well."""
@@ -45,6 +47,8 @@ class Dispatcher:
             if fingerprint not in self.specs or self.states[fingerprint] == "stopped":
                 self.specs[fingerprint] = spec
                 self.states[fingerprint] = "done" if self.store.has(fingerprint) else "waiting"
+                if self.states[fingerprint] != "done":
+                    self.unfinished[fingerprint] = spec
                 note = self.store.failure(fingerprint) if self.keep_failures and self.states[fingerprint] != "done" else None
                 if note:
                     self.noted.add(fingerprint)
@@ -68,7 +72,7 @@ class Dispatcher:
 
     def open(self) -> list[str]:
         """What is neither finished nor hopeless."""
-        return [f for f, state in self.states.items() if state in ("running", "waiting")]
+        return [f for f in self.unfinished if self.states[f] in ("running", "waiting")]
 
     def step(self) -> None:
         """One round: learn what ended, submit what is ready."""
@@ -82,13 +86,14 @@ class Dispatcher:
             if fingerprint in self.specs and self.states[fingerprint] != "stopped":
                 self._failed(fingerprint, failure)
         in_flight = self.executor.in_flight()
-        ready = [spec for f, spec in self.specs.items() if self._update(spec, in_flight or set())]
+        ready = [spec for spec in self.unfinished.values() if self._update(spec, in_flight or set())]
         taken = []
         if in_flight is not None and ready:
             # What has the longest way to go first, so that nobody waits for it at the end.
             taken = self.executor.take(self._unclaimed(sorted(ready, key=lambda spec: -self.heights[spec.fingerprint])))
         for spec in taken:
             self.states[spec.fingerprint] = "running"
+        self.unfinished = {f: spec for f, spec in self.unfinished.items() if self.states[f] not in ("done", "stopped")}
         if not taken and not in_flight:  # others are at it: there is nobody of ours to wait for
             time.sleep(POLL_S)
 
