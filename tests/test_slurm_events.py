@@ -192,6 +192,25 @@ def test_preempted_training_goes_on_from_its_checkpoint_as_if_nothing_had_happen
     assert adapters[0] == adapters[1] != {}
 
 
+CHECKPOINT = """
+import subprocess
+from pathlib import Path
+from smartad.cluster import Job
+from smartad.cluster.submission import Batch
+from smartad.stage import Runtime
+from smartad.store import Store
+from smartad.tracking import Tracking
+store = Store(Path("."))
+Batch(Job(store, Runtime(), Tracking(store.root)), ()).checkpoint()
+subprocess.run(["sh", "-c", "kill -TERM $$; echo answered"], check=True)
+"""
+
+
+def test_requeueing_job_does_not_lose_the_answer_of_scontrol_to_its_own_end():
+    said = subprocess.run([sys.executable, "-c", CHECKPOINT], capture_output=True, text=True, timeout=60)
+    assert said.stdout == "answered\n", said.stderr
+
+
 def test_job_whose_time_is_up_goes_on_in_a_new_one(slurm, store):
     """One is told and requeues itself; the other does not hear it, is killed, and is submitted again."""
     told, deaf = spec("told", do="wait to be stopped"), spec("deaf", do="be deaf")

@@ -7,6 +7,7 @@ submitit's files and logs.  A folder per submission: job ids are reused, and an 
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -136,6 +137,7 @@ class Batch:
 
     def checkpoint(self, *args: Any, **kwargs: Any) -> submitit.helpers.DelayedSubmission:
         """submitit calls this on SIGUSR2 and requeues the job; the stages carry on from their own folders."""
+        _let_scontrol_answer()
         return submitit.helpers.DelayedSubmission(self, *args, **kwargs)
 
 
@@ -176,6 +178,7 @@ class Driver:
         return subprocess.run([sys.executable, "-m", "smartad", *self.words], check=False).returncode
 
     def checkpoint(self, *args: Any, **kwargs: Any) -> submitit.helpers.DelayedSubmission:
+        _let_scontrol_answer()
         return submitit.helpers.DelayedSubmission(self, *args, **kwargs)
 
 
@@ -230,6 +233,14 @@ def outside_of_jobs() -> AbstractContextManager[None]:
     """A driver that is a job itself must not pass its own job's limits on to the jobs it submits."""
     own = [name for name in os.environ if name.startswith(("SLURM_", "SUBMITIT_")) and name != "SLURM_CONF"]
     return environment(dict.fromkeys(own))
+
+
+def _let_scontrol_answer() -> None:
+    """What submitit starts next inherits this: `scontrol requeue` has this very job ended, itself included.
+
+    Killed before it has its answer, it would look like a failure of the stage.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _inputs_there(store: Store, spec: StageSpec) -> bool:
