@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import submitit
@@ -128,6 +129,7 @@ class Batch:
     specs: tuple[StageSpec, ...]
 
     def __call__(self) -> None:
+        _leave_when_told()
         for spec in self.specs:
             _wait(partial(_inputs_there, self.job.store, spec), INPUTS_S)
             failure = self.job.run(spec)
@@ -137,7 +139,6 @@ class Batch:
 
     def checkpoint(self, *args: Any, **kwargs: Any) -> submitit.helpers.DelayedSubmission:
         """submitit calls this on SIGUSR2 and requeues the job; the stages carry on from their own folders."""
-        _let_scontrol_answer()
         return submitit.helpers.DelayedSubmission(self, *args, **kwargs)
 
 
@@ -175,10 +176,10 @@ class Driver:
     """smartad's command line."""
 
     def __call__(self) -> int:
+        _leave_when_told()
         return subprocess.run([sys.executable, "-m", "smartad", *self.words], check=False).returncode
 
     def checkpoint(self, *args: Any, **kwargs: Any) -> submitit.helpers.DelayedSubmission:
-        _let_scontrol_answer()
         return submitit.helpers.DelayedSubmission(self, *args, **kwargs)
 
 
@@ -235,12 +236,25 @@ def outside_of_jobs() -> AbstractContextManager[None]:
     return environment(dict.fromkeys(own))
 
 
-def _let_scontrol_answer() -> None:
-    """What submitit starts next inherits this: `scontrol requeue` has this very job ended, itself included.
+def _leave_when_told() -> None:
+    """Have submitit's handler of SIGUSR2, which requeues this job, end it without raising into a stage.
 
-    Killed before it has its answer, it would look like a failure of the stage.
+    ``scontrol requeue`` fails when SLURM has requeued the job before, or is away.  That is no failure of the stage, whose own
+    code might also catch it.
     """
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    handler = signal.getsignal(signal.SIGUSR2)
+    if not callable(handler):
+        return
+    requeue: Callable[[int, FrameType | None], Any] = handler
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # scontrol inherits it: it is ended with this job, before it has answered
+        try:
+            requeue(number, frame)
+        except Exception as error:
+            sys.exit(f"not requeued by this job: {error}")
+
+    signal.signal(signal.SIGUSR2, leave)
 
 
 def _inputs_there(store: Store, spec: StageSpec) -> bool:
