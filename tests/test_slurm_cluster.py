@@ -1,4 +1,4 @@
-"""slurm/dev is a cluster as sites have one: arrays, GPUs, limits on memory and time, lost nodes.  Plain submitit, no smartad."""
+"""slurm/dev is a cluster as sites have one: arrays, GPUs, limits on memory and time, preemption.  Plain submitit, no smartad."""
 
 import os
 import subprocess
@@ -92,15 +92,6 @@ def test_preempted_job_is_told_and_starts_again(slurm, tmp_path):
     slurm.until(lambda: slurm.state(job.job_id) == "COMPLETED", "the job has run again")
     assert len(started(tmp_path / "nodes")) == 2
     assert "Caught signal SIGUSR2" in job.paths.stderr.read_text()
-
-
-def test_job_of_a_lost_node_starts_again_on_another(slurm, tmp_path):
-    job = executor(tmp_path).submit(Restarted(), tmp_path / "nodes")
-    slurm.until(lambda: started(tmp_path / "nodes"), "the job runs")
-    slurm.kill_node(started(tmp_path / "nodes")[0])
-    slurm.until(lambda: slurm.state(job.job_id) == "COMPLETED", "the job has run again")
-    first, second = started(tmp_path / "nodes")
-    assert first != second
 
 
 def test_script_does_not_touch_a_cluster_that_it_has_not_made(tmp_path):
