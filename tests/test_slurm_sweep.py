@@ -89,6 +89,7 @@ def test_queued_jobs_run_the_code_they_were_submitted_with(slurm, store, files, 
         assert driver.returncode == 0, said
         assert {r["environment"]["git"]["commit"] for r in records(store)} == {at}
     finally:
+        driver.kill()
         subprocess.run(["git", "-C", str(checkout), "checkout", "-q", "--", "."], check=True)
 
 

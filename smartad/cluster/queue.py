@@ -63,20 +63,26 @@ def ended(place: Place) -> Failure:
     state, log = _state(place), _log(place)
     where = f"; log {place.logs()[-1]}" if place.logs() else ""
     said = f"job {place.element}: {state or 'not known to SLURM any more'}"
-    for kind, states, words in _SIGNS:
-        if state.startswith(states) or re.search(words, log, re.IGNORECASE):
-            return Failure(kind, said + where)
-    if state.startswith("FAILED") and "Traceback" in log:
-        own = [line for line in log.strip().splitlines() if not line.startswith(("srun:", "slurmstepd"))]
-        return Failure("error", f"{said}: {own[-1]}{where}")
-    return Failure("node", said + where)
+    kind = next((kind for kind, states, _ in _SIGNS if state.startswith(states)), None) or _last_word(log)
+    own = [line for line in log.strip().splitlines() if not line.startswith(("srun:", "slurmstepd"))]
+    return Failure(kind, f"{said}: {own[-1]}{where}" if kind == "error" and own else said + where)
 
 
-_SIGNS = (("oom", ("OUT_OF_MEMORY",), r"oom[-_ ]kill|exceeded (job |step )?memory limit|DUE TO MEMORY"),
-          ("timeout", ("TIMEOUT", "DEADLINE"), r"DUE TO TIME LIMIT|timed-out too many times"),
-          ("node", ("NODE_FAIL", "BOOT_FAIL", "PREEMPTED"), r"DUE TO (NODE FAILURE|PREEMPTION)"),
-          ("cancelled", ("CANCELLED",), r"CANCELLED AT"),
-          ("disk", (), r"Could not dump error|Stale file handle|No space left on device|Disk quota exceeded"))
+def _last_word(log: str) -> str:
+    """The class of failure that a log ends with: a job that was preempted before may have gone wrong by itself since."""
+    found = {kind: max(match.start() for match in matches) for kind, _, words in _SIGNS
+             if (matches := list(re.finditer(words, log, re.IGNORECASE | re.MULTILINE)))}
+    return "disk" if "disk" in found else max(found, key=found.__getitem__, default="node")  # a lost disk is lamented at length
+
+
+_SIGNS: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("oom", ("OUT_OF_MEMORY",), r"oom[-_ ]kill|exceeded (job |step )?memory limit|DUE TO MEMORY"),
+    ("timeout", ("TIMEOUT", "DEADLINE"), r"DUE TO TIME LIMIT|timed-out too many times"),
+    ("node", ("NODE_FAIL", "BOOT_FAIL", "PREEMPTED"), r"DUE TO (NODE FAILURE|PREEMPTION|JOB REQUEUE)"),
+    ("cancelled", ("CANCELLED",), r"CANCELLED AT (?!.*DUE TO)"),
+    ("disk", (), r"Could not dump error|Stale file handle|No space left on device|Disk quota exceeded"),
+    ("error", (), r"^Traceback"))
+"""Class of failure, what SLURM's word for the job begins with, what the log says."""
 
 
 def _state(place: Place) -> str:
@@ -97,7 +103,7 @@ def _state(place: Place) -> str:
 
 
 def _log(place: Place) -> str:
-    """The end of the job's standard error, from its last start on."""
+    """The end of the job's standard error, of all its starts."""
     if not place.job:
         return ""
     try:
