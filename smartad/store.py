@@ -35,6 +35,10 @@ class StoreError(UserError):
     """The store cannot be read or written; the message says what to do."""
 
 
+class StoreAway(StoreError):
+    """The store's file system is not there, for the moment or for good."""
+
+
 class ClaimLost(RuntimeError):
     """Another process took this work over while we were not heard of; what we have must not be sealed."""
 
@@ -257,12 +261,13 @@ def explained(root: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or (error.errno is None and "requested and" in str(error)):
             raise StoreError(f"the disk of the store {root} is full ({error.strerror or error}). Free some space, or use "
                              "--store ELSEWHERE; what is finished is kept, run the same command again to go on") from error
+        gone = error.errno == errno.ENOENT and not (root / MARK).exists()
+        if gone or error.errno in (errno.EIO, errno.ESTALE) or (error.errno == errno.ENOTCONN and error.filename):
+            raise StoreAway(f"the file system of the store {root} does not answer ({error.strerror}: {error.filename}); what is "
+                            "finished is kept, run the same command again when it is back") from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.ENOENT):
             raise StoreError(f"the store {root} cannot be written ({error.strerror}: {error.filename}); "
                              "use --store ELSEWHERE") from error
-        if error.errno in (errno.EIO, errno.ESTALE) or (error.errno == errno.ENOTCONN and error.filename):
-            raise StoreError(f"the file system of the store {root} does not answer ({error.strerror}: {error.filename}); what is "
-                             "finished is kept, run the same command again when it is back") from error
         raise
 
 

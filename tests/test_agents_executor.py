@@ -200,6 +200,7 @@ with Interpreters(CodeLimits()) as running:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["owner", "server"])
 def test_no_process_survives_the_kill_of_the_one_above(victim):
     owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,

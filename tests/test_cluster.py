@@ -88,9 +88,10 @@ def diamond():
 
 EXECUTORS = {"inline": (ClusterConfig(), 0), "workers": (ClusterConfig(), 2),
              "submitit local": (ClusterConfig(cluster="local", slots=2), None)}
+NAMES = ["inline", "workers", pytest.param("submitit local", marks=pytest.mark.slow)]
 
 
-@pytest.mark.parametrize("name", EXECUTORS)
+@pytest.mark.parametrize("name", NAMES)
 def test_executor_runs_a_diamond_once_each_in_order(store, name):
     """The contract of every executor."""
     goal = diamond()
@@ -100,7 +101,7 @@ def test_executor_runs_a_diamond_once_each_in_order(store, name):
     assert executions(store) == {"root": 1, "left": 1, "right": 1, "goal": 1}
 
 
-@pytest.mark.parametrize("name", EXECUTORS)
+@pytest.mark.parametrize("name", NAMES)
 def test_executor_reports_a_stage_that_raises_and_runs_the_rest(store, name):
     """The contract of every executor."""
     bad = spec("bad", do="raise")
@@ -143,6 +144,7 @@ def test_worker_that_is_killed_once_is_replaced_and_its_stage_run_again(store):
     assert executions(store) == {"fragile": 2, "other": 1}
 
 
+@pytest.mark.slow
 def test_idle_worker_that_is_killed_is_replaced(store):
     executor = connect(WORKERS, job(store), 2)
     dispatcher = Dispatcher(store, executor)
@@ -212,12 +214,14 @@ def test_live_driver_tries_again_what_a_person_has_retried(store):
     assert len(executor.taken) == 2 and dispatcher.open()
 
 
+@pytest.mark.slow
 def test_finished_stages_cost_nothing_the_second_time(store):
     for _ in range(2):
         bring_to_end(store, [diamond()])
     assert sum(executions(store).values()) == 4
 
 
+@pytest.mark.slow
 def test_independent_stages_run_side_by_side(store):
     bring_to_end(store, [spec("a", seconds=1.0), spec("b", seconds=1.0)])
     records = [store.record(f) for f in store.fingerprints()]
@@ -236,6 +240,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_four_drivers_on_one_plan_run_each_stage_once(store, tmp_path):
     script = tmp_path / "drive.py"
     script.write_text(DRIVE)
@@ -291,6 +296,7 @@ def overlap(records):
     return {a + b for a, (begin, _) in spans.items() for b, (other, end) in spans.items() if a != b and other <= begin < end}
 
 
+@pytest.mark.slow
 def test_jobs_on_one_machine_share_its_gpus_and_cores_out(store):
     profile = ClusterConfig(cluster="local", slots=4, gpus=2, stages={"train": {"gpus": 1}})
     trains = [StageSpec(Stage("train", 1, which_gpus), Config(name, seconds=1.5)) for name in "abc"]
@@ -303,6 +309,7 @@ def test_jobs_on_one_machine_share_its_gpus_and_cores_out(store):
     assert spans[2][0] >= min(spans[0][1], spans[1][1]), "the third waits for a GPU"
 
 
+@pytest.mark.slow
 def test_job_that_needs_every_core_runs_alone_and_gets_its_turn(store):
     cores = os.cpu_count()
     profile = ClusterConfig(cluster="local", slots=4 * cores, stages={"score": {"cpus": cores}})

@@ -24,6 +24,7 @@ def lines(text, level):
     return [line.split(level, 1)[1].strip() for line in text.splitlines() if line.startswith(f"  {level}")]
 
 
+@pytest.mark.slow
 def test_doctor_without_slurm_has_nothing_to_mend(tmp_path, no_slurm):
     said = smartad("doctor", "--store", tmp_path / "store").stdout
     assert lines(said, "fail") == [] and "0 to mend" in said
@@ -32,6 +33,7 @@ def test_doctor_without_slurm_has_nothing_to_mend(tmp_path, no_slurm):
     assert not (tmp_path / "store").exists(), "looking makes nothing"
 
 
+@pytest.mark.slow
 def test_doctor_fails_a_slurm_profile_where_there_is_no_slurm(tmp_path, no_slurm):
     said = smartad("doctor", "--store", tmp_path, "--cluster", DEV, status=1).stdout
     assert [line for line in lines(said, "fail") if line.startswith("no sbatch")] and "run it on a login node" in said

@@ -133,7 +133,7 @@ def test_grid_ends_after_each_point_once(start, case):
     assert asked == set(labels)
 
 
-@pytest.mark.parametrize("case", SEVERAL)
+@pytest.mark.parametrize("case", [pytest.param(case, marks=pytest.mark.slow) if case == "gp" else case for case in SEVERAL])
 def test_search_for_several_objectives_takes_as_many_numbers(start, case):
     told = [Outcome("done", (2.0, 1.0)), Outcome("stopped", (0.0,)), Outcome("failed"), Outcome("done", (1.0, 2.0))]
     whole = go(start(case, objectives=BOTH), 10, tell=lambda trial, number: told[number % 4])

@@ -180,6 +180,7 @@ def bad_after_good(tmp_path, rule="wilcoxon", **keys):
     return declare(tmp_path, arms=arms(good=36, bad=4), seeds=[0, 1], parallel=1, stopping={"rule": rule}, **keys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_hopeless_trial_is_stopped_recorded_and_never_a_score(store, tmp_path, rule):
     if rule == "asha":
@@ -199,6 +200,7 @@ def test_hopeless_trial_is_stopped_recorded_and_never_a_score(store, tmp_path, r
     assert results.best(store, book, "avg")[0].label == "good"
 
 
+@pytest.mark.slow
 def test_what_runs_only_for_a_stopped_trial_is_cut_off(store, tmp_path):
     """Its third benchmark would take until the test fails."""
     driver, dispatcher = run(bad_after_good(tmp_path), store)
@@ -208,6 +210,7 @@ def test_what_runs_only_for_a_stopped_trial_is_cut_off(store, tmp_path):
     assert dispatcher.states[slow] == "stopped" and store.failure(slow) is None
 
 
+@pytest.mark.slow
 def test_stopped_trial_is_not_resumed_by_the_next_start(store, tmp_path):
     run(bad_after_good(tmp_path), store)
     before, book = executions(store), ledger.load(store, "declared")
@@ -217,6 +220,7 @@ def test_stopped_trial_is_not_resumed_by_the_next_start(store, tmp_path):
     assert driver.rows["bad"].goals[0].fingerprint not in dispatcher.specs
 
 
+@pytest.mark.slow
 def test_stopped_trial_that_finished_nevertheless_is_done(store, tmp_path):
     """As when its last job ended before it could be taken out of the queue."""
     run(bad_after_good(tmp_path), store)
@@ -230,6 +234,7 @@ def test_stopped_trial_that_finished_nevertheless_is_done(store, tmp_path):
     assert results.table(store, ledger.load(store, "declared")).text("bad", "Avg") == "10.0 ±0.0"
 
 
+@pytest.mark.slow
 def test_trial_is_stopped_while_there_is_something_left_to_save(store, tmp_path):
     (store.root / "no_waiting").touch()
     run(declare(tmp_path, arms=arms(good=36, bad=4)), store)
@@ -242,6 +247,7 @@ def test_trial_is_stopped_while_there_is_something_left_to_save(store, tmp_path)
         assert driver.race.look("bad", grades.__contains__) is None, "judged once for each thing that finishes"
 
 
+@pytest.mark.slow
 def test_switching_stopping_off_finishes_what_it_had_stopped(store, tmp_path):
     run(bad_after_good(tmp_path), store)
     (store.root / "no_waiting").touch()
@@ -267,6 +273,7 @@ TWINS = {**arms(good=36), "bad": {"train.weights.final": 4, "select.first": 1, "
 """With one sample there is one choice, so these two have the same stages."""
 
 
+@pytest.mark.slow
 def test_rows_with_the_same_stages_are_stopped_together(store, tmp_path):
     driver, dispatcher = run(declare(tmp_path, arms=TWINS, seeds=[0, 1], parallel=1, stopping={"rule": "wilcoxon"}), store)
     bad, twin = (driver.rows[name] for name in ("bad", "twin"))
@@ -301,6 +308,7 @@ def test_failure_of_what_nobody_wants_any_more_is_none(store):
     assert not dispatcher.failures and not dispatcher.open() and dispatcher.states[goal.fingerprint] == "stopped"
 
 
+@pytest.mark.slow
 def test_search_learns_that_a_trial_was_stopped(store, tmp_path):
     (store.root / "no_waiting").touch()
     space = {"train.weights.final": {"low": 1, "high": 40}}
@@ -313,6 +321,7 @@ def test_search_learns_that_a_trial_was_stopped(store, tmp_path):
     assert told == {label: words[row.outcome.state] for label, row in driver.rows.items()}
 
 
+@pytest.mark.slow
 def test_word_of_a_stopped_row_is_in_every_form_of_the_table(store, tmp_path):
     (store.root / "no_waiting").touch()
     run(declare(tmp_path, arms=arms(bad=4), seeds=[0]), store)

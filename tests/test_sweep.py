@@ -121,6 +121,7 @@ def arms(**rights):
 BROKEN = QUESTIONS + 1
 
 
+@pytest.mark.slow
 def test_failing_arm_is_told_as_failed_and_a_hole_and_the_others_go_on(store, tmp_path):
     driver, dispatcher = run(declare(tmp_path, arms=arms(broken=BROKEN, good=36)), store)
     assert sorted(driver.proposer.told()) == [("done", "good"), ("failed", "broken")]
@@ -129,6 +130,7 @@ def test_failing_arm_is_told_as_failed_and_a_hole_and_the_others_go_on(store, tm
     assert (table.text("broken", "Avg"), table.text("good", "Avg")) == ("failed", "90.0")
 
 
+@pytest.mark.slow
 def test_search_goes_on_after_failures_one_trial_at_a_time(store, tmp_path):
     space = {"train.weights.final": {"low": QUESTIONS - 2, "high": QUESTIONS + 3}}
     keys = {"backend": "optuna", "options": {"sampler": "random"}, "trials": 4, "parallel": 1, "space": space}
@@ -147,6 +149,7 @@ def mend(store, driver):
             store.forget_failure(fingerprint)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopping", [None, {"rule": "wilcoxon"}])
 def test_failure_that_is_tried_again_while_the_driver_lives_is_told_again(store, tmp_path, stopping):
     """``slow`` is at work until ``broken`` is mended; where seeds run one after the other, the second one still does."""
@@ -158,6 +161,7 @@ def test_failure_that_is_tried_again_while_the_driver_lives_is_told_again(store,
     assert results.best(store, ledger.load(store, "declared"), "avg")[0].label == "broken"
 
 
+@pytest.mark.slow
 def test_failure_that_is_mended_before_the_next_start_is_told_once(store, tmp_path):
     sweep = declare(tmp_path, arms=arms(good=36, broken=BROKEN))
     run(sweep, store)
@@ -168,6 +172,7 @@ def test_failure_that_is_mended_before_the_next_start_is_told_once(store, tmp_pa
     assert executions(store) == {"train/36/0": 1, f"train/{BROKEN}/0": 2}
 
 
+@pytest.mark.slow
 def test_proposer_hears_of_an_earlier_start_before_it_is_asked(store, tmp_path):
     """What it proposes does not depend on whether there was a kill in between."""
     keys = {"backend": "optuna", "space": {"train.weights.final": {"low": 20, "high": QUESTIONS}}, "parallel": 3}

@@ -92,6 +92,7 @@ def test_trackio_shows_curve_result_config_and_sweep_and_connects_to_nothing(tmp
         "state": "finished", "_Group": "my-sweep", "_Created": ""}
 
 
+@pytest.mark.slow
 def test_trackio_stage_killed_and_run_again_is_one_run_that_went_back(tmp_path):
     write(tmp_path, "kill", TRAIN, code=-9)
     before = read(tmp_path)[TRAIN]
@@ -102,12 +103,14 @@ def test_trackio_stage_killed_and_run_again_is_one_run_that_went_back(tmp_path):
     assert losses(after[TRAIN]) == [(1, 1), (2, 2), (3, 3), (4, 4)] + [(step, 100 + step) for step in range(5, 11)]
 
 
+@pytest.mark.slow
 def test_trackio_stage_that_raises_is_shown_as_failed(tmp_path):
     write(tmp_path, "raise", TRAIN, code=1)
     config = read(tmp_path)[TRAIN]["config"]
     assert (config["state"], config["reason"]) == ("failed", "MemoryError: no room")
 
 
+@pytest.mark.slow
 def test_trackio_on_a_network_file_system_writes_fragments_that_trackio_reads(tmp_path):
     write(tmp_path, "plain", TRAIN, TRACKIO_STORAGE_MODE="jsonl")
     assert not list((tmp_path / "trackio").glob("*.db")) and list((tmp_path / "trackio").rglob("*.jsonl"))

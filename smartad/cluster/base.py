@@ -9,7 +9,7 @@ from typing import Protocol
 
 from smartad.runner import classify, run_one
 from smartad.stage import Runtime, StageSpec
-from smartad.store import Store
+from smartad.store import Store, StoreAway, StoreError
 from smartad.tracking import Tracking
 
 POLL_S = 0.1
@@ -48,7 +48,8 @@ class Job:
         try:
             run_one(spec, self.store, self.runtime, self.tracking)
         except Exception as error:
-            return Failure(classify(error), str(error) or type(error).__name__)
+            full = isinstance(error, StoreError) and not isinstance(error, StoreAway)  # or read-only: that does not pass
+            return Failure(classify(error), str(error) or type(error).__name__, final=full)
         return None
 
     def variables(self) -> dict[str, str]:
