@@ -101,6 +101,11 @@ def frozen(schema: type[Any], sources: Sequence[str]) -> str:
     return OmegaConf.to_yaml(config)
 
 
+def written(config: Any) -> str:
+    """A config as the text of a YAML file that loads to the same."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
 def read_yaml(path: str | Path) -> DictConfig:
     """A YAML file as a config.  Raises ConfigError when it is missing, broken, or names a key twice."""
     try:

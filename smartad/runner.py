@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from smartad.stage import Runtime, StageSpec
-from smartad.store import PROGRESS, Claim, ClaimLost, Store, StoreError, explained, write_json
+from smartad.store import PROGRESS, Claim, ClaimLost, Store, StoreAway, StoreError, explained, write_json
 from smartad.tracking import RunInfo, Tracking
 from smartad.types import UserError
 
@@ -31,6 +31,8 @@ def run_one(spec: StageSpec, store: Store, runtime: Runtime, tracking: Tracking)
         return True
     missing = [f"{role}={parent.fingerprint}" for role, parent in spec.inputs.items() if not store.has(parent.fingerprint)]
     if missing:
+        if not store.present():
+            raise StoreAway(f"the file system of the store {store.root} is away")
         raise UserError(f"{spec.fingerprint} needs {', '.join(missing)}, not finished in {store.root}")
     with store.claim(spec.fingerprint) as claim:
         if claim is None:
@@ -42,7 +44,7 @@ def run_one(spec: StageSpec, store: Store, runtime: Runtime, tracking: Tracking)
             return False
         except Exception as error:
             store.note_failure(spec.fingerprint, classify(error), str(error) or type(error).__name__,
-                               "".join(traceback.format_exception(error)))
+                               "".join(traceback.format_exception(error)), final=False)  # the driver decides that
             raise
     return True
 

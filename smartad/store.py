@@ -60,6 +60,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
+        self._id = ""
 
     def open(self) -> "Store":
         """Make the root if need be.  Raises StoreError when it cannot be written."""
@@ -73,13 +74,16 @@ class Store:
 
     def present(self) -> bool:
         """Whether its file system is there: one that is away looks like an empty store."""
-        return (self.root / MARK).exists()
+        return os.path.exists(self.root / MARK)
 
     def id(self) -> str:
         """Six hex digits that tell this store's jobs from another's in a queue.  Raises StoreError where there is no store."""
-        if mark := _read_json(self.root / MARK):
-            return mark["id"]
-        raise StoreError(f"{self.root} is not a store, or its file system is away: {MARK} is not there")
+        if not self._id:
+            mark = _read_json(self.root / MARK)
+            if mark is None:
+                raise StoreAway(f"{self.root} is not a store, or its file system is away: {MARK} is not there")
+            self._id = mark["id"]
+        return self._id
 
     def folder(self, fingerprint: str) -> Path:
         """Where ``fingerprint``'s output is, or would be."""
@@ -87,7 +91,7 @@ class Store:
 
     def has(self, fingerprint: str) -> bool:
         """Whether the output is whole."""
-        return (self.root / fingerprint / RECORD).exists()
+        return os.path.exists(self.root / fingerprint / RECORD)  # Path.exists raises where a network file system hangs
 
     def record(self, fingerprint: str) -> dict[str, Any]:
         """The record of a finished output.  Raises StoreError when there is none or it is damaged."""
@@ -145,17 +149,17 @@ class Store:
         return wrong
 
     def failure(self, fingerprint: str) -> dict[str, Any] | None:
-        """What a worker wrote down when the stage failed: class, message, time, host.  None when it did not."""
+        """What was written down when the stage failed: class, message, time, host, job, final.  None when it did not."""
         return _read_json(self.root / fingerprint / FAILURE)
 
-    def note_failure(self, fingerprint: str, kind: str, message: str, log: str = "") -> None:
-        """Leave a note beside an unfinished output for ``failure``, and the log for people."""
+    def note_failure(self, fingerprint: str, kind: str, message: str, log: str = "", final: bool = True) -> None:
+        """Leave a note beside an unfinished output for ``failure``, and the log for people.  ``final``: nobody tries again."""
         with contextlib.suppress(OSError):  # a full disk cannot hold the note that it is full
             self.folder(fingerprint).mkdir(exist_ok=True)
             if log:
                 (self.folder(fingerprint) / LOG).write_text(log, encoding="utf-8")
-            write_json(self.folder(fingerprint) / FAILURE, {"class": kind, "message": message, "time": time.time(),
-                                                            "host": platform.node()})
+            who = {"host": platform.node(), "job": _job(), "time": time.time()}
+            write_json(self.folder(fingerprint) / FAILURE, {"class": kind, "message": message, "final": final, **who})
 
     def forget_failure(self, fingerprint: str) -> None:
         """It is to be tried again."""
@@ -165,7 +169,7 @@ class Store:
     def claimed(self, fingerprint: str) -> bool:
         """Whether a live process is working on it."""
         path = self.root / fingerprint / CLAIM
-        return path.exists() and not self._dead(path)
+        return os.path.exists(path) and not self._dead(path)
 
     def worker(self, fingerprint: str) -> dict[str, Any] | None:
         """Who is working on it (host, pid, job, since); None when nobody alive is."""
@@ -227,7 +231,7 @@ class Store:
     def _dead(self, path: Path) -> bool:
         try:
             beat = path.stat().st_mtime
-        except FileNotFoundError:
+        except OSError:
             return False
         owner = _read_json(path)
         here = _whoami()
@@ -330,7 +334,13 @@ def _release(claim: Claim | None) -> None:
 
 def _whoami() -> dict[str, Any]:
     return {**_here(), "pid": os.getpid(), "started": _started(os.getpid()), "since": time.time(),
-            "job": os.environ.get("SLURM_JOB_ID"), "restart": int(os.environ.get("SLURM_RESTART_COUNT") or 0)}
+            "job": _job(), "restart": int(os.environ.get("SLURM_RESTART_COUNT") or 0)}
+
+
+def _job() -> str | None:
+    """The SLURM job that this process is of, as squeue calls it: ``1234`` or ``1234_5``."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
 
 @cache

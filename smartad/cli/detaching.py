@@ -1,36 +1,53 @@
 """Hand a sweep's driver to SLURM as a job of its own, and leave."""
 
 import argparse
+import dataclasses
 
 from smartad.cli.console import program
-from smartad.cli.driving import driven
-from smartad.cluster import ClusterConfig, Job
-from smartad.config import frozen
+from smartad.cli.driving import check_data, driven
+from smartad.cluster import ClusterConfig, Job, connect
+from smartad.config import frozen, written
 from smartad.experiment import Experiment
+from smartad.stage import upstream_first
 from smartad.store import explained
-from smartad.sweep.space import Sweep, SweepConfig
+from smartad.sweep import ledger
+from smartad.sweep.driver import Driver
+from smartad.sweep.space import Sweep
+from smartad.sweep.state import jobs_of
 from smartad.types import UserError
 
 
 def detach(args: argparse.Namespace, profile: ClusterConfig, job: Job, sweep: Sweep) -> int:
     """Submit the driver.  It reads copies of the sweep and the profile: what is edited after this is not in it."""
-    from smartad.cluster.submission import submit_driver
+    from smartad.cluster.submission import Refused, submit_driver
 
     store = job.store
     if store.locked(f"sweeps/{sweep.name}"):
         raise UserError(driven(store, sweep.name))
+    connect(profile, job)  # whatever the driver would stumble over in the queue is said now
+    driver = Driver(sweep, store, dry_run=True)
+    check_data(upstream_first(driver.ask()), job.runtime.data)
+    if queued := jobs_of(store).drivers.get(sweep.name):
+        raise UserError(f"a driver of sweep {sweep.name} is in the queue already, job {queued.id}; "
+                        f"stop it: {program()} cancel {sweep.name}")
     folder = store.root / "sweeps" / sweep.name
     data = [f"data={job.runtime.data}"] if job.runtime.data else []
     texts = {"experiment.yaml": frozen(Experiment, [*sweep.sources, *data]),
-             f"{sweep.name}.yaml": frozen(SweepConfig, [args.file, "base=[experiment.yaml]"]),
+             f"{sweep.name}.yaml": written(dataclasses.replace(sweep.config, base=["experiment.yaml"])),
              "profile.yaml": frozen(ClusterConfig, [args.cluster])}
     with explained(store.root):
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
+    if not ledger.path(store, sweep.name).exists():  # so that it is known by its name before its driver begins
+        ledger.save(store, ledger.Ledger(sweep.name, driver.declared, driver.groups, ()))
     words = ["sweep", str(folder / f"{sweep.name}.yaml"), "--cluster", str(folder / "profile.yaml"), "--store", str(store.root),
              *(["--track", args.track] if args.track else []), *(["--fail-fast"] if args.fail_fast else [])]
-    id, log = submit_driver(job, sweep.name, words, profile.resources("driver"))
+    try:
+        id, log = submit_driver(job, sweep.name, words, profile.resources("driver"))
+    except Refused as error:
+        raise UserError(f"SLURM refuses the driver's job: {error}; its resources are `driver` and `default` in "
+                        f"{args.cluster}") from error
     at = f"{sweep.name} --store {store.root}"
     print(f"sweep {sweep.name} is driven by SLURM job {id} now; you may log out. Its log: {log}\n"
           f"  {program()} status {at} --live\n  {program()} logs {at}\n  {program()} cancel {at}")

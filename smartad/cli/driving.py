@@ -4,15 +4,16 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from smartad.cli import INTERRUPTED
-from smartad.cli.console import Watch, program
+from smartad.cli.console import Watch, at_store, program
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
 from smartad.config import load
 from smartad.experiment import missing_data
 from smartad.stage import Runtime, StageSpec
-from smartad.store import LOG, Store
+from smartad.store import LOG, Claim, Store
 from smartad.sweep.bill import save_estimate
 from smartad.sweep.driver import Driver, drive, start
 from smartad.tracking import configure
@@ -53,26 +54,32 @@ def job_of(args: argparse.Namespace, profile: ClusterConfig, store: Store, group
     return Job(store, runtime, tracking, code)
 
 
-def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, work: Driver | list[StageSpec]) -> int:
-    """Run what is missing of a driver's sweep, or of some goals.  The exit status."""
+def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, work: Driver | list[StageSpec],
+                 lock: Claim | None = None) -> int:
+    """Run what is missing of a driver's sweep, or of some goals.  The exit status.
+
+    ``lock``: the right to drive the sweep, which a process that was not heard of for a minute loses to another one.
+    """
     store = job.store
+    cancel = store.root / "sweeps" / f"{work.sweep.name}.cancel" if isinstance(work, Driver) else None
+    if cancel:  # an old one; what comes from now on is meant for us
+        cancel.unlink(missing_ok=True)
     executor = connect(profile, job, args.jobs)
     # A driver that SLURM has started again goes on as if it had never been away; a person who starts one wants another try.
     dispatcher = Dispatcher(store, executor, keep_failures=int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0)
-    cancel = store.root / "sweeps" / f"{work.sweep.name}.cancel" if isinstance(work, Driver) else None
     try:
         if isinstance(work, Driver):
             start(work, dispatcher)
             save_estimate(store, work.sweep.name, list(dispatcher.specs.values()))
         else:
             dispatcher.add(work)
-        if cancel:
-            cancel.unlink(missing_ok=True)
-        _check_data(dispatcher, job.runtime.data)
+        check_data(dispatcher.unfinished.values(), job.runtime.data)
         with Watch(dispatcher, work.owners if isinstance(work, Driver) else dict) as watch:
             def each_round() -> None:
                 watch()
                 _stop_if_asked(args, dispatcher, cancel)
+                if lock and not lock.held() and store.present():
+                    raise Stopped("another process drives this sweep now: nothing was heard of this one for a minute", 1)
             if isinstance(work, Driver):
                 drive(work, dispatcher, each_round)
             else:
@@ -80,7 +87,6 @@ def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, wor
                     dispatcher.step()
                     each_round()
     except (KeyboardInterrupt, Stopped) as why:
-        executor.close()
         print(f"\nsmartad: {_stopped(why, profile, dispatcher, work)}", file=sys.stderr)
         return why.status if isinstance(why, Stopped) else INTERRUPTED
     finally:
@@ -107,14 +113,13 @@ def _stopped(why: BaseException, profile: ClusterConfig, dispatcher: Dispatcher,
         name = work.sweep.name if isinstance(work, Driver) else ""
         return (f"{kept}; {queued} more are in SLURM's queue and go on, but what needs them is submitted only while this "
                 f"runs:\n  {again()}" + (f"\nor, without a terminal, with --detach. To take them out of the queue:\n"
-                                         f"  {program()} cancel {name}" if name else ""))
+                                         f"  {program()} cancel {name}{at_store(dispatcher.store)}" if name else ""))
     return f"{kept}; what was under way is carried on by\n  {again()}"
 
 
-def _check_data(dispatcher: Dispatcher, data: Path | None) -> None:
+def check_data(specs: Iterable[StageSpec], data: Path | None) -> None:
     """Fail at the desk: a file that is not there is named before anything runs."""
-    waiting = [spec for f, spec in dispatcher.specs.items() if dispatcher.states[f] != "done"]
-    if missing := missing_data(waiting, data):
+    if missing := missing_data(specs, data):
         where = f"not in {data}" if data else "needed"
         raise UserError(f"{', '.join(missing)}: {where}; say which folder holds them with data=FOLDER")
 

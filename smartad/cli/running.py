@@ -60,7 +60,7 @@ def sweep_command(args: argparse.Namespace) -> int:
     with store.lock(f"sweeps/{sweep.name}") as claim:
         if claim is None:
             raise UserError(driven(store, sweep.name))
-        status = bring_to_end(args, profile, job, Driver(sweep, store))
+        status = bring_to_end(args, profile, job, Driver(sweep, store), claim)
     if status == INTERRUPTED:
         return status
     book = ledger.load(store, sweep.name)

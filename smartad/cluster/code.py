@@ -6,6 +6,8 @@ A job imports smartad when it starts, hours after it was submitted; what is edit
 import os
 import subprocess
 import tempfile
+import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import smartad
 from smartad.store import Store, StoreError
 from smartad.types import UserError
 
+WAIT_S = 120.0
 PACKAGE = Path(smartad.__file__).parent
 
 
@@ -30,12 +33,17 @@ def snapshot(store: Store, name: str | None = None) -> Path | None:
                         f"{', ...' if len(changes) > 3 else ''}); commit them, or name them: --snapshot NAME")
     commit = _commit_changes(name) if changes and name else _git("rev-parse", "HEAD").strip()
     folder = store.root / "code" / commit[:12]
-    with store.lock("code") as claim:
-        if not (folder / ".git").exists():
-            if claim is None:
-                raise StoreError(f"another process is making {folder} right now; try again in a moment")
-            _git("worktree", "prune")
-            _git("worktree", "add", "--quiet", "--detach", "--force", str(folder), commit)
+    until = time.monotonic() + WAIT_S
+    while not (folder / ".git").exists():
+        with store.lock("code") as claim:
+            if claim and not (folder / ".git").exists():
+                half = folder.with_name(f"{folder.name}.half-{uuid.uuid4().hex[:6]}")
+                _git("worktree", "prune")
+                _git("worktree", "add", "--quiet", "--detach", "--force", str(half), commit)
+                _git("worktree", "move", str(half), str(folder))  # whole, or not there
+        if time.monotonic() > until:
+            raise StoreError(f"another process has been making {folder} for {WAIT_S:g} s; try again in a moment")
+        time.sleep(0.0 if claim else 0.5)
     return folder
 
 

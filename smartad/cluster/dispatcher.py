@@ -10,7 +10,7 @@ from typing import Literal
 
 from smartad.cluster.base import PAUSE_S, POLL_S, Executor, Failure
 from smartad.stage import StageSpec, upstream_first
-from smartad.store import Store
+from smartad.store import Store, StoreAway
 
 State = Literal["done", "running", "waiting", "failed", "blocked", "stopped"]
 """blocked: something it needs has failed.  stopped: nobody wants it any more."""
@@ -49,10 +49,12 @@ class Dispatcher:
                 self.states[fingerprint] = "done" if self.store.has(fingerprint) else "waiting"
                 if self.states[fingerprint] != "done":
                     self.unfinished[fingerprint] = spec
-                note = self.store.failure(fingerprint) if self.keep_failures and self.states[fingerprint] != "done" else None
-                if note:
+                note = self.store.failure(fingerprint) if self.states[fingerprint] != "done" else None
+                if note and note["final"] and self.keep_failures:
                     self.noted.add(fingerprint)
                     self.failures[fingerprint] = Failure(note["class"], note["message"])
+                elif note and note["final"]:
+                    self.store.forget_failure(fingerprint)
         for spec in reversed(specs):
             height = self.heights.setdefault(spec.fingerprint, 0)
             for parent in spec.inputs.values():
@@ -75,10 +77,16 @@ class Dispatcher:
         return [f for f in self.unfinished if self.states[f] in ("running", "waiting")]
 
     def step(self) -> None:
-        """One round: learn what ended, submit what is ready."""
-        if self._away():
-            time.sleep(POLL_S)
-            return
+        """One round: learn what ended, submit what is ready.  While the store is away, nothing."""
+        try:
+            if self._away():
+                time.sleep(POLL_S)
+            else:
+                self._step()
+        except StoreAway:
+            self.away = True
+
+    def _step(self) -> None:
         ended = self.executor.collect()
         if self._away():  # what a worker without a store says proves nothing
             return
@@ -108,8 +116,7 @@ class Dispatcher:
             self.not_before[fingerprint] = time.monotonic() + PAUSE_S.get(failure.kind, 0.0)
             return
         self.failures[fingerprint] = failure
-        if self.store.failure(fingerprint) is None:  # whoever failed itself has left a note
-            self.store.note_failure(fingerprint, failure.kind, failure.message)
+        self.store.note_failure(fingerprint, failure.kind, failure.message)
         if self.store.failure(fingerprint) is not None:  # which a full disk has no room for
             self.noted.add(fingerprint)
 
@@ -145,5 +152,4 @@ class Dispatcher:
             elif self.store.claimed(fingerprint):
                 self.states[fingerprint] = "running"
             elif self.not_before.get(fingerprint, 0.0) <= time.monotonic():
-                self.store.forget_failure(fingerprint)
                 yield spec

@@ -11,7 +11,7 @@ from smartad.store import Store
 
 ANSWER_S = 30.0
 LOG_TAIL = 20_000
-HOPELESS = ("requeued held", "requeued_held", "DependencyNeverSatisfied", "BadConstraints", "JobHeldAdmin")
+HOPELESS = ("requeued held", "requeued_held", "DependencyNeverSatisfied", "BadConstraints", "JobHeldAdmin", "JobHoldMaxRequeue")
 """Reasons for which a job waits for ever, and another submission may not.  A job that its owner holds is theirs to release."""
 
 

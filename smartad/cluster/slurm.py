@@ -14,7 +14,7 @@ from itertools import islice
 from smartad.cluster import queue
 from smartad.cluster.base import RETRIES, Failure, Job
 from smartad.cluster.profile import STAGES, ClusterConfig, Resources
-from smartad.cluster.submission import Place, places_of, read, recent, script, submit
+from smartad.cluster.submission import Place, Refused, places_of, read, recent, script, submit
 from smartad.stage import StageSpec
 from smartad.types import UserError
 
@@ -51,6 +51,10 @@ class Slurm:
         """Fingerprint -> how often it ran out of memory."""
         self.alone: set[str] = set()
         """What died in a pack: next time it gets a job of its own, so that it takes nobody with it."""
+        self.refused: dict[str, Failure] = {}
+        self.adopted: set[tuple[str, int]] = set()
+        self.mine: set[str] = set()
+        """Tags of our own submissions."""
         self.jobs = 0
         self.known = False
         self.looked = -config.poll_s
@@ -78,11 +82,17 @@ class Slurm:
     def _submit(self, packs: list[list[StageSpec]], resources: Resources) -> bool:
         try:
             submission, _ = submit(self.job, "slurm", packs, resources)
+        except Refused as error:
+            grown = any(spec.fingerprint in self.growth for pack in packs for spec in pack)
+            refused = Failure("oom" if grown else "user error", f"SLURM refuses the job: {error}", final=True)
+            self.refused |= {spec.fingerprint: refused for pack in packs for spec in pack}
+            return True
         except UserError:
             raise
         except Exception as error:  # submitit passes on whatever sbatch said
             self._unsure(f"sbatch: {' '.join(str(error).split())[-300:]}")
             return False
+        self.mine.add(submission.tag)
         self.places |= places_of(self.job.store, submission)
         self.jobs += len(packs)
         return True
@@ -99,42 +109,54 @@ class Slurm:
         """Look at the queue every ``poll_s``; what has left it without finishing has failed."""
         time.sleep(min(self.config.poll_s, POLL_MOST_S))
         if time.monotonic() - self.looked < self.config.poll_s:
-            return {}
+            return self._refusals()
         try:
             jobs = queue.queue(self.job.store)
             queue.cancel(job.id for job in jobs if job.hopeless())
         except queue.SlurmError as error:
             self._unsure(str(error))
-            return {}
+            return self._refusals()
         self.known, self.looked, self.jobs = True, time.monotonic(), len(jobs)
         here = {(job.tag, job.index) for job in jobs if not job.hopeless()}
-        for tag in {tag for tag, _ in here} - {place.submission.tag for place in self.places.values()}:
-            self._adopt(tag, here)
+        for job in jobs:
+            if not job.hopeless() and job.tag not in self.mine:
+                self._adopt(job)
         gone = {f: place for f, place in self.places.items() if (place.submission.tag, place.index) not in here
                 and (place.job or time.time() - place.submission.time > GRACE_S)}
-        failures = {}
+        failures = self._refusals()
         for fingerprint, place in gone.items():
             del self.places[fingerprint]
             if failure := self._ended(fingerprint, place):
                 failures[fingerprint] = failure
         return failures
 
-    def _adopt(self, tag: str, here: set[tuple[str, int]]) -> None:
-        """Jobs of a driver that is gone, or of another one."""
-        if submission := read(self.job.store, tag):
-            self.places |= {f: place for f, place in places_of(self.job.store, submission).items() if (tag, place.index) in here}
+    def _refusals(self) -> dict[str, Failure]:
+        refused, self.refused = self.refused, {}
+        return refused
+
+    def _adopt(self, job: queue.Queued) -> None:
+        """A job of a driver that is gone, or of another one."""
+        if (job.tag, job.index) in self.adopted or not (submission := read(self.job.store, job.tag)):
+            return
+        self.adopted.add((job.tag, job.index))
+        self.places |= {f: replace(place, job=job.id.partition("_")[0]) for f, place in
+                        places_of(self.job.store, submission).items() if place.index == job.index}
 
     def _ended(self, fingerprint: str, place: Place) -> Failure | None:
         """None when it is finished, or somebody else is at it."""
         store = self.job.store
         if store.has(fingerprint):
             return None
-        if note := store.failure(fingerprint):
-            failure = Failure(note["class"], note["message"])
-        elif store.claimed(fingerprint):
+        note, worker = store.failure(fingerprint), store.worker(fingerprint)
+        # A claim is believed for a minute after its last heartbeat; that of a job which is gone is not.
+        if worker and worker.get("job") != place.element:
             return None
+        if note and note["job"] == place.element:
+            failure = Failure(note["class"], note["message"])
         else:
             failure = queue.ended(place)
+            if len(place.submission.packs[place.index]) > 1:  # one of them has died; which, a job of its own will tell
+                failure = Failure("node", failure.message)
         self.alone.add(fingerprint)
         if failure.kind == "oom":
             self.growth[fingerprint] = self.growth.get(fingerprint, 0) + 1
@@ -143,8 +165,9 @@ class Slurm:
         return failure
 
     def cancel(self, fingerprints: set[str]) -> None:
-        """Take their jobs out of the queue, where nobody else's stage is in the same job."""
+        """Take our own of their jobs out of the queue, where no other stage is in the same job; others' may be wanted."""
         doomed = {place.element for f, place in self.places.items() if f in fingerprints and place.element
+                  and place.submission.tag in self.mine
                   and fingerprints.issuperset(place.submission.packs[place.index])}
         try:
             queue.cancel(doomed)

@@ -6,7 +6,9 @@ submitit's files and logs.  A folder per submission: job ids are reused, and an 
 
 import json
 import os
+import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,10 +34,18 @@ from smartad.store import Store, explained, write_json
 TIMEOUTS = 3
 """How often submitit requeues one job whose time was up; then it is a failure of class timeout."""
 DRIVER_TIMEOUTS = 1000
+DRIVER_STARTS, DRIVER_PAUSE_S = 10, 5.0
+"""How often a driver that dies in its job is started again there, and after how long."""
+BUSY = "contact|timed out|timeout|temporarily|try again|socket|connection|submit limit|MaxSubmit|too many|slurm_load"
+"""What sbatch says when the same job may be taken later."""
 INPUTS_S = 60.0
 """How long a job waits for inputs that the driver has seen: network file systems tell machines apart late."""
 AWAY_S = 900.0
 """How long a job whose stage has ended waits for a store that is away."""
+
+
+class Refused(Exception):
+    """sbatch will not take such a job; the message is what it said."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,8 @@ class Submission:
     time: float
     packs: tuple[tuple[str, ...], ...]
     """Fingerprints of each element of the array."""
+    gpus: tuple[int, ...] = ()
+    """Of this machine, for a job on it."""
 
     @property
     def name(self) -> str:
@@ -134,8 +146,9 @@ class Batch:
             _wait(partial(_inputs_there, self.job.store, spec), INPUTS_S)
             failure = self.job.run(spec)
             _wait(self.job.store.present, AWAY_S)  # without it neither the note nor submitit's own files can be written
-            if failure:
-                self.job.store.note_failure(spec.fingerprint, failure.kind, failure.message)
+            note = self.job.store.failure(spec.fingerprint) if failure else None
+            if failure and (note is None or note["message"] != failure.message):  # it was away when the stage wrote it
+                self.job.store.note_failure(spec.fingerprint, failure.kind, failure.message, final=False)
 
     def checkpoint(self, *args: Any, **kwargs: Any) -> submitit.helpers.DelayedSubmission:
         """submitit calls this on SIGUSR2 and requeues the job; the stages carry on from their own folders."""
@@ -147,10 +160,12 @@ def submit(job: Job, cluster: str, packs: Sequence[Sequence[StageSpec]], resourc
     """Hand over one array of ``packs`` of one stage.  What is to be submitted is on disk before it is."""
     now = time.time()
     tag = f"{job.store.id()}-{int(now * 1000):012x}{uuid.uuid4().hex[:4]}"
-    submission = Submission(tag, cluster, packs[0][0].stage.name, now, tuple(tuple(s.fingerprint for s in p) for p in packs))
+    submission = Submission(tag, cluster, packs[0][0].stage.name, now, tuple(tuple(s.fingerprint for s in p) for p in packs),
+                            tuple(gpus))
     at = folder(job.store) / tag
     with explained(job.store.root):
-        at.mkdir(parents=True)
+        folder(job.store).mkdir(exist_ok=True)
+        at.mkdir()
         write_json(at / "submission.json", to_json(submission))
     job = _allotted(job, resources)
     executor: submitit.Executor
@@ -162,7 +177,14 @@ def submit(job: Job, cluster: str, packs: Sequence[Sequence[StageSpec]], resourc
         executor.update_parameters(timeout_min=resources.timeout_min, signal_delay_s=resources.signal_s,
                                    gpus_per_node=len(gpus), visible_gpus=list(gpus), setup=list(resources.setup))
     with outside_of_jobs(), environment(job.variables()):
-        jobs = executor.submit_array([Batch(job, tuple(pack)) for pack in packs])
+        try:
+            jobs = executor.submit_array([Batch(job, tuple(pack)) for pack in packs])
+        except submitit.core.utils.FailedJobError as error:
+            said = " ".join(str(error).split())[-300:]
+            if re.search(BUSY, said, re.IGNORECASE):  # and then it may have taken it nevertheless
+                raise
+            shutil.rmtree(at, ignore_errors=True)
+            raise Refused(said) from error
     with explained(job.store.root):
         write_json(at / "job.json", {"job": str(jobs[0].job_id).split("_")[0]})
     return submission, jobs
@@ -174,10 +196,17 @@ class Driver:
 
     words: tuple[str, ...]
     """smartad's command line."""
+    cancel: Path
+    """There when the sweep is to end."""
 
-    def __call__(self) -> int:
+    def __call__(self) -> None:
         _leave_when_told()
-        return subprocess.run([sys.executable, "-m", "smartad", *self.words], check=False).returncode
+        for _ in range(DRIVER_STARTS):
+            status = subprocess.run([sys.executable, "-m", "smartad", *self.words], check=False).returncode
+            if status in (0, 1, 2) or self.cancel.exists():
+                return
+            time.sleep(DRIVER_PAUSE_S)  # it was killed, or told to end by somebody who takes the job away next
+        sys.exit(f"the driver ended {DRIVER_STARTS} times, last with exit status {status}")
 
     def checkpoint(self, *args: Any, **kwargs: Any) -> submitit.helpers.DelayedSubmission:
         return submitit.helpers.DelayedSubmission(self, *args, **kwargs)
@@ -194,7 +223,10 @@ def submit_driver(job: Job, sweep: str, words: Sequence[str], resources: Resourc
     executor = submitit.SlurmExecutor(at, max_num_timeout=DRIVER_TIMEOUTS, python=_python(resources))
     executor.update_parameters(**_sbatch(driver_name(job.store, sweep), resources, job))
     with outside_of_jobs(), environment(job.variables()):
-        submitted = executor.submit(Driver(tuple(words)))
+        try:
+            submitted = executor.submit(Driver(tuple(words), job.store.root / "sweeps" / f"{sweep}.cancel"))
+        except submitit.core.utils.FailedJobError as error:
+            raise Refused(" ".join(str(error).split())[-300:]) from error
     return str(submitted.job_id), Path(submitted.paths.stderr)
 
 

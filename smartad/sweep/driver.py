@@ -222,8 +222,9 @@ def drive(driver: Driver, dispatcher: Dispatcher, each_round: Callable[[], None]
     """Run a started sweep to its end; ``each_round`` is called after every round, for whoever watches."""
     while not driver.dry or dispatcher.open():
         dispatcher.step()
-        driver.tell(dispatcher)
-        new = driver.ask()
-        driver.save()
-        dispatcher.add(new)
+        if not dispatcher.away:
+            driver.tell(dispatcher)
+            new = driver.ask()
+            driver.save()
+            dispatcher.add(new)
         each_round()

@@ -129,6 +129,7 @@ def look(store: Store, book: Ledger, jobs: Jobs) -> Look:
     states: dict[str, State] = {}
     running: dict[str, Running] = {}
     failures: dict[str, Mapping[str, Any]] = {}
+    driver = store.locked(f"sweeps/{book.name}")
     started = set(os.listdir(store.root))  # one look at the root instead of one at each stage that has no folder yet
     wanted = {f for trial in book.trials if not trial.was_stopped(store) for run in trial.runs for f in run.stages}
     for fingerprint in book.stages():
@@ -140,9 +141,8 @@ def look(store: Store, book: Ledger, jobs: Jobs) -> Look:
         elif (worker := store.worker(fingerprint)) is not None:
             states[fingerprint] = "running"
             running[fingerprint] = Running(worker.get("since"), worker.get("host", "?"), progress(store, fingerprint))
-        elif fingerprint in wanted and (note := store.failure(fingerprint)):
+        elif fingerprint in wanted and (note := store.failure(fingerprint)) and (note["final"] or not driver):
             states[fingerprint], failures[fingerprint] = "failed", note
-    driver = store.locked(f"sweeps/{book.name}")
     inputs = inputs_of([run for trial in book.trials for run in trial.runs])
     queued = jobs.drivers.get(book.name)
     coming = f"job {queued.id}: {in_words(queued)}" if queued and driver is None else ""
