@@ -202,6 +202,29 @@ def test_stage_that_fails_before_it_has_a_folder_is_not_tried_for_ever(store):
     assert store.failure(goal.fingerprint)["message"] == "No module named 'smartad'"
 
 
+def test_two_drivers_of_a_stage_that_fails_do_not_make_each_other_try_it_for_ever(store):
+    bad = spec("bad", do="raise")
+    dispatchers = [Dispatcher(store, connect(WORKERS, job(store), 0)) for _ in range(2)]
+    for dispatcher in dispatchers:
+        dispatcher.add([bad])
+    for _ in range(40):
+        for dispatcher in dispatchers:
+            dispatcher.step()
+    assert not any(dispatcher.open() for dispatcher in dispatchers)
+    assert executions(store)["bad"] <= 3
+
+
+def test_driver_that_goes_on_by_itself_keeps_final_failures_and_tries_the_others(store):
+    final, passing = spec("final"), spec("passing")
+    store.note_failure(final.fingerprint, "error", "as before")
+    store.note_failure(passing.fingerprint, "engine", "no answer", final=False)
+    dispatcher = Dispatcher(store, connect(WORKERS, job(store), 0), keep_failures=True)
+    dispatcher.add([final, passing])
+    for _ in range(4):
+        dispatcher.step()
+    assert (dispatcher.states[final.fingerprint], dispatcher.states[passing.fingerprint]) == ("failed", "done")
+
+
 def test_live_driver_tries_again_what_a_person_has_retried(store):
     executor = Refusing()
     dispatcher = Dispatcher(store, executor)

@@ -7,12 +7,12 @@ import pytest
 
 from conftest import ROOT
 from smartad.cluster import ClusterConfig
-from smartad.config import ConfigError, Template, load, override
+from smartad.config import ConfigError, Template, frozen, load, override, written
 from smartad.experiment import Experiment, plan
 from smartad.stage import upstream_first
 from smartad.sweep import proposers
 from smartad.sweep.driver import Driver
-from smartad.sweep.space import read
+from smartad.sweep.space import corners, declaration, read
 from smartad.types import SegmentWeights
 
 FILES = {folder: sorted(str(p.relative_to(ROOT)) for p in (ROOT / folder).rglob("*.y*ml"))
@@ -41,6 +41,18 @@ def test_declared_sweep_loads_proposes_plans_and_says_what_it_costs(name, store)
     assert driver.ask()
     comment = (ROOT / name).read_text().split("\n\n")[0]
     assert comment.startswith("#") and "Costs" in comment
+
+
+@pytest.mark.parametrize("name", FILES["sweeps"])
+def test_declared_sweep_reads_the_same_from_the_copies_that_a_detached_driver_is_given(name, tmp_path):
+    sweep = read(str(ROOT / name))
+    (tmp_path / "experiment.yaml").write_text(frozen(Experiment, sweep.sources))
+    copy = tmp_path / f"{sweep.name}.yaml"
+    copy.write_text(written(dataclasses.replace(sweep.config, base=["experiment.yaml"])))
+    again = read(str(copy))
+    assert (again.name, declaration(again)) == (sweep.name, declaration(sweep))
+    trial = corners(sweep.config)[-1]
+    assert plan(again.experiment(trial, 0)).goal.fingerprint == plan(sweep.experiment(trial, 0)).goal.fingerprint
 
 
 def test_quickstart_shares_one_pool_and_one_scoring(store):
