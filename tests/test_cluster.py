@@ -332,6 +332,36 @@ def test_jobs_on_one_machine_share_its_gpus_and_cores_out(store):
     assert spans[2][0] >= min(spans[0][1], spans[1][1]), "the third waits for a GPU"
 
 
+ABANDON = """
+import os, sys; sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from smartad.store import Store
+from test_cluster import Config, ClusterConfig, Dispatcher, Stage, StageSpec, connect, job, which_gpus
+if __name__ == "__main__":
+    store = Store(Path(sys.argv[1]))
+    profile = ClusterConfig(cluster="local", slots=1, gpus=1, stages={"train": {"gpus": 1}})
+    dispatcher = Dispatcher(store, connect(profile, job(store)))
+    goal = StageSpec(Stage("train", 1, which_gpus), Config("left alone", seconds=4.0))
+    dispatcher.add([goal])
+    while not store.claimed(goal.fingerprint):
+        dispatcher.step()
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.slow
+def test_jobs_that_a_killed_driver_left_keep_their_place_on_the_machine(store, tmp_path):
+    script = tmp_path / "abandon.py"
+    script.write_text(ABANDON)
+    subprocess.run([sys.executable, str(script), str(store.root), str(Path(__file__).parent)], timeout=120)
+    goal = StageSpec(Stage("train", 1, which_gpus), Config("next"))
+    bring_to_end(store, [goal], ClusterConfig(cluster="local", slots=1, gpus=1, stages={"train": {"gpus": 1}}), jobs=None)
+    left = next(store.record(f) for f in store.fingerprints() if f != goal.fingerprint)
+    after = store.record(goal.fingerprint)
+    assert left["identity"]["config"]["name"] == "left alone" and after["started"] >= left["started"] + left["seconds"]
+    assert (left["metrics"]["gpu"], after["metrics"]["gpu"]) == (0.0, 0.0)
+
+
 @pytest.mark.slow
 def test_job_that_needs_every_core_runs_alone_and_gets_its_turn(store):
     cores = os.cpu_count()

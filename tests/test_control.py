@@ -120,6 +120,7 @@ def test_followed_log_goes_on_until_the_stage_has_ended(store):
     worker.start()
     try:
         while not list((store.root / "jobs").glob("*/*_log.out")):
+            assert worker.is_alive()
             time.sleep(0.1)
         said = smartad("logs", long.fingerprint, "--follow", store=store.root).stdout
         assert said.count("long says") == 40

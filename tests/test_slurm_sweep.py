@@ -1,7 +1,9 @@
 """The command line on a real SLURM: which code jobs run, one driver a sweep, a driver that is a job itself."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -154,6 +156,23 @@ def test_failing_arm_stops_the_sweep_only_when_asked(store, tmp_path):
     went_on = smartad(*words, store=store.root, status=1)
     assert "1 stage(s) failed" in went_on.stderr and "fine" in went_on.stdout
     assert [f for f in store.fingerprints() if f.startswith("aggregate-")]
+
+
+def test_ctrl_c_ends_the_jobs_on_this_machine_without_a_traceback(store):
+    words = ("run", "configs/toy.yaml", "limits.train_questions=8", "--cluster", "slurm/local.yaml", "--snapshot", "testing",
+             "--track", "none")
+    driver = subprocess.Popen([sys.executable, "-m", "smartad", *words], cwd=ROOT, env=environment(store.root), text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    until = time.monotonic() + 120
+    while not any(store.claimed(path.name) for path in store.root.glob("score-*")):
+        assert driver.poll() is None and time.monotonic() < until
+        time.sleep(0.1)
+    os.killpg(driver.pid, signal.SIGINT)  # as a terminal does
+    said, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 130 and "Traceback" not in said and "is carried on by" in said, said
+    assert not any(store.claimed(path.name) for path in store.root.glob("*-*"))
+    logs = [path.read_text() for path in store.root.glob("jobs/*/*.err")]
+    assert not [text for text in logs if "KeyboardInterrupt" in text]
 
 
 def test_detaching_without_slurm_is_refused(store):

@@ -1,6 +1,8 @@
 """Stages as submitit jobs on this machine: the files and states of a cluster without one."""
 
+import contextlib
 import os
+import signal
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ from typing import Any
 
 from smartad.cluster.base import POLL_S, RETRIES, Failure, Job, memory_gb
 from smartad.cluster.profile import STAGES, ClusterConfig, Resources
-from smartad.cluster.submission import Submission, folder, submit
+from smartad.cluster.submission import Submission, folder, places, submit
 from smartad.stage import StageSpec
 from smartad.types import UserError
 
@@ -22,7 +24,6 @@ class _Running:
     submission: Submission
     job: Any
     resources: Resources
-    gpus: tuple[int, ...]
 
 
 class Local:
@@ -33,6 +34,9 @@ class Local:
     def __init__(self, job: Job, config: ClusterConfig, slots: int) -> None:
         self.job, self.config, self.slots = job, config, slots
         self.running: dict[str, _Running] = {}
+        self.orphans = {f: place.submission for f, place in places(job.store).items()
+                        if place.submission.cluster == "local" and job.store.claimed(f)}
+        """Jobs of a driver that was killed: they live on, and use what they were given."""
         self.resources = cache(config.resources)
         self.there = {"cpus": os.cpu_count() or 1, "mem_gb": memory_gb(), "gpus": config.gpus}
         for stage in STAGES:
@@ -45,7 +49,8 @@ class Local:
         """Start what fits beside what runs.  What does not fit keeps others from what it lacks, so that it gets its turn."""
         taken: list[StageSpec] = []
         short: set[str] = set()
-        if len(self.running) >= self.slots:
+        self.orphans = {f: submission for f, submission in self.orphans.items() if self.job.store.claimed(f)}
+        if self._full():
             return taken
         for spec in ready:
             wanted = self.resources(spec.stage.name)
@@ -55,18 +60,24 @@ class Local:
                 if "cpus" in short:  # which everybody needs
                     break
                 continue
-            free = [gpu for gpu in range(self.config.gpus) if all(gpu not in r.gpus for r in self.running.values())]
-            gpus = tuple(free[:wanted.devices()])
-            submission, jobs = submit(self.job, "local", [[spec]], wanted, gpus)
-            self.running[spec.fingerprint] = _Running(submission, jobs[0], wanted, gpus)
+            free = [gpu for gpu in range(self.config.gpus) if all(gpu not in submission.gpus for submission in self._at_work())]
+            submission, jobs = submit(self.job, "local", [[spec]], wanted, free[:wanted.devices()])
+            self.running[spec.fingerprint] = _Running(submission, jobs[0], wanted)
             taken.append(spec)
-            if len(self.running) >= self.slots:
+            if self._full():
                 break
         return taken
 
+    def _at_work(self) -> list[Submission]:
+        return [*(running.submission for running in self.running.values()), *self.orphans.values()]
+
+    def _full(self) -> bool:
+        return len(self.running) + len(self.orphans) >= self.slots
+
     def _lacking(self, wanted: Resources) -> set[str]:
         """What there is not enough of beside what runs."""
-        used = [_used(running.resources) for running in self.running.values()]
+        used = [*(_used(running.resources) for running in self.running.values()),
+                *(_used(self.resources(submission.stage)) for submission in self.orphans.values())]
         return {name for name, amount in _used(wanted).items() if sum(u.get(name, 0) for u in used) + amount > self.there[name]}
 
     def in_flight(self) -> set[str]:
@@ -97,7 +108,8 @@ class Local:
     def _stop(self, doomed: dict[str, _Running]) -> None:
         for fingerprint, running in doomed.items():
             if not self.job.store.has(fingerprint):  # one that is finished is about to leave by itself
-                running.job.cancel(check=False)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(running.job.job_id), signal.SIGTERM)  # which submitit's controller passes on to the stage
         until = time.monotonic() + STOP_S
         while any(not running.job.done() for running in doomed.values()) and time.monotonic() < until:
             time.sleep(POLL_S)

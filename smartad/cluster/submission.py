@@ -12,10 +12,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -142,6 +143,8 @@ class Batch:
 
     def __call__(self) -> None:
         _leave_when_told()
+        if os.environ.get("SUBMITIT_EXECUTOR") == "local":  # under SLURM it may announce that the job is preempted
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         for spec in self.specs:
             _wait(partial(_inputs_there, self.job.store, spec), INPUTS_S)
             failure = self.job.run(spec)
@@ -176,7 +179,7 @@ def submit(job: Job, cluster: str, packs: Sequence[Sequence[StageSpec]], resourc
         executor = submitit.LocalExecutor(at, max_num_timeout=TIMEOUTS, python=_python(resources))
         executor.update_parameters(timeout_min=resources.timeout_min, signal_delay_s=resources.signal_s,
                                    gpus_per_node=len(gpus), visible_gpus=list(gpus), setup=list(resources.setup))
-    with outside_of_jobs(), environment(job.variables()):
+    with outside_of_jobs(), environment(job.variables()), _deaf_to_ctrl_c():
         try:
             jobs = executor.submit_array([Batch(job, tuple(pack)) for pack in packs])
         except submitit.core.utils.FailedJobError as error:
@@ -266,6 +269,19 @@ def outside_of_jobs() -> AbstractContextManager[None]:
     """A driver that is a job itself must not pass its own job's limits on to the jobs it submits."""
     own = [name for name in os.environ if name.startswith(("SLURM_", "SUBMITIT_")) and name != "SLURM_CONF"]
     return environment(dict.fromkeys(own))
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes started inside do not hear Ctrl-C, which reaches all of a terminal's; the driver decides what it means."""
+    if threading.current_thread() is not threading.main_thread():  # where alone Python lets one say so
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _leave_when_told() -> None:
