@@ -135,7 +135,7 @@ def parser() -> argparse.ArgumentParser:
     retry = command("retry", "have what failed tried again",
                     "  smartad retry quickstart --class node,timeout\n"
                     "  smartad retry quickstart train-1f2e\n"
-                    "A driver that is still there takes them up by itself; without one the command that does is printed.")
+                    "A driver that is still there takes them up by itself; without one, the next `smartad sweep` does.")
     retry.add_argument("sweep", metavar="SWEEP", help="its name or file")
     retry.add_argument("fingerprints", nargs="*", metavar="FINGERPRINT", help="only these stages (default: all that failed)")
     retry.add_argument("--class", dest="classes", metavar="CLASSES",
