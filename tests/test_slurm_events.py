@@ -302,16 +302,6 @@ def test_failed_parent_names_its_dependants_and_stops_nobody_else(slurm, store):
     assert slurm.jobs("PENDING") == [], "nobody waits for what will not come"
 
 
-def test_job_that_slurm_refuses_fails_and_keeps_nobody_else_from_running(slurm, store):
-    refused = StageSpec(Stage("train", 1, run), Config("refused"))
-    drive = Drive(store, [refused, spec("fine")], replace(SITE, stages={"train": {"partition": "nowhere"}}))
-    drive.to_end()
-    assert drive.states() == {"refused": "failed", "fine": "done"}
-    failure = drive.dispatcher.failures[refused.fingerprint]
-    assert failure.kind == "user error" and "SLURM refuses the job" in failure.message and "nowhere" in failure.message
-    assert len(list(store.root.glob("jobs/*"))) == 1, "nothing is left of what was refused"
-
-
 def test_job_killed_on_another_machine_is_a_failure_although_its_claim_looks_alive(slurm, store):
     goal = spec("goal", do="wait to be stopped")
     drive = Drive(store, [goal])

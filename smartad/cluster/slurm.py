@@ -155,7 +155,8 @@ class Slurm:
             failure = Failure(note["class"], note["message"])
         else:
             failure = queue.ended(place)
-            if len(place.submission.packs[place.index]) > 1:  # one of them has died; which, a job of its own will tell
+            pack = place.submission.packs[place.index]
+            if len(pack) > 1 and failure.kind != "user error":  # one of them has died; which, a job of its own will tell
                 failure = Failure("node", failure.message)
         self.alone.add(fingerprint)
         if failure.kind == "oom":
