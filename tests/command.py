@@ -7,8 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import ROOT
-
+ROOT = Path(__file__).parent.parent
 QUICKSTART = str(ROOT / "sweeps/quickstart.yaml")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from code_checkout import checkout, files  # noqa: F401  # fixtures
 from slurm_cluster import slurm, slurm_of_session  # noqa: F401  # fixtures
 from smartad.store import Store
 

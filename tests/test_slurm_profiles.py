@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 import pytest
-from test_slurm_events import SITE, Config, Drive, run, spec
 
 from smartad.cluster import Job
 from smartad.cluster.queue import ended
 from smartad.cluster.submission import places_of, submit
 from smartad.stage import Runtime, Stage, StageSpec
 from smartad.tracking import Tracking
+from test_slurm_events import SITE, Config, Drive, run, spec
 
 pytestmark = pytest.mark.slow
 

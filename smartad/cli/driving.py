@@ -10,6 +10,7 @@ from pathlib import Path
 from smartad.cli import INTERRUPTED
 from smartad.cli.console import Watch, at_store, program
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
+from smartad.cluster.submission import STARTED_AGAIN
 from smartad.config import load
 from smartad.experiment import missing_data
 from smartad.stage import Runtime, StageSpec
@@ -66,7 +67,8 @@ def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, wor
         cancel.unlink(missing_ok=True)
     executor = connect(profile, job, args.jobs)
     # A driver that SLURM has started again goes on as if it had never been away; a person who starts one wants another try.
-    dispatcher = Dispatcher(store, executor, keep_failures=int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0)
+    again = int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0 or STARTED_AGAIN in os.environ
+    dispatcher = Dispatcher(store, executor, keep_failures=again)
     try:
         if isinstance(work, Driver):
             start(work, dispatcher)

@@ -4,6 +4,7 @@ import re
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from smartad.cluster.base import Failure
 from smartad.cluster.submission import Place
@@ -65,13 +66,13 @@ def cancel(jobs: Iterable[str]) -> None:
 
 def ended(place: Place) -> Failure:
     """Why a job that is no longer queued did not finish its stage, from what SLURM remembers and what the log says."""
-    state, code = _state(place)
-    log = _tail(place, "err")
+    state, code = outcome(place.element) if place.element else ("", 0)
+    log = tail(place.folder / f"{place.element}_0_log.err")
     kind = next((kind for kind, states, _ in _SIGNS if state.startswith(states)), None) or _last_word(log)
     said = f"job {place.element}: {state or 'not known to SLURM any more'}{f' with exit code {code}' if code else ''}"
     where = f"; log {place.logs()[-1]}" if place.logs() else ""
     if kind is None and state == "FAILED" and 0 < code <= SIGNALLED and _never_began(place, log):
-        own = own_lines(log) or own_lines(_tail(place, "out"))
+        own = own_lines(log) or own_lines(tail(place.folder / f"{place.element}_0_log.out"))
         return Failure("user error", f"{said} before Python began{f': {own[-1]}' if own else ''}{where}")
     own = own_lines(log) if kind == "error" else []
     return Failure(kind or "node", f"{said}{f': {own[-1]}' if own else ''}{where}")
@@ -108,30 +109,26 @@ _SIGNS: tuple[tuple[str, tuple[str, ...], str], ...] = (
 """Class of failure, what SLURM's word for the job begins with, what the log says."""
 
 
-def _state(place: Place) -> tuple[str, int]:
+def outcome(job: str) -> tuple[str, int]:
     """``FAILED``, ``TIMEOUT``, ..., and the exit code; ``"", 0`` when nobody remembers."""
-    if place.element is None:
-        return "", 0
     try:
-        told = command("scontrol", "show", "job", "-o", place.element)
+        told = command("scontrol", "show", "job", "-o", job)
         if match := re.search(r"JobState=(\S+).* ExitCode=(\d+)", told):
             return match[1], int(match[2])
     except SlurmError:
         pass
     try:  # sites without accounting have nobody to ask here
-        told = command("sacct", "-n", "-X", "-P", "-j", place.element, "-o", "State,ExitCode")
+        told = command("sacct", "-n", "-X", "-P", "-j", job, "-o", "State,ExitCode")
         match = re.match(r"(\w+).*\|(\d+)", told)
         return (match[1], int(match[2])) if match else ("", 0)
     except SlurmError:
         return "", 0
 
 
-def _tail(place: Place, kind: str) -> str:
-    """The end of the job's standard output (``out``) or error (``err``), of all its starts."""
-    if not place.job:
-        return ""
+def tail(log: Path) -> str:
+    """The end of what a job wrote, in all its starts; empty when there is nothing."""
     try:
-        with (place.folder / f"{place.element}_0_log.{kind}").open("rb") as file:
+        with log.open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - LOG_TAIL))
             return file.read().decode("utf-8", "replace")
     except OSError:

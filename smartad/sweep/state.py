@@ -13,7 +13,8 @@ from typing import Any, Literal, get_args
 
 from smartad.cluster import queue, submission
 from smartad.store import PROGRESS, Store, StoreError
-from smartad.sweep import ledger
+from smartad.sweep import detached, ledger
+from smartad.sweep.detached import Detached
 from smartad.sweep.ledger import Ledger, Run
 
 State = Literal["done", "running", "queued", "waiting", "failed", "blocked", "stopped"]
@@ -92,6 +93,8 @@ class Look:
     """Who drives it: host, pid, job, since."""
     coming: str
     """Why its driver, a job in SLURM's queue, is not there yet; empty when none is queued."""
+    ended: Detached | None
+    """The driver that has left it unfinished; None when it was no job."""
     left: Left
     problem: str
 
@@ -148,7 +151,9 @@ def look(store: Store, book: Ledger, jobs: Jobs) -> Look:
     coming = f"job {queued.id}: {in_words(queued)}" if queued and driver is None else ""
     why = _why(states, inputs, jobs, driven=bool(driver or coming))
     left = _left(states, inputs, running, _recorded(store, states, started))
-    return Look(states, why, running, failures, driver, coming, left, jobs.problem)
+    over = bool(states) and all(state in ENDED for state in states.values())
+    ended = None if driver or coming or over or jobs.problem else detached.ended(store, book.name)
+    return Look(states, why, running, failures, driver, coming, ended, left, jobs.problem)
 
 
 def progress(store: Store, fingerprint: str) -> tuple[int, int] | None:
