@@ -10,7 +10,8 @@ from code_checkout import commit, run
 from command import kill, smartad
 from smartad.cluster import Job, Resources
 from smartad.cluster.queue import queue
-from smartad.cluster.submission import submit_driver
+from smartad.cluster.slurm import GRACE_S
+from smartad.cluster.submission import recent, submit_driver
 from smartad.stage import Runtime
 from smartad.sweep import ledger
 from smartad.tracking import Tracking
@@ -86,6 +87,7 @@ def test_detached_driver_that_is_started_again_in_its_job_keeps_what_has_failed(
     (files / "profile.yaml").write_text(PROFILE + yaml.safe_dump({"stages": stages}))
     detach(checkout, store, files)
     slurm.until(lambda: any(note and note["final"] for note in map(store.failure, submissions(store))), "one has failed for good")
+    slurm.until(lambda: not recent(store, GRACE_S), "its job would not be taken for one that is about to be queued")
     job = kill_driver(slurm, store)
     (files / "go").touch()
     until_ended(slurm, job)
