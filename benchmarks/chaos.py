@@ -26,8 +26,9 @@ import trivial
 
 from smartad import experiment
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
+from smartad.records import write_json
 from smartad.stage import Runtime
-from smartad.store import Store, write_json
+from smartad.store import Store
 from smartad.sweep import ledger
 from smartad.sweep.driver import Driver, drive, start
 from smartad.sweep.space import read

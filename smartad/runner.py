@@ -13,8 +13,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from smartad.claims import Claim, ClaimLost
+from smartad.records import write_json
 from smartad.stage import Runtime, StageSpec
-from smartad.store import PROGRESS, Claim, ClaimLost, Store, StoreAway, StoreError, explained, write_json
+from smartad.store import PROGRESS, Store, StoreAway, StoreError, explained
 from smartad.tracking import RunInfo, Tracking
 from smartad.types import UserError
 
