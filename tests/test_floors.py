@@ -24,7 +24,8 @@ WITHIN_FLOOR = {("records", "types"), ("config", "types"), ("plugins", "types"),
 """Imports between modules of one floor: the first says its errors in the second's words, or shares its declaration."""
 HOMES = {"omegaconf": {"config"}, "torch": {"engines", "toyworld"}, "transformers": {"engines", "toyworld"},
          "tokenizers": {"toyworld"}, "peft": {"engines"}, "bm25s": {"engines"}, "deepspeed": {"engines"}, "vllm": {"engines"},
-         "faiss": {"engines"}, "smolagents": {"agents"}, "wandb": {"tracking"}, "trackio": {"tracking"}, "submitit": {"cluster"},
+         "faiss": {"engines"}, "smolagents": {"agents"}, "wandb": {"tracking"}, "trackio": {"tracking"}, "psutil": {"tracking"},
+         "pynvml": {"tracking"}, "submitit": {"cluster"},
          "optuna": {"sweep"}, "sweeps": {"sweep"}, "rich": {"cli"}}
 PACKAGE = ROOT / "smartad"
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}

@@ -185,7 +185,8 @@ class Driver:
         runs, goals, seeds = [], [], self.sweep.config.seeds
         for seed in seeds:
             planned = self.planned(self.sweep.experiment(trial, seed))
-            goals.append(planned.goal)
+            about = {"trial": trial.label, "seed": seed, **trial.values}
+            goals.append(dataclasses.replace(planned.goal, about=about))
             runs.append(run_of(seed, planned.goal, planned.train))
             self._own(f"{trial.label}, seed {seed}", runs[-1].stages)
         row = Row(trial, LedgerTrial(trial.label, dict(trial.values), tuple(runs), stopped), goals, len(goals))
