@@ -15,7 +15,8 @@ from smartad.cli.status import again
 from smartad.cluster import queue
 from smartad.cluster.base import RETRIES
 from smartad.cluster.submission import Place, places
-from smartad.store import LOG, Store, StoreError, explained, write_json
+from smartad.records import write_json
+from smartad.store import LOG, Store, StoreError, explained
 from smartad.sweep import detached, ledger
 from smartad.sweep.detached import Detached
 from smartad.sweep.ledger import Ledger

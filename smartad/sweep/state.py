@@ -15,7 +15,7 @@ from smartad.cluster import queue, submission
 from smartad.store import PROGRESS, Store, StoreError
 from smartad.sweep import detached, ledger
 from smartad.sweep.detached import Detached
-from smartad.sweep.ledger import Ledger, Run
+from smartad.sweep.ledger import Ledger
 
 State = Literal["done", "running", "queued", "waiting", "failed", "blocked", "stopped"]
 """queued: SLURM has its job.  waiting: nobody has been given it.  blocked: something it needs has failed.  stopped: only
@@ -28,11 +28,6 @@ SAMPLE = 20
 INPUTS = "inputs that are not finished"
 TURN = "its turn: the driver submits it next"
 NOBODY = "nobody drives this sweep"
-
-NEEDS: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "collect": (("prepare",), ("index",)), "grade": (("collect", "evaluate"),), "score": (("collect",),),
-    "select": (("grade",), ("score",)), "train": (("select",),), "evaluate": (("prepare",), ("index",), ("train",))}
-"""Kind of stage -> for each of its inputs, the kinds it can be of."""
 
 REASONS = {
     "Resources": "no node is free", "Priority": "others are before it", "None": "just submitted",
@@ -146,7 +141,7 @@ def look(store: Store, book: Ledger, jobs: Jobs) -> Look:
             running[fingerprint] = Running(worker.get("since"), worker.get("host", "?"), progress(store, fingerprint))
         elif fingerprint in wanted and (note := store.failure(fingerprint)) and (note["final"] or not driver):
             states[fingerprint], failures[fingerprint] = "failed", note
-    inputs = inputs_of([run for trial in book.trials for run in trial.runs])
+    inputs = book.inputs()
     queued = jobs.drivers.get(book.name)
     coming = f"job {queued.id}: {in_words(queued)}" if queued and driver is None else ""
     why = _why(states, inputs, jobs, driven=bool(driver or coming))
@@ -163,24 +158,6 @@ def progress(store: Store, fingerprint: str) -> tuple[int, int] | None:
         return part["done"], part["total"]
     except (OSError, ValueError, KeyError):
         return None
-
-
-def inputs_of(runs: Iterable[Run]) -> dict[str, tuple[str, ...]]:
-    """What each stage waits for.  A ledger has no edges; but it names a run's stages upstream first, depth first, so that
-    an input is the nearest stage of its kind before its user.  An aggregate's inputs are all grades before it."""
-    found: dict[str, tuple[str, ...]] = {}
-    for run in runs:
-        for at, fingerprint in enumerate(run.stages):
-            if fingerprint not in found:
-                found[fingerprint] = _before(run.stages[:at], kind_of(fingerprint))
-    return found
-
-
-def _before(stages: Sequence[str], kind: str) -> tuple[str, ...]:
-    if kind == "aggregate":
-        return tuple(f for f in stages if kind_of(f) == "grade")
-    nearest = [next((f for f in reversed(stages) if kind_of(f) in kinds), None) for kinds in NEEDS.get(kind, ())]
-    return tuple(f for f in nearest if f)
 
 
 def kind_of(fingerprint: str) -> str:

@@ -62,6 +62,11 @@ class TrackioTracker:
     def log(self, rows: Sequence[Row]) -> None:
         self._write(rows)
 
+    def machine(self, rows: Sequence[Row]) -> None:
+        self.storage.bulk_log_system(project=PROJECT, run=self.run.fingerprint, run_id=self.run.fingerprint,
+                                     metrics_list=[dict(row.metrics) for row in rows],
+                                     timestamps=[datetime.fromtimestamp(row.time, UTC).isoformat() for row in rows])
+
     def finish(self, metrics: Mapping[str, float | None]) -> Mapping[str, str]:
         self.config["state"] = "finished"
         self._write([Row(self.last_step, datetime.now(UTC).timestamp(),
