@@ -1,19 +1,14 @@
-"""A store on a network file system that really fails for a while: nothing is lost, done twice or given up, and people are told."""
+"""A store on a network file system that fails for a while: nothing is lost, done twice or given up, and it is said."""
 
 import errno
-import json
-import os
 import subprocess
 import sys
 import time
-from collections import Counter
-from pathlib import Path
 
 import pytest
 import yaml
 
 from command import ROOT, environment, kill
-from made_up import declare, launch
 from smartad.sweep import ledger
 
 BOTH = (errno.ESTALE, errno.EIO)
@@ -81,7 +76,7 @@ def test_sweep_over_an_outage_ends_as_if_there_had_been_none(outage, store, tmp_
     try:
         wait(lambda: list(store.root.glob("collect-*/record.json")), driver)
         go_through(outage, driver)
-        said, complained = driver.communicate(timeout=300)
+        _, complained = driver.communicate(timeout=300)
     finally:
         kill(driver.pid)
     assert driver.returncode == 0 and "Traceback" not in complained, complained

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from smartad import __version__
+from smartad.store import answered
 from smartad.types import UserError
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -32,7 +33,8 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("smartad").setLevel(logging.INFO if args.verbose else logging.WARNING)
     signal.signal(signal.SIGTERM, _stop)
     try:
-        return _command(args.command)(args)
+        with answered(args.store.absolute()):
+            return _command(args.command)(args)
     except UserError as error:
         print(f"smartad: {error}", file=sys.stderr)
         return USER_ERROR

@@ -68,8 +68,8 @@ def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, wor
         cancel.unlink(missing_ok=True)
     executor = connect(profile, job, args.jobs)
     # A driver that SLURM has started again goes on as if it had never been away; a person who starts one wants another try.
-    again = int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0 or STARTED_AGAIN in os.environ
-    dispatcher = Dispatcher(store, executor, keep_failures=again)
+    restarted = int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0 or STARTED_AGAIN in os.environ
+    dispatcher = Dispatcher(store, executor, keep_failures=restarted)
     try:
         if isinstance(work, Driver):
             start(work, dispatcher)
@@ -79,10 +79,11 @@ def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, wor
         check_data(dispatcher.unfinished.values(), job.runtime.data)
         with Watch(dispatcher, work.owners if isinstance(work, Driver) else dict) as watch:
             def each_round() -> None:
-                watch()
-                _stop_if_asked(args, dispatcher, cancel)
-                if lock and not lock.held() and store.present():
-                    raise Stopped("another process drives this sweep now: nothing was heard of this one for a minute", 1)
+                with dispatcher.patient():
+                    watch()
+                    _stop_if_asked(args, dispatcher, cancel)
+                    if lock and not lock.held():
+                        raise Stopped("another process drives this sweep now: nothing was heard of this one for a minute", 1)
             if isinstance(work, Driver):
                 drive(work, dispatcher, each_round)
             else:

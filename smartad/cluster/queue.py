@@ -82,8 +82,11 @@ def _never_began(place: Place, log: str) -> bool:
     """Whether the profile's setup or container has failed: on another node it would fail the same way."""
     if not place.logs() or TROUBLE.search(log):  # a node without the store's file system leaves no log
         return False
-    with (place.folder / f"{place.element}_0_log.out").open(encoding="utf-8", errors="replace") as file:
-        return not any(line.startswith("submitit INFO") for line in file)
+    for path in place.logs():
+        with path.open(encoding="utf-8", errors="replace") as file:
+            if any(line.startswith("submitit INFO") for line in file):
+                return False
+    return True
 
 
 def own_lines(log: str) -> list[str]:

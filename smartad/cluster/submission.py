@@ -30,7 +30,7 @@ from smartad.cluster.base import Job, environment
 from smartad.cluster.profile import Resources
 from smartad.records import from_json, to_json, write_json
 from smartad.stage import StageSpec
-from smartad.store import Store, explained
+from smartad.store import Store, StoreAway, explained
 
 TIMEOUTS = 3
 """How often submitit requeues one job whose time was up; then it is a failure of class timeout."""
@@ -326,7 +326,10 @@ def _leave_when_told() -> None:
 
 
 def _inputs_there(store: Store, spec: StageSpec) -> bool:
-    return all(store.has(parent.fingerprint) for parent in spec.inputs.values())
+    try:
+        return all(store.has(parent.fingerprint) for parent in spec.inputs.values())
+    except StoreAway:
+        return False
 
 
 def _wait(condition: Callable[[], bool], seconds: float) -> None:
