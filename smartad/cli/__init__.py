@@ -114,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
                      "  smartad status quickstart --live     watch it; Ctrl-C only stops looking\n"
                      "What is finished is read from the store, what is queued from SLURM.  The time left is an estimate from\n"
                      "what finished stages took.  Of a large sweep the trials in which something happens are shown.")
-    status.add_argument("sweep", nargs="?", metavar="SWEEP", help="its name or file; without it, the sweeps of the store")
+    status.add_argument("sweep", nargs="?", metavar="SWEEP", help="its name, the beginning of it, or its file; without it, the sweeps of the store")
     status.add_argument("--live", action="store_true", help="keep showing it until it has ended (on a terminal)")
     status.add_argument("--all", action="store_true", help="every trial, wait and failure, however many")
 
@@ -130,19 +130,19 @@ def parser() -> argparse.ArgumentParser:
     cancel = command("cancel", "stop a sweep: its driver, what it runs, and its jobs in SLURM's queue",
                      "  smartad cancel quickstart\n"
                      "What is finished is kept, and so are jobs that another sweep needs; `smartad sweep` goes on.")
-    cancel.add_argument("sweep", metavar="SWEEP", help="its name or file")
+    cancel.add_argument("sweep", metavar="SWEEP", help="its name, the beginning of it, or its file")
 
     retry = command("retry", "have what failed tried again",
                     "  smartad retry quickstart --class node,timeout\n"
                     "  smartad retry quickstart train-1f2e\n"
                     "A driver that is still there takes them up by itself; without one, the next `smartad sweep` does.")
-    retry.add_argument("sweep", metavar="SWEEP", help="its name or file")
+    retry.add_argument("sweep", metavar="SWEEP", help="its name, the beginning of it, or its file")
     retry.add_argument("fingerprints", nargs="*", metavar="FINGERPRINT", help="only these stages (default: all that failed)")
     retry.add_argument("--class", dest="classes", metavar="CLASSES",
                        help="only failures of these classes: node, timeout, oom, ... with commas between (default: all)")
 
     table = command("table", "print a sweep's comparison table", "Holes are marked, never printed as zeros.")
-    table.add_argument("sweep", metavar="SWEEP", help="its name or file")
+    table.add_argument("sweep", metavar="SWEEP", help="its name, the beginning of it, or its file")
     table.add_argument("--format", choices=["terminal", "md", "tex", "csv"], default=None,
                        help="default: terminal on a terminal, md elsewhere")
 
@@ -158,7 +158,7 @@ def parser() -> argparse.ArgumentParser:
                    "NAME is best, best:METRIC, or the fingerprint of a train stage or its beginning:\n"
                    "  smartad pull best --sweep quickstart --to best-adapter")
     pull.add_argument("name", nargs="?", default="best", metavar="NAME")
-    pull.add_argument("--sweep", metavar="SWEEP", help="only adapters of this sweep")
+    pull.add_argument("--sweep", metavar="SWEEP", help="only adapters of this sweep: its name, the beginning of it, or its file")
     pull.add_argument("--to", type=Path, required=True, metavar="DIR")
     _add_model(pull)
 

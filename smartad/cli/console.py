@@ -18,6 +18,7 @@ from rich.table import Table as RichTable
 from smartad import tables
 from smartad.cluster import Dispatcher
 from smartad.store import Store
+from smartad.sweep.ledger import Ledger
 from smartad.sweep.state import progress
 
 PLAIN_EVERY_S = 15.0
@@ -34,18 +35,28 @@ def console(stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else 160)
 
 
-def program() -> str:
-    """How this command line is called from where the person is."""
+def program(folder: str | Path = ".") -> str:
+    """How this command line is called from ``folder``; without it, from where the person is."""
     if shutil.which("smartad"):
         return "smartad"
     beside = Path(sys.executable).parent / "smartad"
-    return os.path.relpath(beside) if beside.exists() else "python -m smartad"
+    return os.path.relpath(beside, folder) if beside.exists() else "python -m smartad"
 
 
-def at_store(store: Store) -> str:
+def at_store(store: Store, folder: str | Path = ".") -> str:
     """The option by which a command printed for the person finds this store; empty when it does so without."""
-    default = Path(os.environ.get("SMARTAD_STORE", "runs")).absolute()
+    default = (Path(folder) / os.environ.get("SMARTAD_STORE", "runs")).absolute()
     return "" if store.root == default else f" --store {shlex.quote(str(store.root))}"
+
+
+def again(store: Store, book: Ledger) -> str:
+    """The command that goes on with a sweep: the one by which it was started last."""
+    if book.start is None:
+        return "start the same `smartad sweep ...` again"
+    words, folder = book.start.words, book.start.folder
+    at = "" if any(word.startswith("--store") for word in words) else at_store(store, folder)
+    there = "" if Path.cwd() == Path(folder) else f"cd {shlex.quote(folder)} && "
+    return f"{there}{program(folder)} {shlex.join(words)}{at}"
 
 
 class Watch:

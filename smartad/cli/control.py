@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from smartad.cli.console import program
-from smartad.cli.status import again
+from smartad.cli.console import again, program
 from smartad.cluster import queue
 from smartad.cluster.base import RETRIES
 from smartad.cluster.submission import Place, places
@@ -48,7 +47,7 @@ def logs_command(args: argparse.Namespace) -> int:
 def _meant(store: Store, target: str) -> tuple[bool, list[str]]:
     """Whether ``target`` is a single stage, and which stages it means."""
     names = ledger.names(store)
-    if ledger.name_of(target) in names:
+    if ledger.candidates(store, target):
         stages = [f for f in ledger.load(store, target).stages() if not store.has(f)]
         return False, [f for f in stages if store.claimed(f) or store.failure(f)]
     known = set(_begun(store))
@@ -172,7 +171,7 @@ def cancel_command(args: argparse.Namespace) -> int:
         print(f"nobody drives {book.name}, and none of its jobs is queued")
     stages = book.stages()
     done = sum(store.has(f) for f in stages)
-    print(f"{done} of {len(stages)} stages are finished and kept; to go on: {again(store, book.name)}")
+    print(f"{done} of {len(stages)} stages are finished and kept; to go on: {again(store, book)}")
     return 0
 
 
@@ -224,5 +223,5 @@ def retry_command(args: argparse.Namespace) -> int:
     elif store.locked(f"sweeps/{book.name}"):
         print(f"{len(chosen)} stage(s) to try again{left}; the driver takes them up by itself")
     else:
-        print(f"{len(chosen)} stage(s) to try again{left}: {again(store, book.name)}")
+        print(f"{len(chosen)} stage(s) to try again{left}: {again(store, book)}")
     return 0

@@ -2,6 +2,9 @@
 
 import argparse
 import dataclasses
+import os
+import sys
+from pathlib import Path
 
 from smartad.cli.console import program
 from smartad.cli.driving import check_data, driven
@@ -9,12 +12,25 @@ from smartad.cluster import ClusterConfig, Job, connect
 from smartad.config import frozen, written
 from smartad.experiment import Experiment
 from smartad.stage import upstream_first
-from smartad.store import explained
+from smartad.store import Store, explained
 from smartad.sweep import ledger
 from smartad.sweep.driver import Driver
+from smartad.sweep.ledger import Start
 from smartad.sweep.space import Sweep
 from smartad.sweep.state import jobs_of
 from smartad.types import UserError
+
+
+def start_of(store: Store, file: str, profile: ClusterConfig, sweep: str) -> Start | None:
+    """How a sweep is being started.  For the driver that was handed over, and reads copies: by the command that did so."""
+    if is_copy(store, file) and ledger.path(store, sweep).exists():
+        return ledger.load(store, sweep).start
+    return Start(tuple(sys.argv[1:]), os.getcwd(), profile.cluster)
+
+
+def is_copy(store: Store, file: str) -> bool:
+    """Whether a sweep's file is the copy that a detached driver reads."""
+    return Path(file).absolute().parent.parent == store.root / "sweeps"
 
 
 def detach(args: argparse.Namespace, profile: ClusterConfig, job: Job, sweep: Sweep) -> int:
@@ -39,8 +55,10 @@ def detach(args: argparse.Namespace, profile: ClusterConfig, job: Job, sweep: Sw
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
-    if not ledger.path(store, sweep.name).exists():  # so that it is known by its name before its driver begins
-        ledger.save(store, ledger.Ledger(sweep.name, driver.declared, driver.groups, ()))
+    # Before its driver begins the sweep is known by its name, with what an earlier driver has left of it.
+    known = ledger.path(store, sweep.name).exists()
+    book = ledger.load(store, sweep.name) if known else ledger.Ledger(sweep.name, driver.declared, driver.groups, ())
+    ledger.save(store, dataclasses.replace(book, start=start_of(store, args.file, profile, sweep.name)))
     words = ["sweep", str(folder / f"{sweep.name}.yaml"), "--cluster", str(folder / "profile.yaml"), "--store", str(store.root),
              *(["--track", args.track] if args.track else []), *(["--fail-fast"] if args.fail_fast else [])]
     try:

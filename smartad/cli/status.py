@@ -14,7 +14,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from smartad.cli.billing import bill_of, duration
-from smartad.cli.console import at_store, console, format_metric, program
+from smartad.cli.console import again, console, format_metric
 from smartad.cluster import STAGES
 from smartad.cluster.submission import places
 from smartad.store import LOG, Store
@@ -113,16 +113,10 @@ def _who(store: Store, book: Ledger, now: Look) -> str:
     if now.coming:
         return f"its driver is {now.coming}"
     if now.driver is None:
-        return f"{NOBODY}: {again(store, book.name)}" if unfinished else "complete"
+        return f"{NOBODY}: {again(store, book)}" if unfinished else "complete"
     since = f" since {_clock(now.driver['since'])}" if now.driver.get("since") else ""
     job = f" (SLURM job {now.driver['job']})" if now.driver.get("job") else ""
     return f"driven by process {now.driver.get('pid')} on {now.driver.get('host')}{job}{since}; {time_left(now.left)}"
-
-
-def again(store: Store, name: str) -> str:
-    """The command that goes on with a sweep, as far as it can be known."""
-    file = Path("sweeps") / f"{name}.yaml"
-    return f"{program()} sweep {file}{at_store(store)}" if file.exists() else "start the same `smartad sweep ...` again"
 
 
 def time_left(left: Left) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, get_args
 
@@ -106,6 +107,15 @@ class Proposer(Protocol):
 def dimensions(config: SweepConfig) -> dict[str, Any]:
     """The space with the arms as its first dimension."""
     return {**({ARM: list(config.arms)} if config.arms else {}), **config.space}
+
+
+def most(config: Mapping[str, Any]) -> int | None:
+    """How many trials a sweep can come to, from its ``declaration``; None when only its proposer knows."""
+    if config.get("backend") != "grid":
+        return config.get("trials")
+    sizes = [len(config["arms"])] if config["arms"] else []
+    whole = prod([*sizes, *(len(values) for values in config["space"].values())])
+    return min(whole, config["trials"] or whole)
 
 
 def label(values: Mapping[str, Any]) -> str:
