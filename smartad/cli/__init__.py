@@ -114,7 +114,8 @@ def parser() -> argparse.ArgumentParser:
                      "  smartad status quickstart --live     watch it; Ctrl-C only stops looking\n"
                      "What is finished is read from the store, what is queued from SLURM.  The time left is an estimate from\n"
                      "what finished stages took.  Of a large sweep the trials in which something happens are shown.")
-    status.add_argument("sweep", nargs="?", metavar="SWEEP", help="its name, the beginning of it, or its file; without it, the sweeps of the store")
+    status.add_argument("sweep", nargs="?", metavar="SWEEP",
+                        help="its name, the beginning of it, or its file; without it, the sweeps of the store")
     status.add_argument("--live", action="store_true", help="keep showing it until it has ended (on a terminal)")
     status.add_argument("--all", action="store_true", help="every trial, wait and failure, however many")
 
