@@ -14,7 +14,8 @@ from smartad.sweep.ledger import Start
 from smartad.sweep.state import COMING, NO_SQUEUE, SLOT, TURN, Jobs, look
 
 SILENT = "SLURM does not answer: squeue: error"
-SEARCH = {"backend": "optuna", "arms": {}, "space": {"train.weights.final": {"low": 1.0, "high": 4.0}}, "trials": 6, "parallel": 1}
+SEARCH = {"backend": "optuna", "arms": {}, "space": {"train.weights.final": {"low": 1.0, "high": 4.0}}, "trials": 6,
+          "parallel": 1}
 
 
 @pytest.fixture

@@ -28,8 +28,7 @@ SOURCES = """YAML files and dotted.key=value overrides, left to right, later win
 def main(argv: list[str] | None = None) -> int:
     """Run one command.  0: done; 1: something failed; 2: something to mend in what was asked; 130: interrupted."""
     args = parse(argv)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logging.getLogger("smartad").setLevel(logging.INFO if args.verbose else logging.WARNING)
+    log_to_stderr(args.verbose)
     signal.signal(signal.SIGTERM, _stop)
     try:
         return _command(args.command)(args)
@@ -55,6 +54,19 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     if into:
         getattr(args, into).extend(rest)
     return args
+
+
+class _Stderr(logging.Handler):
+    """Writes to standard error as it is by then: while bars are drawn, that is above them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
+def log_to_stderr(verbose: bool) -> None:
+    """Warnings, and of smartad also what is of interest when ``verbose``."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=[_Stderr()])
+    logging.getLogger("smartad").setLevel(logging.INFO if verbose else logging.WARNING)
 
 
 def _stop(*_: Any) -> None:

@@ -74,7 +74,8 @@ def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, wor
         else:
             dispatcher.add(work)
         check_data(dispatcher.unfinished.values(), job.runtime.data)
-        with Watch(dispatcher, work.owners if isinstance(work, Driver) else dict) as watch:
+        owners, given_up = (work.owners, work.stopped) if isinstance(work, Driver) else (dict, dict)
+        with Watch(dispatcher, owners, given_up, queue=profile.cluster == "slurm") as watch:
             def each_round() -> None:
                 watch()
                 _stop_if_asked(args, dispatcher, cancel)

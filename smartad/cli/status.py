@@ -14,7 +14,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from smartad.cli.billing import bill_of, duration
-from smartad.cli.console import again, console, format_metric
+from smartad.cli.console import again, console, format_metric, stopped_line
 from smartad.cluster import STAGES
 from smartad.cluster.submission import places
 from smartad.store import LOG, Store
@@ -248,8 +248,8 @@ def _failed(store: Store, now: Look, most: int | None) -> list[str]:
 
 def _stopped(store: Store, book: Ledger, most: int | None) -> list[str]:
     """Trials that were stopped early, and by what they were judged."""
-    lines = [f"stopped  {trial.label}: {stop.score:.1f} at {', '.join(stop.at)}, where {stop.against} has {stop.bar:.1f} "
-             f"({stop.rule})" for trial in book.trials if (stop := trial.stopped) and trial.was_stopped(store)]
+    lines = [f"stopped  {stopped_line(trial.label, trial.stopped)}" for trial in book.trials
+             if trial.stopped and trial.was_stopped(store)]
     return _some(lines, most)
 
 
