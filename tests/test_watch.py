@@ -148,8 +148,8 @@ with Watch(Dispatcher(Store(Path(sys.argv[1])), None)) as watch:
 
 def test_warning_that_comes_while_bars_are_drawn_has_a_line_of_its_own(store):
     ours, theirs = pty.openpty()
-    process = subprocess.Popen([sys.executable, "-c", BARS, str(store.root)], cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs,
-                               env={**environment(None), "TERM": "xterm"})
+    process = subprocess.Popen([sys.executable, "-c", BARS, str(store.root)], cwd=ROOT, stdin=theirs, stdout=theirs,
+                               stderr=theirs, env={**environment(None), "TERM": "xterm"})
     os.close(theirs)
     seen = b""
     try:
