@@ -27,18 +27,20 @@ def same_as(key: str) -> Any:
 def load(schema: type[T], sources: Sequence[str]) -> T:
     """Defaults of ``schema``, then each source in order: a ``.yaml`` path or a ``dotted.key=value``.
 
-    Raises ConfigError for a missing file, an unknown key, a wrong type or a refused combination.
+    Raises ConfigError for a missing file, an unknown key, a wrong type or a refused combination; it names the file where
+    there is nothing else.
     """
     config = _merged(schema, sources)
+    at = f"{sources[0]}: " if len(sources) == 1 and not _is_override(sources[0]) else ""
     try:
         return OmegaConf.to_object(config)  # type: ignore[return-value]
     except MissingMandatoryValue as error:
-        raise ConfigError(f"no value for {', '.join(sorted(OmegaConf.missing_keys(config)))}; "
+        raise ConfigError(f"{at}no value for {', '.join(sorted(OmegaConf.missing_keys(config)))}; "
                           f"set it in a YAML file or as key=value") from error
     except OmegaConfBaseException as error:
-        raise ConfigError(_first_line(error)) from error
+        raise ConfigError(f"{at}{_first_line(error)}") from error
     except (ValueError, TypeError) as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(f"{at}{error}") from error
 
 
 class Template(Generic[T]):
@@ -113,8 +115,9 @@ def read_yaml(path: str | Path) -> DictConfig:
     except FileNotFoundError as error:
         near = sorted(Path(path).absolute().parent.glob("*.yaml")) if Path(path).absolute().parent.is_dir() else []
         hint = f"; beside it there are {', '.join(p.name for p in near)}" if near else ""
-        if (named := Path("sweeps") / f"{Path(path).stem}.yaml").is_file():
-            hint = f"; did you mean {named}?"
+        named = [Path(folder) / f"{Path(path).stem}.yaml" for folder in ("sweeps", "slurm", "configs")]
+        if meant := [str(path) for path in named if path.is_file()]:
+            hint = f"; did you mean {' or '.join(meant)}?"
         raise ConfigError(f"no file {path}{hint}") from error
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error

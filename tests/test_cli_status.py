@@ -1,18 +1,12 @@
 """status: the state of every stage, why it waits, how long it takes; on any terminal, and while one watches."""
 
-import fcntl
 import os
-import pty
 import signal
-import struct
-import subprocess
-import sys
-import termios
 import time
 
 import pytest
 
-from command import environment, smartad
+from command import on_a_terminal, smartad
 from conftest import ROOT
 from made_up import declare, fail, finish, launch, of, shown
 from smartad.cli.status import ROWS, duration, time_left
@@ -248,17 +242,6 @@ def test_status_without_a_name_lists_the_sweeps(store, sweep):
     fail(store, specs[3])
     said = smartad("status", store=store.root).stdout
     assert said.startswith(f"declared  {' ' * 15}3 of {len(book.stages())} stages finished, ") and ", 1 failed, " in said
-
-
-def on_a_terminal(*words, store, columns=100, lines=40):
-    """Start a command on a terminal of its own: the process, and what reads its screen."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-    variables = {k: v for k, v in environment(store.root).items() if k != "COLUMNS"}
-    process = subprocess.Popen([sys.executable, "-m", "smartad", *words], cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs,
-                               env={**variables, "TERM": "xterm-256color"}, start_new_session=True)
-    os.close(theirs)
-    return process, ours
 
 
 def until(screen, text, seen=""):

@@ -30,7 +30,7 @@ class Queue:
     retries = RETRIES
 
     def __init__(self):
-        self.taken = set()
+        self.taken, self.answers = set(), True
 
     def take(self, ready):
         taken = list(ready)
@@ -38,7 +38,7 @@ class Queue:
         return taken
 
     def in_flight(self):
-        return self.taken
+        return self.taken if self.answers else None
 
     def collect(self):
         return {}
@@ -74,6 +74,18 @@ def test_queued_stage_is_not_said_to_run_before_somebody_works_on_it(store, roun
         with store.claim(first[0].fingerprint):
             watch()
         assert f"1 running, {len(first) - 1} queued; running: {first[0].fingerprint}" in out.getvalue().splitlines()[-1]
+
+
+def test_queue_that_does_not_answer_is_not_said_to_be_empty(store, rounds):
+    dispatcher, specs, out = rounds
+    (index,) = of(specs, "index")
+    with Watch(dispatcher, queue=True) as watch, store.claim(index.fingerprint):
+        dispatcher.step()
+        watch()
+        dispatcher.executor.answers = False
+        dispatcher.step()
+        watch()
+    assert out.getvalue().splitlines()[-1].endswith(f"1 running, SLURM does not answer; running: {index.fingerprint}")
 
 
 def test_stage_of_worker_processes_is_said_to_run_and_nothing_to_be_queued(rounds):

@@ -100,9 +100,12 @@ class Watch:
             return
         self._tell_ended()
         self._tell_stopped()
-        submitted = [f for f, state in self.dispatcher.states.items() if state == "running"]
+        silent = self.queue and self.dispatcher.executor.in_flight() is None
+        submitted = [f for f, state in self.dispatcher.states.items()
+                     if state == "running" or (silent and state == "waiting" and f in self.at_work)]
         running = self._begun(submitted) if self.queue else submitted
-        counts = f"{len(running)} running, {len(submitted) - len(running)} queued" if self.queue else ""
+        queued = "SLURM does not answer" if silent else f"{len(submitted) - len(running)} queued"
+        counts = f"{len(running)} running, {queued}" if self.queue else ""
         if self.bars:
             self._draw(running, counts)
         elif submitted and time.monotonic() - self.said > PLAIN_EVERY_S:

@@ -216,12 +216,26 @@ def retry_command(args: argparse.Namespace) -> int:
         with explained(store.root):
             store.forget_failure(fingerprint)
         print(f"{fingerprint} ({note['class']}): {note['message']}")
+    for fingerprint in wanted if args.fingerprints else []:
+        if fingerprint not in failed:
+            print(f"{fingerprint} {_no_failure(store, fingerprint)}")
     others = Counter(note["class"] for f, note in failed.items() if f not in chosen)
     left = f" ({', '.join(f'{count} of class {kind}' for kind, count in others.items())} left as they are)" if others else ""
-    if not chosen:
+    if not failed:
+        print(f"nothing to retry: nothing {'of those' if args.fingerprints else f'of {book.name}'} has failed")
+    elif not chosen:
         print(f"nothing to retry: no failure of {book.name} is of class {', '.join(classes)}{left}")
     elif store.locked(f"sweeps/{book.name}"):
         print(f"{len(chosen)} stage(s) to try again{left}; the driver takes them up by itself")
     else:
         print(f"{len(chosen)} stage(s) to try again{left}: {again(store, book)}")
     return 0
+
+
+def _no_failure(store: Store, fingerprint: str) -> str:
+    """Why there is nothing to take away."""
+    if store.has(fingerprint):
+        return "is finished"
+    if store.claimed(fingerprint):
+        return "is running"
+    return "has no failure: it was taken away before, or has not run yet"

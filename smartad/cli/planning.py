@@ -59,8 +59,7 @@ def is_sweep(source: str) -> bool:
 def _print_plan(what: str, store: Store, goals: Sequence[StageSpec]) -> None:
     specs = upstream_first(list(goals))
     users = Counter(s.fingerprint for goal in goals for s in goal.upstream_first())
-    title = f"{what}: {len(specs)} stages for {len(goals)} row(s)"
-    grid = RichTable(title=title, title_justify="left", title_style="")
+    grid = RichTable()
     grid.add_column("stage")
     for column in ("to run", "done", "without sharing", "shared"):
         grid.add_column(column, justify="right")
@@ -70,6 +69,7 @@ def _print_plan(what: str, store: Store, goals: Sequence[StageSpec]) -> None:
         alone = sum(users[f] for f in mine)
         shared = f"{alone - len(mine)} saved" if alone > len(mine) else ""
         grid.add_row(name, str(len(mine) - done), str(done), str(alone), shared)
+    console().print(f"{what}: {len(specs)} stages for {len(goals)} row(s)", soft_wrap=True)
     console().print(grid)
 
 
@@ -90,8 +90,9 @@ def _print_scripts(store: Store, profile: ClusterConfig, missing: Sequence[Stage
     from smartad.cluster.submission import script
 
     code = store.root / "code" / "COMMIT" if (PACKAGE.parent / ".git").exists() else None
-    for stage, count in Counter(spec.stage.name for spec in missing).items():
+    counts = Counter(spec.stage.name for spec in missing)
+    for stage in (stage for stage in STAGES if counts[stage]):
         resources = profile.resources(stage)
         job = Job(store, Runtime(threads=resources.cpus, gpus=resources.gpus), Tracking(store.root), code)
-        jobs = min(-(-count // resources.pack), profile.max_array)
-        print(f"\n# {count} {stage} in jobs of {resources.pack}:\n{script(job, stage, resources, jobs)}")
+        jobs = min(-(-counts[stage] // resources.pack), profile.max_array)
+        print(f"\n# {counts[stage]} {stage} in jobs of {resources.pack}:\n{script(job, stage, resources, jobs)}")

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, cast, get_args
 from smartad.config import ConfigError, Template, load, read_yaml, settings
 from smartad.experiment import Experiment
 from smartad.fingerprint import canonical, digest
-from smartad.sweep.stopping import Course, StoppingConfig, course
+from smartad.sweep.stopping import RULES, Course, StoppingConfig, course
 from smartad.types import UserError
 
 Direction = Literal["maximize", "minimize"]
@@ -162,11 +162,11 @@ def read(path: str, overrides: Sequence[str] = ()) -> Sweep:
     Raises ConfigError for anything that would fail later: an unknown key, a wrong type, an arm named twice, a missing
     file, a metric that no trial has.
     """
-    read_yaml(path)
-    try:
-        config = load(SweepConfig, [path])
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}" if path not in str(error) else str(error)) from error
+    stopping = read_yaml(path).get("stopping", {"rule": None})
+    if stopping is not None and (not isinstance(stopping, Mapping) or "rule" not in stopping):
+        raise ConfigError(f"{path}: stopping={stopping}: expected {{rule: NAME}} and perhaps its options; "
+                          f"there are the rules {', '.join(RULES)}")
+    config = load(SweepConfig, [path])
     if not config.arms and not config.space:
         raise ConfigError(f"{path} declares neither arms nor a space: there is nothing to compare")
     for source in overrides:
