@@ -4,10 +4,10 @@ import argparse
 import dataclasses
 import os
 import sys
-from pathlib import Path
 
+from smartad.cli.acceptance import check_accepted
 from smartad.cli.console import program
-from smartad.cli.driving import check_data, driven
+from smartad.cli.driving import check_data, driven, is_copy
 from smartad.cluster import ClusterConfig, Job, connect
 from smartad.config import frozen, written
 from smartad.experiment import Experiment
@@ -28,11 +28,6 @@ def start_of(store: Store, file: str, profile: ClusterConfig, sweep: str) -> Sta
     return Start(tuple(sys.argv[1:]), os.getcwd(), profile.cluster)
 
 
-def is_copy(store: Store, file: str) -> bool:
-    """Whether a sweep's file is the copy that a detached driver reads."""
-    return Path(file).absolute().parent.parent == store.root / "sweeps"
-
-
 def detach(args: argparse.Namespace, profile: ClusterConfig, job: Job, sweep: Sweep) -> int:
     """Submit the driver.  It reads copies of the sweep and the profile: what is edited after this is not in it."""
     from smartad.cluster.submission import Refused, submit_driver
@@ -42,7 +37,9 @@ def detach(args: argparse.Namespace, profile: ClusterConfig, job: Job, sweep: Sw
         raise UserError(driven(store, sweep.name))
     connect(profile, job)  # whatever the driver would stumble over in the queue is said now
     driver = Driver(sweep, store, dry_run=True)
-    check_data(upstream_first(driver.ask()), job.runtime.data)
+    specs = upstream_first(driver.ask())
+    check_data(specs, job.runtime.data)
+    check_accepted(profile, args.cluster, store.root, {spec.stage.name for spec in specs if not store.has(spec.fingerprint)})
     if queued := jobs_of(store).drivers.get(sweep.name):
         raise UserError(f"a driver of sweep {sweep.name} is in the queue already, job {queued.id}; "
                         f"stop it: {program()} cancel {sweep.name}")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import yaml
 from rich.table import Table as RichTable
 
+from smartad.cli.acceptance import check_accepted
 from smartad.cli.billing import bill_table
 from smartad.cli.console import console
 from smartad.cluster import STAGES, ClusterConfig, Job
@@ -44,7 +45,9 @@ def plan_command(args: argparse.Namespace) -> int:
     if lines := estimate(store, specs):
         console().print(bill_table(lines))
     if profile and profile.cluster == "slurm":
-        _print_scripts(store, profile, [spec for spec in specs if not store.has(spec.fingerprint)])
+        missing = [spec for spec in specs if not store.has(spec.fingerprint)]
+        _print_scripts(store, profile, missing)
+        check_accepted(profile, args.cluster, store.root, {spec.stage.name for spec in missing})
     return 0
 
 
