@@ -26,8 +26,8 @@ def said(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
 
     def say(words, node="idle", sinfo=0):
-        for program, script in (("sbatch", f"echo '{words}' >&2; exit 1"),
-                                ("sinfo", f'case "$*" in *%T*) echo "batch*|{node}";; *) echo "batch*|1-00:00:00";; esac; exit {sinfo}')):
+        answer = f'case "$*" in *%T*) echo "batch*|{node}";; *) echo "batch*|1-00:00:00";; esac; exit {sinfo}'
+        for program, script in (("sbatch", f"echo '{words}' >&2; exit 1"), ("sinfo", answer)):
             (folder / program).write_text(f"#!/bin/sh\n{script}\n")
             (folder / program).chmod(0o755)
     return say
@@ -86,9 +86,10 @@ def test_stages_that_are_not_to_run_may_ask_for_what_they_like(slurm, tmp_path):
 
 @pytest.mark.slow
 def test_cluster_whose_nodes_are_drained_for_a_while_is_not_refused(slurm, tmp_path):
+    words = ["sweep", "sweeps/toy_k.yaml", "--cluster", profile_in(tmp_path), "--dry-run", "--store", tmp_path / "store"]
     slurm.command("scontrol", "update", "NodeName=n[1-3]", "State=DRAIN", "Reason=test")
     try:
-        done = smartad("sweep", "sweeps/toy_k.yaml", "--cluster", profile_in(tmp_path), "--dry-run", "--store", tmp_path / "store")
+        done = smartad(*words)
     finally:
         slurm.command("scontrol", "update", "NodeName=n[1-3]", "State=RESUME")
     assert "SLURM may refuse these jobs, as things are: prepare, index, collect" in done.stderr
