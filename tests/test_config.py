@@ -168,8 +168,8 @@ def test_bad_sweep_file_is_named(tmp_path, text, words):
 def test_override_of_any_value_is_read_back_as_it_was(value):
     @dataclasses.dataclass
     class Anything:
-        key: Any = 0
-    assert load(Anything, [override("key", value)]).key == value
+        anything: Any = 0
+    assert load(Anything, [override("anything", value)]).anything == value
 
 
 @pytest.mark.parametrize("values", [
