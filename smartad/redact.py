@@ -65,8 +65,13 @@ def _strings(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 def _environment_secrets() -> dict[str, str]:
     """Secret -> the variable it is in.  One that contains another one goes first."""
-    found = {v: k for k, v in os.environ.items() if SECRET.search(k) and len(v) >= SHORTEST}
+    found = {v: k for k, v in os.environ.items() if SECRET.search(k) and len(v) >= SHORTEST and not _is_path(k, v)}
     return dict(sorted(found.items(), key=lambda pair: -len(pair[0])))
+
+
+def _is_path(name: str, value: str) -> bool:
+    """$PWD, and variables that say where a key is kept."""
+    return name in ("PWD", "OLDPWD") or (os.path.isabs(value) and os.path.exists(value))
 
 
 class _Guarded:

@@ -26,7 +26,7 @@ HOMES = {"omegaconf": {"config"}, "torch": {"engines", "toyworld"}, "transformer
          "tokenizers": {"toyworld"}, "peft": {"engines"}, "bm25s": {"engines"}, "deepspeed": {"engines"}, "vllm": {"engines"},
          "faiss": {"engines"}, "smolagents": {"agents"}, "wandb": {"tracking"}, "trackio": {"tracking"}, "psutil": {"tracking"},
          "pynvml": {"tracking"}, "submitit": {"cluster"},
-         "optuna": {"sweep"}, "sweeps": {"sweep"}, "rich": {"cli"}}
+         "optuna": {"sweep"}, "sweeps": {"sweep"}, "rich": {"cli"}, "matplotlib": {"sweep"}}
 PACKAGE = ROOT / "smartad"
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

@@ -55,6 +55,12 @@ def test_redact_leaves_what_only_resembles_a_secret(text):
     assert redact(text) == text and not list(find({"model": text}))
 
 
+def test_redact_takes_no_path_for_a_secret(monkeypatch, tmp_path):
+    for name in ("PWD", "OLDPWD", "GOOGLE_APPLICATION_CREDENTIALS"):
+        monkeypatch.setenv(name, str(tmp_path) if name != "OLDPWD" else "/no/such/folder")
+    assert redact([str(tmp_path / "x"), "/no/such/folder/x"]) == [str(tmp_path / "x"), "/no/such/folder/x"]
+
+
 def test_find_names_the_variable_and_the_place_and_never_the_secret(planted):
     found = dict(find({"setup": ["module load cuda", f"export K={PLANTED['MY_PASSWORD']}"], "a": {"b": "${oc.env:HF_TOKEN}"},
                        "judge": {"api_key": "x"}}))
