@@ -26,8 +26,9 @@ import trivial
 
 from smartad import experiment
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
+from smartad.records import write_json
 from smartad.stage import Runtime
-from smartad.store import Store, write_json
+from smartad.store import Store
 from smartad.sweep import ledger
 from smartad.sweep.driver import Driver, drive, start
 from smartad.sweep.space import read
@@ -166,6 +167,8 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--drive", nargs=2, metavar=("STORE", "SWEEP"), help=argparse.SUPPRESS)
     args = arguments.parse_args()
+    if args.trials % 25:
+        arguments.error(f"--trials {args.trials}: the grid has a multiple of 25")
     if args.drive:
         drive_sweep(Store(Path(args.drive[0])).open(), Path(args.drive[1]))
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:

@@ -10,6 +10,7 @@ import yaml
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from smartad.redact import find, redact
 from smartad.types import UserError
 
 T = TypeVar("T")
@@ -54,6 +55,7 @@ class Template(Generic[T]):
 
     def load(self, values: Mapping[str, Any]) -> T:
         """What ``load`` makes of the sources and then ``values``, dotted.key -> value, and its errors."""
+        _refuse_secrets(values, "a value of the sweep")
         if not any(key.startswith(f"{whole}.") for key in values for whole in (*self.nulls, *values)):
             with contextlib.suppress(OmegaConfBaseException, ValueError, TypeError):
                 merged = OmegaConf.unsafe_merge(pickle.loads(self.pickled), _nested(values))
@@ -123,6 +125,7 @@ def read_yaml(path: str | Path) -> DictConfig:
         raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(config, DictConfig):
         raise ConfigError(f"{path}: expected a mapping of keys to values")
+    _refuse_secrets(OmegaConf.to_container(config), str(path))
     return config
 
 
@@ -160,12 +163,21 @@ def _is_override(source: str) -> bool:
 
 
 def _layer(source: str) -> Any:
-    if _is_override(source):
-        key = source.split("=", 1)[0]
-        if not key or any(c.isspace() for c in key):
-            raise ConfigError(f"{source!r}: an override is written dotted.key=value, without spaces")
-        return OmegaConf.from_dotlist([source])
-    return read_yaml(source)
+    if not _is_override(source):
+        return read_yaml(source)
+    key = source.split("=", 1)[0]
+    if not key or any(c.isspace() for c in key):
+        raise ConfigError(f"{redact(source)!r}: an override is written dotted.key=value, without spaces")
+    layer = OmegaConf.from_dotlist([source])
+    _refuse_secrets(OmegaConf.to_container(layer), "an override")
+    return layer
+
+
+def _refuse_secrets(values: Any, where: str) -> None:
+    """A config is kept in the store, and shown to whoever looks at a dashboard."""
+    for key, why in find(values):
+        raise ConfigError(f"{where}: {key} must not be a secret, and {why}. Leave it in an environment variable: "
+                          "libraries find their own ones, and smartad keeps their values out of all it writes")
 
 
 def _first_line(error: Exception) -> str:

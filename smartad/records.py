@@ -5,6 +5,7 @@ import json
 import os
 import types
 import typing
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -117,3 +118,26 @@ def read_partial_jsonl(path: Path, cls: type[T]) -> list[T]:
         with path.open("r+b") as file:
             file.truncate(whole)
     return list(read_jsonl(path, cls))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write by rename: readers see the old file or the new one, whole."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(value, file, indent=2, sort_keys=True, ensure_ascii=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in ``path``; None when there is none, or it is torn."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+    except (OSError, ValueError):
+        return None

@@ -13,8 +13,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from smartad.claims import Claim, ClaimLost
+from smartad.records import write_json
 from smartad.stage import Runtime, StageSpec
-from smartad.store import PROGRESS, Claim, ClaimLost, Store, StoreAway, StoreError, explained, write_json
+from smartad.store import PROGRESS, Store, StoreAway, StoreError, explained
 from smartad.tracking import RunInfo, Tracking
 from smartad.types import UserError
 
@@ -54,15 +56,22 @@ def _run_claimed(spec: StageSpec, claim: Claim, store: Store, runtime: Runtime, 
     inputs = {role: store.folder(parent.fingerprint) for role, parent in spec.inputs.items()}
     started = time.time()
     info = RunInfo(fingerprint=spec.fingerprint, stage=spec.stage.name, config=spec.identity["config"],
-                   inputs=spec.identity["inputs"], group=tracking.group, folder=out)
+                   inputs=spec.identity["inputs"], group=tracking.group, folder=out, tags=tags(spec), about=spec.about)
     with tracking.run(info) as run:
         live = dataclasses.replace(runtime, report=run.log, progress=_Progress(out / PROGRESS))
         metrics = dict(spec.stage.run(spec.config, inputs, out, live))
         trackers = run.finish(metrics)
     store.seal(claim, {"fingerprint": spec.fingerprint, "identity": spec.identity, "metrics": metrics,
                        "started": started, "seconds": round(time.time() - started, 3),
-                       "environment": environment(), "trackers": trackers,
+                       "environment": environment(), "trackers": trackers, "machine": run.machine,
                        "allotted": {"threads": runtime.threads, "gpus": runtime.gpus}})
+
+
+def tags(spec: StageSpec) -> tuple[str, ...]:
+    """What trackers may filter a stage's run by: its kind, and the benchmarks it is about."""
+    roles = spec.inputs if spec.stage.name == "aggregate" else \
+        [role.removeprefix("questions/") for role in spec.inputs if role.startswith("questions/")]
+    return (spec.stage.name, *sorted(roles))
 
 
 class _Progress:

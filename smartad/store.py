@@ -9,23 +9,20 @@ import errno
 import json
 import os
 import platform
-import socket
-import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from smartad import claims
+from smartad.claims import Claim, ClaimLost, beating, create, release
 from smartad.fingerprint import file_sha256
+from smartad.records import read_json, write_json
+from smartad.redact import redact
 from smartad.types import UserError
 
-HEARTBEAT_S = 5.0
-STALE_AFTER_S = 60.0
-"""A claim of another machine whose heart has not beaten for so long is dead.  On this machine its process is asked."""
 RECORD, CLAIM, PROGRESS, FAILURE, LOG = "record.json", ".claim", ".progress.json", ".failure.json", ".failure.log"
 MARK = ".smartad-store"
 """At the root of every store, with its id: a root without it is an empty mount point."""
@@ -37,22 +34,6 @@ class StoreError(UserError):
 
 class StoreAway(StoreError):
     """The store's file system is not there, for the moment or for good."""
-
-
-class ClaimLost(RuntimeError):
-    """Another process took this work over while we were not heard of; what we have must not be sealed."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """The right to work on one output."""
-
-    path: Path
-    token: str
-
-    def held(self) -> bool:
-        """Whether it is still ours."""
-        return (_read_json(self.path) or {}).get("token") == self.token
 
 
 class Store:
@@ -69,7 +50,7 @@ class Store:
             probe = self.root / f".probe-{uuid.uuid4().hex[:8]}"
             probe.write_text("x")
             probe.unlink()
-            _create(self.root / MARK, {"id": uuid.uuid4().hex[:6]})
+            create(self.root / MARK, {"id": uuid.uuid4().hex[:6]})
         return self
 
     def present(self) -> bool:
@@ -79,7 +60,7 @@ class Store:
     def id(self) -> str:
         """Six hex digits that tell this store's jobs from another's in a queue.  Raises StoreError where there is no store."""
         if not self._id:
-            mark = _read_json(self.root / MARK)
+            mark = read_json(self.root / MARK)
             if mark is None:
                 raise StoreAway(f"{self.root} is not a store, or its file system is away: {MARK} is not there")
             self._id = mark["id"]
@@ -150,16 +131,19 @@ class Store:
 
     def failure(self, fingerprint: str) -> dict[str, Any] | None:
         """What was written down when the stage failed: class, message, time, host, job, final.  None when it did not."""
-        return _read_json(self.root / fingerprint / FAILURE)
+        return read_json(self.root / fingerprint / FAILURE)
 
     def note_failure(self, fingerprint: str, kind: str, message: str, log: str = "", final: bool = True) -> None:
-        """Leave a note beside an unfinished output for ``failure``, and the log for people.  ``final``: nobody tries again."""
+        """Leave a note beside an unfinished output for ``failure``, and the log for people, without secrets.
+
+        ``final``: nobody tries again.
+        """
         with contextlib.suppress(OSError):  # a full disk cannot hold the note that it is full
             self.folder(fingerprint).mkdir(exist_ok=True)
             if log:
-                (self.folder(fingerprint) / LOG).write_text(log, encoding="utf-8")
-            who = {"host": platform.node(), "job": _job(), "time": time.time()}
-            write_json(self.folder(fingerprint) / FAILURE, {"class": kind, "message": message, "final": final, **who})
+                (self.folder(fingerprint) / LOG).write_text(redact(log), encoding="utf-8")
+            who = {"host": platform.node(), "job": claims.job(), "time": time.time()}
+            write_json(self.folder(fingerprint) / FAILURE, {"class": kind, "message": redact(message), "final": final, **who})
 
     def forget_failure(self, fingerprint: str) -> None:
         """It is to be tried again."""
@@ -169,11 +153,11 @@ class Store:
     def claimed(self, fingerprint: str) -> bool:
         """Whether a live process is working on it."""
         path = self.root / fingerprint / CLAIM
-        return os.path.exists(path) and not self._dead(path)
+        return os.path.exists(path) and not claims.dead(self.root, path)
 
     def worker(self, fingerprint: str) -> dict[str, Any] | None:
         """Who is working on it (host, pid, job, since); None when nobody alive is."""
-        return (_read_json(self.root / fingerprint / CLAIM) or {}) if self.claimed(fingerprint) else None
+        return (read_json(self.root / fingerprint / CLAIM) or {}) if self.claimed(fingerprint) else None
 
     @contextmanager
     def claim(self, fingerprint: str) -> Iterator[Claim | None]:
@@ -181,12 +165,12 @@ class Store:
         path = self.root / fingerprint / CLAIM
         with explained(self.root):
             path.parent.mkdir(exist_ok=True)  # not its parents: a store that is away is not made anew
-            claim = None if self.has(fingerprint) else self._take(path)
+            claim = None if self.has(fingerprint) else claims.take(self.root, path)
         if claim is None or self.has(fingerprint):
-            _release(claim)
+            release(claim)
             yield None
             return
-        with _beating(claim):
+        with beating(claim):
             yield claim
 
     @contextmanager
@@ -195,63 +179,17 @@ class Store:
         path = self.root / f"{name}.lock"
         with explained(self.root):
             path.parent.mkdir(exist_ok=True)
-            claim = self._take(path)
+            claim = claims.take(self.root, path)
         if claim is None:
             yield None
             return
-        with _beating(claim):
+        with beating(claim):
             yield claim
 
     def locked(self, name: str) -> dict[str, Any] | None:
         """Who is at ``name`` (host, pid, job, since); None when nobody alive is."""
         path = self.root / f"{name}.lock"
-        return _read_json(path) if path.exists() and not self._dead(path) else None
-
-    def _take(self, path: Path) -> Claim | None:
-        claim = Claim(path, uuid.uuid4().hex)
-        if _create(path, {"token": claim.token, **_whoami()}):
-            return claim
-        if not self._dead(path):
-            return None
-        # Only one process may ever remove the claim with a given token, or a third one could remove its successor.
-        dead = _read_json(path) or {"token": "torn"}
-        takeover = path.with_name(f"{path.name}.takeover-{dead.get('token')}")
-        if not _create(takeover, _whoami()):
-            if self._dead(takeover):
-                takeover.unlink(missing_ok=True)
-            return None
-        try:
-            if (_read_json(path) or {"token": "torn"}).get("token") == dead.get("token"):
-                path.unlink(missing_ok=True)
-                return claim if _create(path, {"token": claim.token, **_whoami()}) else None
-            return None
-        finally:
-            takeover.unlink(missing_ok=True)
-
-    def _dead(self, path: Path) -> bool:
-        try:
-            beat = path.stat().st_mtime
-        except OSError:
-            return False
-        owner = _read_json(path)
-        here = _whoami()
-        if owner and all(owner.get(k) == here[k] for k in ("host", "boot", "pid_namespace")):
-            return _started(owner["pid"]) != owner["started"]
-        if owner and here["job"] and owner.get("job") == here["job"] and owner["restart"] < here["restart"]:
-            return True  # of this very job before it was requeued
-        return self._clock() - beat > STALE_AFTER_S
-
-    def _clock(self) -> float:
-        """Now, by the clock of the file system that stamps the heartbeats: machines' clocks differ."""
-        tick = self.root / f".clock-{os.getpid()}-{threading.get_ident()}"
-        try:
-            tick.touch()
-            now = tick.stat().st_mtime
-            tick.unlink(missing_ok=True)
-            return now
-        except OSError:  # a store that can only be read
-            return time.time()
-
+        return read_json(path) if path.exists() and not claims.dead(self.root, path) else None
 
 @contextmanager
 def explained(root: Path) -> Iterator[None]:
@@ -273,89 +211,3 @@ def explained(root: Path) -> Iterator[None]:
             raise StoreError(f"the store {root} cannot be written ({error.strerror}: {error.filename}); "
                              "use --store ELSEWHERE") from error
         raise
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write by rename: readers see the old file or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(value, file, indent=2, sort_keys=True, ensure_ascii=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _create(path: Path, content: Mapping[str, Any]) -> bool:
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-    except FileExistsError:
-        return False
-    with os.fdopen(descriptor, "w") as file:
-        file.write(json.dumps(content))
-    return True
-
-
-def _beat(claim: Claim, stop: threading.Event) -> None:
-    while not stop.wait(HEARTBEAT_S):
-        with contextlib.suppress(OSError):  # a shared file system may be gone for a moment; the next beat tries again
-            if claim.held():
-                os.utime(claim.path)
-
-
-@contextmanager
-def _beating(claim: Claim) -> Iterator[None]:
-    """Keep ``claim`` alive, and give it back at the end."""
-    stop = threading.Event()
-    heart = threading.Thread(target=_beat, args=(claim, stop), daemon=True)
-    heart.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        heart.join()
-        _release(claim)
-
-
-def _release(claim: Claim | None) -> None:
-    if claim and claim.held():
-        claim.path.unlink(missing_ok=True)
-
-
-def _whoami() -> dict[str, Any]:
-    return {**_here(), "pid": os.getpid(), "started": _started(os.getpid()), "since": time.time(),
-            "job": _job(), "restart": int(os.environ.get("SLURM_RESTART_COUNT") or 0)}
-
-
-def _job() -> str | None:
-    """The SLURM job that this process is of, as squeue calls it: ``1234`` or ``1234_5``."""
-    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
-
-
-@cache
-def _here() -> dict[str, str]:
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    namespace = Path("/proc/self/ns/pid")
-    return {"host": socket.gethostname(), "boot": boot.read_text().strip() if boot.exists() else platform.node(),
-            "pid_namespace": os.readlink(namespace) if namespace.exists() else ""}
-
-
-def _started(pid: int) -> str | None:
-    """When a process of this machine started, so that a reused pid is not mistaken for it; None when it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    state, *fields = stat.rpartition(")")[2].split()
-    return None if state == "Z" else fields[18]

@@ -1,83 +1,22 @@
 """The loop that brings a plan to its end: order, sharing, failures, several drivers, dying workers.  Real processes."""
 
-import dataclasses
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from small_stages import WORKERS, Config, bring_to_end, executions, job, spec
 
-from conftest import ROOT
-from smartad.cluster import ClusterConfig, Dispatcher, Failure, Job, connect
+from smartad.cluster import ClusterConfig, Dispatcher, Failure, connect
 from smartad.cluster.base import RETRIES
-from smartad.cluster.submission import script
-from smartad.config import load
+from smartad.cluster.dispatcher import LOOKS
 from smartad.runner import classify
-from smartad.stage import Runtime, Stage, StageSpec
+from smartad.stage import Stage, StageSpec
 from smartad.store import StoreError
-from smartad.tracking import Tracking
 from smartad.types import UserError
-
-# A submitit job unpickles the stages of this file by name.
-os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-
-
-@dataclass(frozen=True)
-class Config:
-    name: str = ""
-    do: str = ""
-    seconds: float = 0.05
-
-
-def run(config, inputs, out, runtime):
-    with (out.parent / "executions.log").open("a") as log:
-        log.write(f"{config.name}\n")
-    if config.do == "raise":
-        raise ValueError("as asked")
-    if config.do == "refuse":
-        raise UserError("mend your config")
-    if config.do == "die" or (config.do == "die once" and not (out / "tried").exists()):
-        (out / "tried").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(config.seconds)
-    (out / "said").write_text(config.name + "".join((folder / "said").read_text() for folder in inputs.values()))
-    return {"length": len(config.name)}
-
-
-STAGE = Stage("x", 1, run)
-
-
-def spec(name, *parents, **config):
-    return StageSpec(STAGE, Config(name, **config), {f"in{i}": parent for i, parent in enumerate(parents)})
-
-
-def executions(store):
-    path = store.root / "executions.log"
-    return Counter(path.read_text().split()) if path.exists() else Counter()
-
-
-def job(store):
-    return Job(store, Runtime(), Tracking(store.root))
-
-
-WORKERS = ClusterConfig()
-
-
-def bring_to_end(store, goals, config=WORKERS, jobs=2):
-    executor = connect(config, job(store), jobs)
-    dispatcher = Dispatcher(store, executor)
-    dispatcher.add(goals)
-    try:
-        while dispatcher.open():
-            dispatcher.step()
-    finally:
-        executor.close()
-    return dispatcher
 
 
 def diamond():
@@ -256,7 +195,7 @@ DRIVE = """
 import sys; sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from smartad.store import Store
-from test_cluster import bring_to_end, spec
+from small_stages import bring_to_end, spec
 if __name__ == "__main__":
     roots = [spec(f"root{i}") for i in range(6)]
     bring_to_end(Store(Path(sys.argv[1])), [spec(f"goal{i}", root, roots[0]) for i, root in enumerate(roots)])
@@ -308,97 +247,44 @@ def report_threads(config, inputs, out, runtime):
     return {"threads": int(os.environ["OMP_NUM_THREADS"])}
 
 
-def which_gpus(config, inputs, out, runtime):
-    time.sleep(config.seconds)
-    return {"gpu": float(os.environ.get("CUDA_VISIBLE_DEVICES") or -1), "gpus": runtime.gpus, "threads": runtime.threads}
+class Crowd:
+    """An executor with room for everything, whose stages end when they are told to."""
+
+    retries = RETRIES
+
+    def __init__(self, store):
+        self.store, self.started = store, {}
+
+    def take(self, ready):
+        taken = list(ready)
+        self.started |= {spec.fingerprint: spec for spec in taken}
+        return taken
+
+    def end(self):
+        for fingerprint in self.started:
+            with self.store.claim(fingerprint) as claim:
+                self.store.seal(claim, {"metrics": {}})
+
+    def in_flight(self):
+        return set(self.started)
+
+    def collect(self):
+        return {}
+
+    def cancel(self, fingerprints):
+        pass
+
+    def close(self):
+        pass
 
 
-def overlap(records):
-    """Pairs of names that ran at the same time."""
-    spans = {r["identity"]["config"]["name"]: (r["started"], r["started"] + r["seconds"]) for r in records}
-    return {a + b for a, (begin, _) in spans.items() for b, (other, end) in spans.items() if a != b and other <= begin < end}
-
-
-@pytest.mark.slow
-def test_jobs_on_one_machine_share_its_gpus_and_cores_out(store):
-    profile = ClusterConfig(cluster="local", slots=4, gpus=2, stages={"train": {"gpus": 1}})
-    trains = [StageSpec(Stage("train", 1, which_gpus), Config(name, seconds=1.5)) for name in "abc"]
-    grade = StageSpec(Stage("grade", 1, which_gpus), Config("d", seconds=1.5))
-    bring_to_end(store, [*trains, grade], profile, jobs=None)
-    records = [store.record(spec.fingerprint) for spec in trains]
-    assert {r["metrics"]["gpu"] for r in records} == {0.0, 1.0} and {r["metrics"]["gpus"] for r in records} == {1}
-    assert store.record(grade.fingerprint)["metrics"]["gpu"] == -1
-    spans = sorted((r["started"], r["started"] + r["seconds"]) for r in records)
-    assert spans[2][0] >= min(spans[0][1], spans[1][1]), "the third waits for a GPU"
-
-
-ABANDON = """
-import os, sys; sys.path.insert(0, sys.argv[2])
-from pathlib import Path
-from smartad.store import Store
-from test_cluster import Config, ClusterConfig, Dispatcher, Stage, StageSpec, connect, job, which_gpus
-if __name__ == "__main__":
-    store = Store(Path(sys.argv[1]))
-    profile = ClusterConfig(cluster="local", slots=1, gpus=1, stages={"train": {"gpus": 1}})
-    dispatcher = Dispatcher(store, connect(profile, job(store)))
-    goal = StageSpec(Stage("train", 1, which_gpus), Config("left alone", seconds=4.0))
-    dispatcher.add([goal])
-    while not store.claimed(goal.fingerprint):
+def test_crowd_in_flight_is_looked_at_in_turns_and_nobody_is_forgotten(store):
+    """An executor need not notice that a stage has ended: the record says so."""
+    crowd = Crowd(store)
+    dispatcher = Dispatcher(store, crowd)
+    dispatcher.add([spec(f"stage{number}") for number in range(3 * LOOKS)])
+    dispatcher.step()
+    crowd.end()
+    for left in (2 * LOOKS, LOOKS, 0):
         dispatcher.step()
-    os.kill(os.getpid(), 9)
-"""
-
-
-@pytest.mark.slow
-def test_jobs_that_a_killed_driver_left_keep_their_place_on_the_machine(store, tmp_path):
-    script = tmp_path / "abandon.py"
-    script.write_text(ABANDON)
-    subprocess.run([sys.executable, str(script), str(store.root), str(Path(__file__).parent)], timeout=120)
-    goal = StageSpec(Stage("train", 1, which_gpus), Config("next"))
-    bring_to_end(store, [goal], ClusterConfig(cluster="local", slots=1, gpus=1, stages={"train": {"gpus": 1}}), jobs=None)
-    left = next(store.record(f) for f in store.fingerprints() if f != goal.fingerprint)
-    after = store.record(goal.fingerprint)
-    assert left["identity"]["config"]["name"] == "left alone" and after["started"] >= left["started"] + left["seconds"]
-    assert (left["metrics"]["gpu"], after["metrics"]["gpu"]) == (0.0, 0.0)
-
-
-@pytest.mark.slow
-def test_job_that_needs_every_core_runs_alone_and_gets_its_turn(store):
-    cores = os.cpu_count()
-    profile = ClusterConfig(cluster="local", slots=4 * cores, stages={"score": {"cpus": cores}})
-    small = [StageSpec(Stage("grade", 1, which_gpus), Config(name, seconds=0.3)) for name in "abcd"]
-    large = StageSpec(Stage("score", 1, which_gpus), Config("L", seconds=0.3))
-    bring_to_end(store, [small[0], large, *small[1:]], profile, jobs=None)
-    records = [store.record(spec.fingerprint) for spec in (*small, large)]
-    assert not {pair for pair in overlap(records) if "L" in pair}
-    assert store.record(large.fingerprint)["metrics"]["threads"] == cores
-
-
-@pytest.mark.parametrize("stages, said", [
-    ({"train": {"gpus": 3}}, "stages.train.gpus=3: this machine has 2"),
-    ({"train": {"cpus": 4000}}, "stages.train.cpus=4000: this machine has"),
-    ({"trian": {}}, "stages.trian: there is no such stage; there are prepare"),
-    ({"train": {"partitoin": "gpu"}}, "stages.train: .*partitoin"),
-    ({"train": {"timeout_min": 0}}, "timeout_min must be at least 1")])
-def test_profile_that_cannot_be_met_is_refused_at_the_desk(store, stages, said):
-    with pytest.raises(UserError, match=said):
-        connect(ClusterConfig(cluster="local", gpus=2, stages=stages), job(store))
-
-
-def test_sbatch_script_asks_for_what_the_profile_says(store):
-    profile = load(ClusterConfig, [str(ROOT / "slurm/h200_site.yaml")])
-    text = script(dataclasses.replace(job(store), code=Path("/code")), "evaluate", profile.resources("evaluate"), 40)
-    for line in ("#SBATCH --partition=gpu", "#SBATCH --account=my-project", "#SBATCH --gres=gpu:h200:1",
-                 "#SBATCH --array=0-39%32", "#SBATCH --mem=65536MB", "#SBATCH --time=240", "#SBATCH --signal=USR2@90",
-                 "module load cuda/12.8",
-                 "export OMP_NUM_THREADS=8", "export PYTHONPATH=/code"):
-        assert line in text
-    assert "apptainer exec --nv /scratch/shared/smartad.sif" in text and "--cpus-per-task=8" in text
-    assert profile.resources("train").devices() == 1 and profile.resources("train").constraint == "nvlink"
-    assert profile.resources("grade").devices() == 0
-
-
-@pytest.mark.parametrize("values", [{"slots": -1}, {"threads": 0}])
-def test_impossible_profile_is_refused(values):
-    with pytest.raises(UserError, match="must be at least"):
-        dataclasses.replace(ClusterConfig(), **values)
+        assert len(dispatcher.open()) == left

@@ -184,8 +184,8 @@ def test_bad_profile_is_named_with_its_file_and_what_was_meant(tmp_path, text, w
 def test_override_of_any_value_is_read_back_as_it_was(value):
     @dataclasses.dataclass
     class Anything:
-        key: Any = 0
-    assert load(Anything, [override("key", value)]).key == value
+        anything: Any = 0
+    assert load(Anything, [override("anything", value)]).anything == value
 
 
 @pytest.mark.parametrize("values", [

@@ -57,7 +57,8 @@ def job(store):
 def sweep_of(store, name, *specs):
     """The ledger of a sweep with one trial of some stages."""
     stages = tuple(s.fingerprint for s in specs)
-    book = Ledger(name, {"metric": "avg"}, {}, (LedgerTrial("only", {}, (Run(0, stages[-1], None, stages),)),))
+    run = Run(0, stages[-1], None, stages, tuple(() for _ in stages))
+    book = Ledger(name, {"metric": "avg"}, {}, (LedgerTrial("only", {}, (run,)),))
     ledger.save(store, book)
     return book
 

@@ -139,7 +139,7 @@ def finished(store, n, **scores):
         goal = f"aggregate-{number:012x}"
         with store.claim(goal) as claim:
             store.seal(claim, {"metrics": {name: score(values) for name, score in scores.items()}})
-        trials.append(LedgerTrial(f"trial {number}", values, (Run(0, goal, None, (goal,)),)))
+        trials.append(LedgerTrial(f"trial {number}", values, (Run(0, goal, None, (goal,), ((),)),)))
     config = {"arms": {}, "space": MIXED, "metric": "avg", "direction": "maximize",
               "objectives": dict.fromkeys(scores, "maximize") if len(scores) > 1 else {}}
     return Ledger("declared", config, {}, tuple(trials))

@@ -1,4 +1,4 @@
-"""Why a job ended, when nobody but its log remembers.  With a SLURM that does: test_slurm_events.py."""
+"""Why a job ended, when nobody but its log remembers.  With a SLURM that does: test_slurm_failures.py."""
 
 import pytest
 

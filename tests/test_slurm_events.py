@@ -1,127 +1,32 @@
 """What clusters do to jobs and to their driver, done to a real one: nothing is lost, and nothing is done twice."""
 
-import contextlib
 import json
-import os
 import random
 import shutil
 import subprocess
 import sys
 import time
-from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from slurm_stages import SITE, Drive, spec, starts
 
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
 from smartad.config import load
 from smartad.experiment import Experiment, plan
-from smartad.stage import Runtime, Stage, StageSpec
+from smartad.stage import Runtime
 from smartad.store import Store
 from smartad.tracking import Tracking
 
 pytestmark = pytest.mark.slow
-# Jobs unpickle the stages of this file by name.
-os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-SITE = ClusterConfig(cluster="slurm", poll_s=0.3, default={"timeout_min": 10, "mem_gb": 0.5, "signal_s": 20})
-
-
-@dataclass(frozen=True)
-class Config:
-    name: str = ""
-    do: str = ""
-    seconds: float = 0.2
-
-
-def run(config, inputs, out, runtime):
-    """Notes each start in ``starts``; goes on from what an earlier start has left."""
-    with (out / "starts").open("a") as file:
-        file.write(f"{os.environ['SLURM_JOB_ID']} {os.environ['SLURMD_NODENAME']}\n")
-    first = len(starts(out)) == 1
-    if config.do == "wait to be stopped" and first:
-        time.sleep(600)
-    if config.do == "wait and catch" and first:
-        with contextlib.suppress(Exception):
-            time.sleep(600)
-    if config.do == "be deaf" and first:  # a library may have its own idea of SIGUSR2
-        import signal
-        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-        time.sleep(600)
-    if config.do == "die" and first:
-        os.kill(os.getpid(), 9)
-    if config.do == "raise":
-        raise ValueError("as asked")
-    if config.do == "eat":
-        eaten = [os.urandom(2**20) for _ in range(700)]
-        time.sleep(5.0)
-        return {"megabytes": len(eaten)}
-    if config.do == "write":
-        for number in range(round(config.seconds / 0.1)):
-            (out / "progress").write_text(str(number))
-            time.sleep(0.1)
-    else:
-        time.sleep(config.seconds)
-    return {"starts": len(starts(out))}
-
-
-STAGE = Stage("x", 1, run)
-
-
-def spec(name, *parents, **config):
-    return StageSpec(STAGE, Config(name, **config), {f"in{i}": parent for i, parent in enumerate(parents)})
-
-
-def starts(folder):
-    """(job, node) of each time the stage in ``folder`` was started."""
-    path = folder / "starts"
-    return [tuple(line.split()) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-class Drive:
-    """A driver of a plan in this process."""
-
-    def __init__(self, store, goals, config=SITE, job=None):
-        self.store, self.goals = store, goals
-        self.executor = connect(config, job or Job(store, Runtime(), Tracking(store.root)))
-        self.dispatcher = Dispatcher(store, self.executor)
-        self.dispatcher.add(goals)
-
-    def until(self, condition, within_s=120.0):
-        """Go on until ``condition``."""
-        deadline = time.monotonic() + within_s
-        while not condition():
-            assert self.dispatcher.open(), f"ended too soon: {self.dispatcher.failures}"
-            assert time.monotonic() < deadline, f"not after {within_s:g} s: {self.dispatcher.states}"
-            self.dispatcher.step()
-
-    def to_end(self, within_s=240.0):
-        """Go on until everything is done or hopeless."""
-        self.until(lambda: not self.dispatcher.open(), within_s)
-
-    def started(self, *specs):
-        """Whether all of ``specs`` are at work."""
-        return all(self.starts(s) for s in specs)
-
-    def starts(self, spec):
-        return starts(self.store.folder(spec.fingerprint))
-
-    def states(self):
-        return {s.config.name: self.dispatcher.states[f] for f, s in self.dispatcher.specs.items()}
-
-    def submissions(self):
-        """Name -> how often it was submitted."""
-        packs = [pack for path in self.store.root.glob("jobs/*/submission.json")
-                 for pack in json.loads(path.read_text())["packs"]]
-        names = {f: s.config.name for f, s in self.dispatcher.specs.items()}
-        return Counter(names[f] for pack in packs for f in pack)
-
 
 DRIVE = """
 import sys; sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from smartad.store import Store
-from test_slurm_events import Drive, many
+from slurm_stages import Drive
+from test_slurm_events import many
 if __name__ == "__main__":
     Drive(Store(Path(sys.argv[1])), many()).to_end()
 """
@@ -288,81 +193,6 @@ def test_job_that_its_owner_holds_is_waited_for_and_one_that_never_starts_is_rep
     slurm.command("scontrol", "release", jobs["mine"])
     drive.to_end()
     assert drive.states() == {"mine": "done", "never": "done"}
-
-
-def test_failed_parent_names_its_dependants_and_stops_nobody_else(slurm, store):
-    bad = spec("bad", do="raise")
-    child = spec("child", bad)
-    drive = Drive(store, [spec("grandchild", child), spec("other goal", spec("other"))])
-    drive.to_end()
-    assert drive.states() == {"bad": "failed", "child": "blocked", "grandchild": "blocked", "other": "done", "other goal": "done"}
-    failure = drive.dispatcher.failures[bad.fingerprint]
-    assert (failure.kind, failure.message) == ("error", "as asked")
-    assert store.failure(bad.fingerprint)["class"] == "error"
-    assert slurm.jobs("PENDING") == [], "nobody waits for what will not come"
-
-
-def test_job_that_slurm_refuses_fails_and_keeps_nobody_else_from_running(slurm, store):
-    refused = StageSpec(Stage("train", 1, run), Config("refused"))
-    drive = Drive(store, [refused, spec("fine")], replace(SITE, stages={"train": {"partition": "nowhere"}}))
-    drive.to_end()
-    assert drive.states() == {"refused": "failed", "fine": "done"}
-    failure = drive.dispatcher.failures[refused.fingerprint]
-    assert failure.kind == "user error" and "SLURM refuses the job" in failure.message and "nowhere" in failure.message
-    assert len(list(store.root.glob("jobs/*"))) == 1, "nothing is left of what was refused"
-
-
-def test_job_killed_on_another_machine_is_a_failure_although_its_claim_looks_alive(slurm, store):
-    goal = spec("goal", do="wait to be stopped")
-    drive = Drive(store, [goal])
-    drive.until(lambda: drive.started(goal))
-    [(job, _)] = drive.starts(goal)
-    claim = store.folder(goal.fingerprint) / ".claim"
-    said = json.loads(claim.read_text())
-    slurm.command("scancel", "--signal=KILL", "--full", job)
-    slurm.until(lambda: not slurm.jobs(), "it is gone")
-    claim.write_text(json.dumps({**said, "host": "n7", "boot": "another machine"}))  # whose processes cannot be asked
-    drive.until(lambda: drive.dispatcher.attempts, within_s=30)
-    claim.unlink()  # as after a minute
-    drive.to_end()
-    assert drive.states() == {"goal": "done"}
-
-
-def test_stages_that_nobody_wants_any_more_leave_the_queue(slurm, store):
-    shared, hopeless = spec("shared", seconds=5.0), spec("hopeless", do="wait to be stopped")
-    goals = {name: spec(name, shared, *parents) for name, parents in {"kept": (), "stopped": (hopeless,)}.items()}
-    drive = Drive(store, list(goals.values()))
-    drive.until(lambda: drive.started(shared, hopeless))
-    drive.dispatcher.withdraw([goals["stopped"]])
-    slurm.until(lambda: len(slurm.jobs()) <= 1, "the job of the hopeless stage is gone")
-    drive.to_end()
-    assert drive.states() == {"shared": "done", "hopeless": "stopped", "kept": "done", "stopped": "stopped"}
-    assert drive.dispatcher.failures == {} and len(drive.starts(shared)) == 1
-
-
-def test_job_out_of_memory_is_tried_again_with_twice_as_much(slurm, store):
-    goal = spec("goal", do="eat")
-    drive = Drive(store, [goal])
-    drive.to_end()
-    assert drive.states() == {"goal": "done"} and store.record(goal.fingerprint)["metrics"] == {"megabytes": 700}
-    memory = [slurm.command("scontrol", "show", "job", job).split("mem=")[1].split(",")[0] for job, _ in drive.starts(goal)]
-    assert memory == ["512M", "1G"]
-
-
-def test_job_that_will_never_fit_fails_as_out_of_memory(slurm, store):
-    goal = spec("goal", do="eat")
-    drive = Drive(store, [goal], replace(SITE, default={**SITE.default, "mem_gb": 0.1}))
-    drive.to_end()
-    failure = drive.dispatcher.failures[goal.fingerprint]
-    assert failure.kind == "oom" and "log" in failure.message, failure
-
-
-def test_stage_that_dies_in_a_pack_takes_nobody_with_it(slurm, store):
-    specs = [spec("first"), spec("deadly", do="die"), spec("last")]
-    drive = Drive(store, specs, replace(SITE, default={**SITE.default, "pack": 3}))
-    drive.to_end()
-    assert set(drive.states().values()) == {"done"}
-    assert [len(drive.starts(s)) for s in specs] == [1, 2, 1]
 
 
 def test_store_that_is_away_for_a_moment_loses_nothing(slurm, store):

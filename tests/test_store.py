@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from smartad import store as store_module
+from smartad import claims
 from smartad.store import CLAIM, Store, StoreError
 
 HOLD = """
@@ -73,11 +73,11 @@ def test_claim_of_a_killed_process_is_taken_over_at_once(store, holder):
 def test_claim_of_a_reused_pid_is_dead(store):
     path = store.folder("x-1") / CLAIM
     path.parent.mkdir()
-    path.write_text(json.dumps({"token": "t", **store_module._whoami(), "started": "1"}))
+    path.write_text(json.dumps({"token": "t", **claims.whoami(), "started": "1"}))
     assert not store.claimed("x-1")
 
 
-@pytest.mark.parametrize("age_s, dead", [(1, False), (store_module.STALE_AFTER_S + 5, True)])
+@pytest.mark.parametrize("age_s, dead", [(1, False), (claims.STALE_AFTER_S + 5, True)])
 def test_claim_of_another_machine_lives_by_its_heartbeat(store, age_s, dead):
     path = store.folder("x-1") / CLAIM
     path.parent.mkdir()
@@ -105,7 +105,7 @@ def test_of_many_processes_after_a_dead_claim_one_gets_it(store, holder):
 def test_worker_that_was_taken_over_cannot_seal(store):
     with store.claim("x-1") as claim:
         claim.path.write_text(json.dumps({"token": "somebody else's"}))
-        with pytest.raises(store_module.ClaimLost):
+        with pytest.raises(claims.ClaimLost):
             store.seal(claim, {"metrics": {}})
     assert not store.has("x-1")
     assert json.loads(claim.path.read_text())["token"] == "somebody else's"

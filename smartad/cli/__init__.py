@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from smartad import __version__
+from smartad.redact import guarded
 from smartad.types import UserError
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -27,7 +28,11 @@ SOURCES = """YAML files and dotted.key=value overrides, left to right, later win
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command.  0: done; 1: something failed; 2: something to mend in what was asked; 130: interrupted."""
-    args = parse(argv)
+    with guarded():
+        return _main(parse(argv))
+
+
+def _main(args: argparse.Namespace) -> int:
     log_to_stderr(args.verbose)
     signal.signal(signal.SIGTERM, _stop)
     try:

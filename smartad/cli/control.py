@@ -14,7 +14,8 @@ from smartad.cli.console import again, program
 from smartad.cluster import queue
 from smartad.cluster.base import RETRIES
 from smartad.cluster.submission import Place, places
-from smartad.store import LOG, Store, StoreError, explained, write_json
+from smartad.records import write_json
+from smartad.store import LOG, Store, StoreError, explained
 from smartad.sweep import ledger
 from smartad.sweep.ledger import Ledger
 from smartad.sweep.state import Jobs, book_of, jobs_of

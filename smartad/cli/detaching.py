@@ -11,6 +11,7 @@ from smartad.cli.driving import check_data, driven, is_copy
 from smartad.cluster import ClusterConfig, Job, connect
 from smartad.config import frozen, written
 from smartad.experiment import Experiment
+from smartad.redact import redact
 from smartad.stage import upstream_first
 from smartad.store import Store, explained
 from smartad.sweep import ledger
@@ -25,7 +26,7 @@ def start_of(store: Store, file: str, profile: ClusterConfig, sweep: str) -> Sta
     """How a sweep is being started.  For the driver that was handed over, and reads copies: by the command that did so."""
     if is_copy(store, file) and ledger.path(store, sweep).exists():
         return ledger.load(store, sweep).start
-    return Start(tuple(sys.argv[1:]), os.getcwd(), profile.cluster)
+    return Start(tuple(redact(sys.argv[1:])), os.getcwd(), profile.cluster)
 
 
 def detach(args: argparse.Namespace, profile: ClusterConfig, job: Job, sweep: Sweep) -> int:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from smartad.claims import Claim
 from smartad.cli import INTERRUPTED
 from smartad.cli.acceptance import check_accepted
 from smartad.cli.console import Watch, at_store, program
@@ -14,7 +15,7 @@ from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
 from smartad.config import load
 from smartad.experiment import missing_data
 from smartad.stage import Runtime, StageSpec
-from smartad.store import LOG, Claim, Store
+from smartad.store import LOG, Store
 from smartad.sweep.bill import save_estimate
 from smartad.sweep.driver import Driver, drive, start
 from smartad.tracking import configure

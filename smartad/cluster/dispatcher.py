@@ -14,6 +14,8 @@ from smartad.store import Store, StoreAway
 
 State = Literal["done", "running", "waiting", "failed", "blocked", "stopped"]
 """blocked: something it needs has failed.  stopped: nobody wants it any more."""
+LOOKS = 100
+"""Records of stages in flight that are looked for in a round: a thousand jobs must not cost a file server thousands a second."""
 
 
 class Dispatcher:
@@ -34,6 +36,7 @@ class Dispatcher:
         self.heights: dict[str, int] = {}
         self.goals: dict[str, StageSpec] = {}
         self.not_before: dict[str, float] = {}
+        self.rounds = 0
         self.away = False
         """The store's file system is gone: nothing is concluded until it is back."""
 
@@ -94,7 +97,8 @@ class Dispatcher:
             if fingerprint in self.specs and self.states[fingerprint] != "stopped":
                 self._failed(fingerprint, failure)
         in_flight = self.executor.in_flight()
-        ready = [spec for spec in self.unfinished.values() if self._update(spec, in_flight or set())]
+        seen = self._in_turn(in_flight or set())
+        ready = [spec for spec in self.unfinished.values() if self._update(spec, in_flight or set(), seen)]
         taken = []
         if in_flight is not None and ready:
             # What has the longest way to go first, so that nobody waits for it at the end.
@@ -120,7 +124,13 @@ class Dispatcher:
         if self.store.failure(fingerprint) is not None:  # which a full disk has no room for
             self.noted.add(fingerprint)
 
-    def _update(self, spec: StageSpec, in_flight: set[str]) -> bool:
+    def _in_turn(self, in_flight: set[str]) -> set[str]:
+        """Those of ``in_flight`` that are finished, as far as it is their turn to be looked at."""
+        turns = -(-len(in_flight) // LOOKS)
+        self.rounds += 1
+        return {f for at, f in enumerate(sorted(in_flight)) if (at + self.rounds) % turns == 0 and self.store.has(f)}
+
+    def _update(self, spec: StageSpec, in_flight: set[str], finished: set[str]) -> bool:
         """Bring a stage's state up to date.  Whether it waits for nothing but its turn."""
         fingerprint = spec.fingerprint
         if self.states[fingerprint] in ("done", "stopped"):
@@ -138,7 +148,7 @@ class Dispatcher:
             self.states[fingerprint] = "blocked"
             return False
         if fingerprint in in_flight:
-            self.states[fingerprint] = "done" if self.store.has(fingerprint) else "running"
+            self.states[fingerprint] = "done" if fingerprint in finished else "running"
             return False
         self.states[fingerprint] = "waiting"
         return all(state == "done" for state in parents)

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
-from itertools import islice
 
 from smartad.cluster import queue
 from smartad.cluster.base import RETRIES, Failure, Job
@@ -63,15 +62,21 @@ class Slurm:
 
     def take(self, ready: Iterable[StageSpec]) -> list[StageSpec]:
         """One array per stage and size of memory, tiny stages packed."""
-        groups: dict[tuple[str, int, bool], list[StageSpec]] = {}
-        for spec in islice(ready, max(0, self.config.max_jobs - self.jobs)):
-            key = (spec.stage.name, self.growth.get(spec.fingerprint, 0), spec.fingerprint in self.alone)
-            groups.setdefault(key, []).append(spec)
+        groups: dict[tuple[str, int, bool], list[list[StageSpec]]] = {}
+        room = self.config.max_jobs - self.jobs
+        for spec in ready if room > 0 else ():
+            alone = spec.fingerprint in self.alone
+            packs = groups.setdefault((spec.stage.name, self.growth.get(spec.fingerprint, 0), alone), [])
+            if packs and not alone and len(packs[-1]) < self.resources(spec.stage.name).pack:
+                packs[-1].append(spec)
+            elif room > 0:
+                packs.append([spec])
+                room -= 1
+            else:
+                break
         taken: list[StageSpec] = []
-        for (stage, growth, alone), specs in groups.items():
+        for (stage, growth, _), packs in groups.items():
             resources = _grown(self.resources(stage), growth)
-            size = 1 if alone else resources.pack
-            packs = [specs[start:start + size] for start in range(0, len(specs), size)]
             for start in range(0, len(packs), self.config.max_array):
                 array = packs[start:start + self.config.max_array]
                 if not self._submit(array, resources):

@@ -28,9 +28,9 @@ from submitit.slurm.slurm import _make_sbatch_string
 
 from smartad.cluster.base import Job, environment
 from smartad.cluster.profile import Resources
-from smartad.records import from_json, to_json
+from smartad.records import from_json, to_json, write_json
 from smartad.stage import StageSpec
-from smartad.store import Store, explained, write_json
+from smartad.store import Store, explained
 
 TIMEOUTS = 3
 """How often submitit requeues one job whose time was up; then it is a failure of class timeout."""

@@ -17,9 +17,9 @@ from typing import Any
 
 from smartad import grading
 from smartad.cluster import STAGES
-from smartad.records import from_json, to_json
+from smartad.records import from_json, to_json, write_json
 from smartad.stage import StageSpec
-from smartad.store import Store, StoreError, explained, write_json
+from smartad.store import Store, StoreError, explained
 from smartad.sweep.ledger import Ledger
 
 GENERATES = ("collect", "evaluate")

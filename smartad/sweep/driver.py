@@ -10,7 +10,7 @@ from smartad.experiment import Experiment, Plan, plan
 from smartad.stage import StageSpec
 from smartad.store import Store
 from smartad.sweep import ledger, proposers
-from smartad.sweep.ledger import Ledger, LedgerTrial, Run, Start
+from smartad.sweep.ledger import Ledger, LedgerTrial, Start, run_of
 from smartad.sweep.space import Outcome, Sweep, Trial, corners, declaration
 from smartad.sweep.stopping import Race, Stop
 
@@ -193,10 +193,10 @@ class Driver:
         runs, goals, seeds = [], [], self.sweep.config.seeds
         for seed in seeds:
             planned = self.planned(self.sweep.experiment(trial, seed))
-            goals.append(planned.goal)
-            stages = tuple(spec.fingerprint for spec in planned.goal.upstream_first())
-            runs.append(Run(seed, planned.goal.fingerprint, planned.train.fingerprint if planned.train else None, stages))
-            self._own(f"{trial.label}, seed {seed}", stages)
+            about = {"trial": trial.label, "seed": seed, **trial.values}
+            goals.append(dataclasses.replace(planned.goal, about=about))
+            runs.append(run_of(seed, planned.goal, planned.train))
+            self._own(f"{trial.label}, seed {seed}", runs[-1].stages)
         row = Row(trial, LedgerTrial(trial.label, dict(trial.values), tuple(runs), stopped), goals, len(goals))
         self.rows[trial.label] = self.open[trial.label] = row
         self._enter(row, row.entry)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from smartad.records import append_jsonl, from_json, write_jsonl
+from smartad.stage import StageSpec
 from smartad.store import Store, StoreError, explained
 from smartad.sweep.stopping import Stop
 
@@ -26,6 +27,20 @@ class Run:
     """Fingerprint of the adapter; None when the student is evaluated as it is."""
     stages: tuple[str, ...]
     """Fingerprints of everything it is made of, upstream first."""
+    needs: tuple[tuple[int, ...], ...]
+    """For each of ``stages``, where in it its inputs stand."""
+
+    def inputs(self) -> dict[str, tuple[str, ...]]:
+        """Fingerprint -> those of its inputs."""
+        return {f: tuple(self.stages[at] for at in needs) for f, needs in zip(self.stages, self.needs, strict=True)}
+
+
+def run_of(seed: int, goal: StageSpec, train: StageSpec | None) -> Run:
+    """The run that ends with ``goal`` and evaluates the adapter of ``train``."""
+    specs = goal.upstream_first()
+    at = {spec.fingerprint: number for number, spec in enumerate(specs)}
+    needs = tuple(tuple(at[parent.fingerprint] for parent in spec.inputs.values()) for spec in specs)
+    return Run(seed, goal.fingerprint, train.fingerprint if train else None, tuple(at), needs)
 
 
 @dataclass(frozen=True)
@@ -81,6 +96,10 @@ class Ledger(Declared):
     def stages(self) -> list[str]:
         """Every fingerprint, each once."""
         return list(dict.fromkeys(f for t in self.trials for r in t.runs for f in r.stages))
+
+    def inputs(self) -> dict[str, tuple[str, ...]]:
+        """Fingerprint -> those of its inputs, of every stage."""
+        return {f: inputs for t in self.trials for r in t.runs for f, inputs in r.inputs().items()}
 
 
 def path(store: Store, name: str) -> Path:

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 from smartad.cluster import queue, submission
 from smartad.store import PROGRESS, Store, StoreError
 from smartad.sweep import ledger
-from smartad.sweep.ledger import Ledger, Run
+from smartad.sweep.ledger import Ledger
 from smartad.sweep.space import most
 
 State = Literal["done", "running", "queued", "waiting", "failed", "blocked", "stopped"]
@@ -32,11 +32,6 @@ SLOT = "its turn, as soon as a slot is free"
 NOBODY = "nobody drives this sweep"
 COMING = "its driver has yet to begin"
 NO_SQUEUE = "there is no squeue here: what is queued is not known"
-
-NEEDS: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "collect": (("prepare",), ("index",)), "grade": (("collect", "evaluate"),), "score": (("collect",),),
-    "select": (("grade",), ("score",)), "train": (("select",),), "evaluate": (("prepare",), ("index",), ("train",))}
-"""Kind of stage -> for each of its inputs, the kinds it can be of."""
 
 REASONS = {
     "Resources": "no node is free", "Priority": "others are before it", "None": "just submitted",
@@ -157,7 +152,7 @@ def look(store: Store, book: Ledger, jobs: Jobs) -> Look:
             running[fingerprint] = Running(worker.get("since"), worker.get("host", "?"), part, worker.get("job"))
         elif fingerprint in wanted and (note := store.failure(fingerprint)) and (note["final"] or not driver):
             states[fingerprint], failures[fingerprint] = "failed", note
-    inputs = inputs_of([run for trial in book.trials for run in trial.runs])
+    inputs = book.inputs()
     queued = jobs.drivers.get(book.name)
     coming = f"job {queued.id}: {in_words(queued)}" if queued and driver is None else ""
     on_slurm = book.start is not None and book.start.cluster == "slurm"
@@ -186,24 +181,6 @@ def progress(store: Store, fingerprint: str) -> tuple[int, int] | None:
         return part["done"], part["total"]
     except (OSError, ValueError, KeyError):
         return None
-
-
-def inputs_of(runs: Iterable[Run]) -> dict[str, tuple[str, ...]]:
-    """What each stage waits for.  A ledger has no edges; but it names a run's stages upstream first, depth first, so that
-    an input is the nearest stage of its kind before its user.  An aggregate's inputs are all grades before it."""
-    found: dict[str, tuple[str, ...]] = {}
-    for run in runs:
-        for at, fingerprint in enumerate(run.stages):
-            if fingerprint not in found:
-                found[fingerprint] = _before(run.stages[:at], kind_of(fingerprint))
-    return found
-
-
-def _before(stages: Sequence[str], kind: str) -> tuple[str, ...]:
-    if kind == "aggregate":
-        return tuple(f for f in stages if kind_of(f) == "grade")
-    nearest = [next((f for f in reversed(stages) if kind_of(f) in kinds), None) for kinds in NEEDS.get(kind, ())]
-    return tuple(f for f in nearest if f)
 
 
 def kind_of(fingerprint: str) -> str:

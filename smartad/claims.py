@@ -1,0 +1,156 @@
+"""Who works on what: claim files with a heartbeat, by which one process of many machines is the worker."""
+
+import contextlib
+import json
+import os
+import platform
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from smartad.records import read_json
+
+HEARTBEAT_S = 5.0
+STALE_AFTER_S = 60.0
+"""A claim of another machine whose heart has not beaten for so long is dead.  On this machine its process is asked."""
+
+
+class ClaimLost(RuntimeError):
+    """Another process took this work over while we were not heard of; what we have must not be sealed."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to work on one output."""
+
+    path: Path
+    token: str
+
+    def held(self) -> bool:
+        """Whether it is still ours."""
+        return (read_json(self.path) or {}).get("token") == self.token
+
+
+def take(root: Path, path: Path) -> Claim | None:
+    """The claim file ``path`` of the store at ``root`` as ours, or None when a live process has it."""
+    claim = Claim(path, uuid.uuid4().hex)
+    if create(path, {"token": claim.token, **whoami()}):
+        return claim
+    if not dead(root, path):
+        return None
+    # Only one process may ever remove the claim with a given token, or a third one could remove its successor.
+    gone = read_json(path) or {"token": "torn"}
+    takeover = path.with_name(f"{path.name}.takeover-{gone.get('token')}")
+    if not create(takeover, whoami()):
+        if dead(root, takeover):
+            takeover.unlink(missing_ok=True)
+        return None
+    try:
+        if (read_json(path) or {"token": "torn"}).get("token") == gone.get("token"):
+            path.unlink(missing_ok=True)
+            return claim if create(path, {"token": claim.token, **whoami()}) else None
+        return None
+    finally:
+        takeover.unlink(missing_ok=True)
+
+
+def dead(root: Path, path: Path) -> bool:
+    """Whether nobody alive holds ``path``."""
+    try:
+        beat = path.stat().st_mtime
+    except OSError:
+        return False
+    owner = read_json(path)
+    here = whoami()
+    if owner and all(owner.get(k) == here[k] for k in ("host", "boot", "pid_namespace")):
+        return _started(owner["pid"]) != owner["started"]
+    if owner and here["job"] and owner.get("job") == here["job"] and owner["restart"] < here["restart"]:
+        return True  # of this very job before it was requeued
+    return _clock(root) - beat > STALE_AFTER_S
+
+
+def _clock(root: Path) -> float:
+    """Now, by the clock of the file system that stamps the heartbeats: machines' clocks differ."""
+    tick = root / f".clock-{os.getpid()}-{threading.get_ident()}"
+    try:
+        tick.touch()
+        now = tick.stat().st_mtime
+        tick.unlink(missing_ok=True)
+        return now
+    except OSError:  # a store that can only be read
+        return time.time()
+
+
+def create(path: Path, content: Mapping[str, Any]) -> bool:
+    """Whether it was this call that made the file: of all that try, one does."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    except FileExistsError:
+        return False
+    with os.fdopen(descriptor, "w") as file:
+        file.write(json.dumps(content))
+    return True
+
+
+def _beat(claim: Claim, stop: threading.Event) -> None:
+    while not stop.wait(HEARTBEAT_S):
+        with contextlib.suppress(OSError):  # a shared file system may be gone for a moment; the next beat tries again
+            if claim.held():
+                os.utime(claim.path)
+
+
+@contextmanager
+def beating(claim: Claim) -> Iterator[None]:
+    """Keep ``claim`` alive, and give it back at the end."""
+    stop = threading.Event()
+    heart = threading.Thread(target=_beat, args=(claim, stop), daemon=True)
+    heart.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        heart.join()
+        release(claim)
+
+
+def release(claim: Claim | None) -> None:
+    """Give it back, if it is still ours."""
+    if claim and claim.held():
+        claim.path.unlink(missing_ok=True)
+
+
+def whoami() -> dict[str, Any]:
+    """This process, as a claim tells of it."""
+    return {**_here(), "pid": os.getpid(), "started": _started(os.getpid()), "since": time.time(),
+            "job": job(), "restart": int(os.environ.get("SLURM_RESTART_COUNT") or 0)}
+
+
+def job() -> str | None:
+    """The SLURM job that this process is of, as squeue calls it: ``1234`` or ``1234_5``."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
+
+
+@cache
+def _here() -> dict[str, str]:
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    namespace = Path("/proc/self/ns/pid")
+    return {"host": socket.gethostname(), "boot": boot.read_text().strip() if boot.exists() else platform.node(),
+            "pid_namespace": os.readlink(namespace) if namespace.exists() else ""}
+
+
+def _started(pid: int) -> str | None:
+    """When a process of this machine started, so that a reused pid is not mistaken for it; None when it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    state, *fields = stat.rpartition(")")[2].split()
+    return None if state == "Z" else fields[18]
