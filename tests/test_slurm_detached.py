@@ -60,6 +60,8 @@ def test_detached_driver_is_a_job_that_is_requeued_and_finishes_the_sweep(slurm,
     assert [f for f in store.fingerprints() if f.startswith("aggregate-")]
     assert "base student" in run(checkout, store, "table", "one").stdout
     assert "complete" in status(checkout, store)
+    start = ledger.load(store, "one").start
+    assert start.words[:2] == ("sweep", f"{files}/one.yaml") and start.folder == str(checkout) and start.cluster == "slurm"
 
 
 def kill_driver(slurm, store):

@@ -15,14 +15,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from smartad.redact import redact
 from smartad.tracking import wandb
-from smartad.tracking.base import Row, RunInfo, Settings, Tracker
+from smartad.tracking.base import Page, Row, RunInfo, Settings, Summary, Table, Tracker
 from smartad.tracking.jsonl import FILE, Journal, read_rows
 from smartad.tracking.machine import Sampler
-from smartad.tracking.redact import redact
 from smartad.types import UserError
 
-__all__ = ["TRACKERS", "Row", "RunInfo", "TrackedRun", "Tracker", "Tracking", "configure", "read_rows"]
+__all__ = ["TRACKERS", "Page", "Row", "RunInfo", "Summary", "Table", "TrackedRun", "Tracker", "Tracking", "configure",
+           "read_rows"]
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from smartad.redact import redact
 from smartad.tracking.base import PROJECT, Row, RunInfo, Settings
-from smartad.tracking.redact import redact
 from smartad.types import UserError
 
 logger = logging.getLogger(__name__)
