@@ -11,6 +11,7 @@ from typing import Any
 
 from smartad import __version__
 from smartad.redact import guarded
+from smartad.store import answered
 from smartad.types import UserError
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -36,7 +37,8 @@ def _main(args: argparse.Namespace) -> int:
     log_to_stderr(args.verbose)
     signal.signal(signal.SIGTERM, _stop)
     try:
-        return _command(args.command)(args)
+        with answered(args.store.absolute()):
+            return _command(args.command)(args)
     except UserError as error:
         print(f"smartad: {error}", file=sys.stderr)
         return USER_ERROR

@@ -12,6 +12,7 @@ from smartad.cli import INTERRUPTED
 from smartad.cli.acceptance import check_accepted
 from smartad.cli.console import Watch, at_store, program
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
+from smartad.cluster.submission import STARTED_AGAIN
 from smartad.config import load
 from smartad.experiment import missing_data
 from smartad.stage import Runtime, StageSpec
@@ -68,7 +69,8 @@ def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, wor
         cancel.unlink(missing_ok=True)
     executor = connect(profile, job, args.jobs)
     # A driver that SLURM has started again goes on as if it had never been away; a person who starts one wants another try.
-    dispatcher = Dispatcher(store, executor, keep_failures=int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0)
+    restarted = int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0 or STARTED_AGAIN in os.environ
+    dispatcher = Dispatcher(store, executor, keep_failures=restarted)
     try:
         if isinstance(work, Driver):
             start(work, dispatcher)
@@ -81,10 +83,11 @@ def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, wor
         owners, given_up = (work.owners, work.stopped) if isinstance(work, Driver) else (dict, dict)
         with Watch(dispatcher, owners, given_up, queue=profile.cluster == "slurm") as watch:
             def each_round() -> None:
-                watch()
-                _stop_if_asked(args, dispatcher, cancel)
-                if lock and not lock.held() and store.present():
-                    raise Stopped("another process drives this sweep now: nothing was heard of this one for a minute", 1)
+                with dispatcher.patient():
+                    watch()
+                    _stop_if_asked(args, dispatcher, cancel)
+                    if lock and not lock.held():
+                        raise Stopped("another process drives this sweep now: nothing was heard of this one for a minute", 1)
             if isinstance(work, Driver):
                 drive(work, dispatcher, each_round)
             else:
