@@ -29,13 +29,13 @@ for name in names:
     folder.mkdir(exist_ok=True)
     config = {"lr": 0.1, "judge": {"api_key": "sk-verysecret"}}
     info = RunInfo(name, "index", config, {"pool": "collect-00000000000c"}, folder, "my-sweep",
-                   ("index", "toy_math"), {"trial": "K=5", "select.first": 5})
+                   ("index", "toy_math"), {"trial": "K=5", "seed": 0, "select.first": 5})
     with tracking.run(info) as run:
         for step in range(5 if mode == "resume" else 1, 11):
             run.log(step, loss=100 + step if mode == "resume" else step)
         if mode == "kill":
             from trackio.sqlite_storage import SQLiteStorage
-            while not any("loss" in row for row in SQLiteStorage.get_logs("smartad", name, run_id=name)):
+            while not any("index/loss" in row for row in SQLiteStorage.get_logs("smartad", name, run_id=name)):
                 time.sleep(0.05)
             os.kill(os.getpid(), signal.SIGKILL)
         if mode == "raise":
@@ -51,7 +51,7 @@ import json, trackio
 from trackio import fragments
 from trackio.sqlite_storage import SQLiteStorage
 fragments.import_inbox_dir()
-print(json.dumps({run.name: {"config": run.config, "rows": SQLiteStorage.get_logs("smartad", run.name, run_id=run.id)}
+print(json.dumps({run.id: {"name": run.name, "config": run.config, "rows": SQLiteStorage.get_logs("smartad", run.name, run_id=run.id)}
                   for run in trackio.Api().runs("smartad")}))
 """
 INDEX = "index-0123456789ab"
@@ -79,7 +79,7 @@ def read(store: Path) -> dict:
 
 
 def losses(run: dict) -> list[tuple[int, float]]:
-    return [(row["step"], row["loss"]) for row in run["rows"] if "loss" in row]
+    return [(row["step"], row["index/loss"]) for row in run["rows"] if "index/loss" in row]
 
 
 def test_trackio_shows_curve_result_config_and_sweep_and_connects_to_nothing(tmp_path):
@@ -87,10 +87,11 @@ def test_trackio_shows_curve_result_config_and_sweep_and_connects_to_nothing(tmp
     assert "*" not in out  # trackio's own announcements stay out of ours
     run = read(tmp_path)[INDEX]
     assert losses(run) == [(step, step) for step in range(1, 11)]
-    assert [row["pass@1"] for row in run["rows"] if "pass@1" in row] == [0.5]
+    assert [row["index/pass@1"] for row in run["rows"] if "index/pass@1" in row] == [0.5]
     assert run["config"] | {"_Created": ""} == {
         "stage": "index", "state": "finished", "tags": "index, toy_math", "inputs": {"pool": "collect-00000000000c"}, "lr": 0.1,
-        "judge": {"api_key": "<redacted>"}, "trial": "K=5", "select.first": 5, "_Group": "my-sweep", "_Created": ""}
+        "judge": {"api_key": "<redacted>"}, "trial": "K=5", "seed": 0,
+        "select.first": 5, "_Group": "my-sweep", "_Created": ""}
 
 
 @pytest.mark.slow

@@ -47,10 +47,10 @@ def summarise(root: Path, summary: Summary) -> None:
     """Show a sweep as a run of its own, in place of what was shown of it before."""
     run, now = Run(root, summary.id), time.time()
     run.clear()
-    numbers: Mapping[str, Any] = {name: value for name, value in summary.metrics.items() if value is not None}
     figures = {name: run.image(path) for name, path in summary.figures.items()}
-    lines = {"metrics": numbers, "figures": figures, "views": run.show(_last_first(summary.views))}
-    run.add([Line(f"{kind}/{now}", 0, now, shown) for kind, shown in lines.items()],
+    lines = {"metrics": _numbers("sweep", summary.metrics), "figures": figures, "views": run.show(_last_first(summary.views))}
+    # trackio's dashboard sorts tables by step; those of stages have 0, so these come first.
+    run.add([Line(f"{kind}/{now}", 1, now, shown) for kind, shown in lines.items()],
             {"stage": "sweep", **redact(dict(summary.config)), "_Group": summary.sweep, "_Created": iso(now)})
 
 
@@ -58,7 +58,7 @@ class TrackioTracker:
     """One stage run in the store's trackio project, with its output as an artifact."""
 
     def __init__(self, run: RunInfo, settings: Settings) -> None:
-        self.run, self.shown = run, Run(settings.root, run.fingerprint)
+        self.run, self.shown = run, Run(settings.root, run.fingerprint, _name(run))
         self.config: dict[str, Any] = {
             "stage": run.stage, "state": "running", "tags": ", ".join(run.tags), "inputs": dict(run.inputs),
             **redact(run.config), **redact(dict(run.about)), "_Group": run.group}
@@ -94,25 +94,36 @@ class TrackioTracker:
             problem = error
         if not beside():
             self.shown.link(self.run.folder, self.run.inputs.values())
-        self.config["state"] = "finished"
-        numbers = {name: value for name, value in metrics.items() if value is not None}
-        # Apart, because a table may be called as a number is.
-        self._end({"finished": numbers, "views": shown})
+        self._end("finished", _numbers(self.run.stage, metrics), [Line("views", 0, self.time, shown)] if shown else [])
         if problem is not None:
             raise problem
         return {"id": self.run.fingerprint}
 
     def fail(self, reason: str) -> None:
-        self.config |= {"state": "failed", "reason": redact(reason)}
-        self._end({"failed": {}})
+        self.config["reason"] = redact(reason)
+        self._end("failed", {})
 
     def _lines(self, rows: Sequence[Row]) -> list[Line]:
         if rows:
             self.step, self.time = rows[-1].step, rows[-1].time
-        return [Line(f"{row.step}/{row.time}", row.step, row.time, row.metrics) for row in rows]
+        return [Line(f"{row.step}/{row.time}", row.step, row.time, _numbers(self.run.stage, row.metrics))
+                for row in rows]
 
-    def _end(self, lines: Mapping[str, Mapping[str, Any]]) -> None:
-        self.shown.add([Line(id, self.step, self.time, shown) for id, shown in lines.items()], self.config)
+    def _end(self, how: str, numbers: Mapping[str, Any], more: Sequence[Line] = ()) -> None:
+        self.config["state"] = how
+        self.shown.add([Line(how, self.step, self.time, numbers), *more], self.config)
+
+
+def _name(run: RunInfo) -> str:
+    """What a run is called in charts: the row of a sweep's table that it is, or else its fingerprint."""
+    if "trial" not in run.about:
+        return run.fingerprint
+    return f"{redact(run.about['trial'])[:60]}, seed {run.about['seed']} ({run.fingerprint})"
+
+
+def _numbers(stage: str, metrics: Mapping[str, float | None]) -> dict[str, Any]:
+    """What was measured, in the section of charts of its stage: stages of two kinds may call different things the same."""
+    return {f"{stage}/{name}": value for name, value in metrics.items() if value is not None}
 
 
 def _last_first(shown: Sequence[View]) -> Sequence[View]:

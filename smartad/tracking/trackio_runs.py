@@ -74,9 +74,9 @@ class Run:
     lineage waits for ``gather``.
     """
 
-    def __init__(self, root: Path, name: str) -> None:
-        self.name, self.storage = name, storage(root)
-        self._me = {"project": PROJECT, "run": name, "run_id": name}
+    def __init__(self, root: Path, id: str, name: str = "") -> None:
+        self.id, self.name, self.storage = id, name or id, storage(root)
+        self._me = {"project": PROJECT, "run": self.name, "run_id": id}
         self._fragments: Any = None
 
     def clear(self) -> None:
@@ -84,12 +84,12 @@ class Run:
         if not beside():
             self.storage.delete_run(**self._me)
             from trackio.utils import project_media_dir
-            shutil.rmtree(project_media_dir(PROJECT) / self.name, ignore_errors=True)
+            shutil.rmtree(project_media_dir(PROJECT) / self.id, ignore_errors=True)
 
     def add(self, lines: Sequence[Line], config: Mapping[str, Any] | None = None) -> None:
         """Show ``lines``, and ``config`` in place of an earlier one."""
         entries = [{"metrics": dict(line.shown), "step": line.step, "timestamp": iso(line.time),
-                    "log_id": f"{self.name}/{line.id}"} for line in lines]
+                    "log_id": f"{self.id}/{line.id}"} for line in lines]
         if beside():
             from trackio.fragments import metric_record
             self._write([metric_record({**self._me, **entry, "config": None if i else config})
@@ -99,7 +99,7 @@ class Run:
 
     def add_machine(self, rows: Sequence[Row]) -> None:
         """Show samples of the machine."""
-        entries = [{"metrics": dict(row.metrics), "timestamp": iso(row.time), "log_id": f"{self.name}/machine/{row.time}"}
+        entries = [{"metrics": dict(row.metrics), "timestamp": iso(row.time), "log_id": f"{self.id}/machine/{row.time}"}
                    for row in rows]
         if beside():
             from trackio.fragments import system_metric_record
@@ -126,13 +126,13 @@ class Run:
                 self.storage._get_connection(self.storage.get_project_db_path(PROJECT)) as database:
             made = self._artifact(database, output, now)
             database.execute("UPDATE artifact_versions SET producer_run_id = ?, producer_run_name = ? WHERE id = ?",
-                             (self.name, self.name, made))
-            self.storage._insert_run_artifact_link_cursor(database, self.name, self.name, made, "output", now)
+                             (self.id, self.name, made))
+            self.storage._insert_run_artifact_link_cursor(database, self.name, self.id, made, "output", now)
             for fingerprint in sorted(set(inputs)):
                 known = self.storage._resolve_artifact_version_cursor(database, fingerprint, "latest")
                 # An input that was made without a tracker is in the store all the same.
                 used = known["version_id"] if known else self._artifact(database, output.parent / fingerprint, now)
-                self.storage._insert_run_artifact_link_cursor(database, self.name, self.name, used, "input", now)
+                self.storage._insert_run_artifact_link_cursor(database, self.name, self.id, used, "input", now)
 
     def _artifact(self, database: Any, output: Path, now: str) -> int:
         """The artifact of ``output``, made of references: trackio needs no second copy of the files."""
@@ -148,14 +148,14 @@ class Run:
         return self._saved(TrackioHtml(html))
 
     def _saved(self, media: Any) -> dict[str, Any]:
-        media._save(PROJECT, self.name)
+        media._save(PROJECT, self.id)
         found: dict[str, Any] = media._to_dict()
         return found
 
     def _write(self, records: list[Any]) -> None:
         from trackio.fragments import FragmentWriter
         if self._fragments is None:  # they are read in the order of their names: the later writer has the last word
-            self._fragments = FragmentWriter(f"{time.time_ns()}-{self.name}")
+            self._fragments = FragmentWriter(f"{time.time_ns()}-{self.id}")
         self._fragments.write_local(records)
 
 
@@ -167,10 +167,11 @@ def gather(root: Path) -> None:
     runs = storage(root)
     from trackio import fragments
     fragments.import_inbox_dir()
+    names = {run["id"]: run["name"] for run in runs.get_run_records(PROJECT)}
     linked = {row["run_id"] for row in runs.get_run_artifact_counts(PROJECT) if row["output"]}
-    for name, config in runs.get_all_run_configs(PROJECT).items():
-        if config.get("state") == "finished" and name not in linked:
-            Run(root, name).link(root.absolute() / name, config["inputs"].values())
+    for id, config in runs.get_all_run_configs(PROJECT).items():
+        if config.get("state") == "finished" and id not in linked:
+            Run(root, id, names.get(id, id)).link(root.absolute() / id, config["inputs"].values())
 
 
 def states(root: Path) -> dict[str, str]:
@@ -181,7 +182,7 @@ def states(root: Path) -> dict[str, str]:
         if path.exists():  # a dashboard may have read it in meanwhile
             configs |= {record["run_id"]: record["config"] for record in fragments.parse_fragment_bytes(path.read_bytes())
                         if record.get("config")}
-    return {name: config["state"] for name, config in configs.items() if "state" in config}
+    return {id: config["state"] for id, config in configs.items() if "state" in config}
 
 
 def _table(table: Table) -> dict[str, Any]:
