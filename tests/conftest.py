@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from browser import browser  # noqa: F401  # fixture
 from slurm_cluster import slurm, slurm_of_session  # noqa: F401  # fixtures
 from smartad.store import Store
 

@@ -11,7 +11,7 @@ from conftest import ROOT
 from smartad.cli import parser
 from smartad.store import Store
 
-COMMANDS = ["plan", "run", "sweep", "status", "table", "show", "why", "pull", "ask", "logs", "cancel", "retry", "doctor"]
+COMMANDS = ["plan", "run", "sweep", "status", "table", "show", "why", "pull", "ask", "logs", "cancel", "retry", "doctor", "dashboard"]
 
 
 def test_help_names_every_command_and_shows_the_way_in(capsys):

@@ -51,7 +51,8 @@ import json, trackio
 from trackio import fragments
 from trackio.sqlite_storage import SQLiteStorage
 fragments.import_inbox_dir()
-print(json.dumps({run.id: {"name": run.name, "config": run.config, "rows": SQLiteStorage.get_logs("smartad", run.name, run_id=run.id)}
+print(json.dumps({run.id: {"name": run.name, "config": run.config,
+                           "rows": SQLiteStorage.get_logs("smartad", run.name, run_id=run.id)}
                   for run in trackio.Api().runs("smartad")}))
 """
 INDEX = "index-0123456789ab"
@@ -88,6 +89,7 @@ def test_trackio_shows_curve_result_config_and_sweep_and_connects_to_nothing(tmp
     run = read(tmp_path)[INDEX]
     assert losses(run) == [(step, step) for step in range(1, 11)]
     assert [row["index/pass@1"] for row in run["rows"] if "index/pass@1" in row] == [0.5]
+    assert run["name"] == f"K=5, seed 0 ({INDEX})"
     assert run["config"] | {"_Created": ""} == {
         "stage": "index", "state": "finished", "tags": "index, toy_math", "inputs": {"pool": "collect-00000000000c"}, "lr": 0.1,
         "judge": {"api_key": "<redacted>"}, "trial": "K=5", "seed": 0,
@@ -125,6 +127,85 @@ def test_trackio_database_that_is_damaged_leaves_the_stage_alone(tmp_path):
     (tmp_path / "trackio/smartad.db").write_bytes(b"not a database at all" * 100)
     assert "'status': 'behind', 'reason': 'DatabaseError: " in write(tmp_path, "damaged", INDEX)
     assert (tmp_path / INDEX / "metrics.jsonl").read_text().count("\n") == 10
+
+
+# A small pool with a table and a page, shown as often as there are more arguments; argv: store, once per start.
+POOL = """
+import sys
+from pathlib import Path
+from smartad.records import write_jsonl
+from smartad.tracking import Row, RunInfo
+from smartad.tracking.base import Settings
+from smartad.tracking.trackio import TrackioTracker, known
+from smartad.types import Question, Step, Trajectory
+store = Path(sys.argv[1])
+questions, pool = store / "prepare-00000000000a", store / "collect-00000000000b"
+for folder in (questions, pool):
+    folder.mkdir(exist_ok=True)
+write_jsonl(questions / "questions.jsonl", [Question("q/0", "How many <b>eggs</b>?", ("3",))])
+write_jsonl(pool / "trajectories.jsonl", [Trajectory("q/0", 0, (Step("Thought: three.", "", "", "final"),), "3",
+                                                     "answered", 7, 0.5)])
+(pool / ".progress.json").touch()
+(pool / "record.json").touch()
+for start in sys.argv[2:]:
+    tracker = TrackioTracker(RunInfo(pool.name, "collect", {}, {"questions/q": questions.name}, pool), Settings(store, 20))
+    tracker.start([Row(1, 1000.0, {"answered": 1})])
+    print(known(store, [pool.name, "train-00000000000c"]))
+    tracker.machine([Row(1, 1001.0, {"cpu_percent": 50.0}), Row(2, 1002.0, {"cpu_percent": 70.0})])
+    tracker.finish({"n": 1})
+    print(known(store, [pool.name, "train-00000000000c"]))
+"""
+
+# What the dashboard's server would then say of it; argv: store.
+LOOKER = """
+import json, sys
+from pathlib import Path
+from smartad.tracking.trackio_runs import gather
+gather(Path(sys.argv[1]))
+gather(Path(sys.argv[1]))
+from trackio.sqlite_storage import SQLiteStorage as s
+artifacts = {a["name"]: a for a in s.list_artifacts("smartad")}
+pool = s.get_artifact_manifest("smartad", "collect-00000000000b", "latest")
+print(json.dumps({
+    "rows": s.get_logs("smartad", "collect-00000000000b"), "machine": s.get_system_logs("smartad", "collect-00000000000b"),
+    "files": {a: [f["path"] for f in s.get_artifact_manifest("smartad", a, "latest")["manifest"]] for a in artifacts},
+    "versions": {name: len(artifact["versions"]) for name, artifact in artifacts.items()},
+    "ref": pool["manifest"][0]["ref"], "producer": pool["producer_run_name"],
+    "edges": [(e["source"], e["target"]) for e in s.get_artifact_lineage("smartad", pool["version_id"])["edges"]]}))
+"""
+
+
+def look(store: Path) -> dict:
+    process = start(LOOKER, str(store), TRACKIO_DIR=str(store / "trackio"))
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    return json.loads(out.splitlines()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["sqlite", "jsonl"])
+def test_trackio_shows_output_tables_machine_and_lineage_however_often_it_is_told(tmp_path, mode):
+    pool, questions = "collect-00000000000b", "prepare-00000000000a"
+    seen = []
+    for starts in (["once"], ["again", "and again"]):
+        out, err = start(POOL, str(tmp_path), *starts, TRACKIO_STORAGE_MODE=mode).communicate(timeout=100)
+        assert out.splitlines()[-1] == str({pool: "finished"}), err
+        seen.append(look(tmp_path))
+    first, last = seen
+    assert first["versions"] == last["versions"] == {questions: 1, pool: 1}
+    assert first["edges"] == last["edges"] == [["art:2", f"run:{pool}"], [f"run:{pool}", "art:1"]]
+    assert last["files"] == {questions: ["questions.jsonl"], pool: ["trajectories.jsonl"]}
+    assert last["ref"] == (tmp_path / pool / "trajectories.jsonl").as_uri() and last["producer"] == pool
+    assert not list((tmp_path / "trackio").rglob("blobs"))
+    for found in seen:
+        numbers = [{k: v for k, v in row.items() if k.startswith("collect/")} for row in found["rows"]]
+        assert [row for row in numbers if row] == [{"collect/answered": 1}, {"collect/n": 1}]
+        assert [row["cpu_percent"] for row in found["machine"]] == [50.0, 70.0]
+        views, = (row for row in found["rows"] if "attempts" in row)
+        assert views["attempts"]["_value"][0]["text"] == "How many <b>eggs</b>?"
+    page = tmp_path / "trackio/media" / views["samples"]["file_path"]
+    assert "How many &lt;b&gt;eggs&lt;/b&gt;?" in page.read_text()
+    assert mode == "jsonl" or list((tmp_path / "trackio/media").rglob("*.html")) == [page]
 
 
 # Stages that finish while trackio cannot; argv: folder of each.
