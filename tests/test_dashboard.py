@@ -205,6 +205,14 @@ def test_dashboard_store_without_a_run_is_said_with_the_way_out(tmp_path):
     assert not (tmp_path / "nothing").exists()
 
 
+def test_dashboard_damaged_database_is_said_with_the_way_out(tmp_path):
+    (tmp_path / "trackio").mkdir()
+    (tmp_path / "trackio/smartad.db").write_bytes(b"not a database at all" * 100)
+    done = smartad("dashboard", store=tmp_path, status=2)
+    assert f"trackio's files in {tmp_path}/trackio cannot be used (file is not a database)" in done.stderr
+    assert "smartad publish" in done.stderr
+
+
 def test_dashboard_without_trackio_is_said_with_the_way_out(store):
     code = "import sys; sys.modules['trackio'] = None; from smartad.cli import main; sys.exit(main(['dashboard']))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(store.root), capture_output=True, text=True)

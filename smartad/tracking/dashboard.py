@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import socket
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +15,6 @@ from smartad.types import UserError
 HOST = "127.0.0.1"
 OTHERS = ("SYSTEM", "SPACE_", "TRACKIO_LOGO_", "TRACKIO_REGISTRY_BUCKET_ID", "TRACKIO_WRITE_TOKEN")
 """How variables begin by which trackio's server would believe itself elsewhere, or would look there."""
-
-
 SECTIONS = ("aggregate", "train", "evaluate", "grade", "select", "score", "collect", "index", "prepare", "sweep")
 """Of the charts, in this order: results first."""
 
@@ -23,7 +22,7 @@ SECTIONS = ("aggregate", "train", "evaluate", "grade", "select", "score", "colle
 def serve(root: Path, port: int, ready: Callable[[str], None]) -> None:
     """Serve the runs of the store ``root`` until Ctrl-C.  ``port`` 0 is any free one; ``ready`` is given the address.
 
-    Raises UserError when trackio is not installed, no run of this store was ever shown in it, or the port is taken.
+    Raises UserError when trackio is not installed, has no run of this store, or has damaged ones, and when the port is taken.
     """
     if importlib.util.find_spec("trackio") is None:
         raise UserError(f"trackio, whose dashboard this is, is not installed: {INSTALL}; `smartad status` and `smartad table` "
@@ -40,7 +39,11 @@ def serve(root: Path, port: int, ready: Callable[[str], None]) -> None:
                             "for a free one") from error
         _stay_here()
         os.environ.setdefault("TRACKIO_PLOT_ORDER", ",".join(f"{section}/*" for section in SECTIONS))
-        gather(root)
+        try:
+            gather(root)
+        except (OSError, sqlite3.Error) as error:
+            raise UserError(f"trackio's files in {folder(root)} cannot be used ({error}); the store has all that is in them: "
+                            "remove that folder, and smartad publish SWEEP --to trackio makes it anew") from error
         import uvicorn
         from trackio.frontend_config import BUNDLED_FRONTEND_DIR
         from trackio.server import build_starlette_app_only
