@@ -11,14 +11,15 @@ from conftest import ROOT
 from smartad.cli import parser
 from smartad.store import Store
 
-COMMANDS = ["plan", "run", "sweep", "status", "table", "show", "why", "pull", "ask", "logs", "cancel", "retry", "doctor"]
+COMMANDS = ["plan", "run", "sweep", "status", "table", "show", "why", "pull", "ask", "logs", "cancel", "retry", "doctor",
+            "dashboard"]
 
 
 def test_help_names_every_command_and_shows_the_way_in(capsys):
     with pytest.raises(SystemExit):
         parser().parse_args(["--help"])
     text = capsys.readouterr().out
-    assert all(f"\n    {command} " in text for command in COMMANDS)
+    assert all(f"\n    {command}" in text for command in COMMANDS)
     assert "smartad sweep sweeps/quickstart.yaml" in text
 
 

@@ -81,14 +81,14 @@ def _stop(*_: Any) -> None:
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:
-    from smartad.cli import adapters, control, doctor, looking, planning, running, status
+    from smartad.cli import adapters, control, dashboards, doctor, looking, planning, running, status
 
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "plan": planning.plan_command, "run": running.run_command, "sweep": running.sweep_command,
         "status": status.status_command, "table": looking.table_command, "show": looking.show_command,
         "why": looking.why_command, "pull": adapters.pull_command, "ask": adapters.ask_command,
         "logs": control.logs_command, "cancel": control.cancel_command, "retry": control.retry_command,
-        "doctor": doctor.doctor_command}
+        "doctor": doctor.doctor_command, "dashboard": dashboards.dashboard_command}
     return commands[name]
 
 
@@ -166,6 +166,11 @@ def parser() -> argparse.ArgumentParser:
     table.add_argument("--format", choices=["terminal", "md", "tex", "csv"], default=None,
                        help="default: terminal on a terminal, md elsewhere")
 
+    dashboard = command("dashboard", "show the store's curves, tables, samples and lineage in a browser, on this machine only",
+                        "  smartad dashboard --port 8080\nWhat is shown is trackio's; nothing is asked of any other machine.")
+    dashboard.add_argument("--port", type=_port, default=0, metavar="N", help="where to listen (default: a free port)")
+    dashboard.add_argument("--no-browser", action="store_true", help="only print the address")
+
     show = command("show", "show one finished stage: config, inputs, metrics, files, where it ran")
     show.add_argument("fingerprint", metavar="FINGERPRINT", help="its name or the beginning of it")
     show.add_argument("--json", action="store_true", help="the record as it is")
@@ -197,6 +202,12 @@ def parser() -> argparse.ArgumentParser:
     doctor.add_argument("--signals", action="store_true",
                         help="submit a job of two minutes that must be told of its end and requeue itself")
     return top
+
+
+def _port(word: str) -> int:
+    if not word.isdecimal() or int(word) >= 2**16:
+        raise argparse.ArgumentTypeError(f"{word!r} is no port: use a number from 0, for any that is free, to {2**16 - 1}")
+    return int(word)
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:
