@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from made_up import declare, finish, launch
 from smartad.models import identify
 from smartad.registry import pulled
 from smartad.stage import StageSpec
@@ -44,10 +45,18 @@ def finish_adapters(store: Store, specs: list[StageSpec]) -> None:
         with store.claim(spec.fingerprint) as claim:
             assert claim
             write_adapter(store.folder(spec.fingerprint), spec.config.student)
-            store.seal(claim, {"fingerprint": spec.fingerprint, "identity": spec.identity, "started": 100.0 + number, "seconds": 2.0,
-                               "metrics": {"examples": 96, "steps": 48, "first_loss": 0.6, "last_loss": 0.125},
+            store.seal(claim, {"fingerprint": spec.fingerprint, "identity": spec.identity, "started": 100.0 + number,
+                               "seconds": 2.0, "metrics": {"examples": 96, "steps": 48, "first_loss": 0.6, "last_loss": 0.125},
                                "environment": {"gpus": [], "host": "node7", "git": {"commit": "c0ffee", "dirty": False},
                                                "packages": {"torch": "2.13.0"}}, "trackers": {}})
+
+
+def swept(store: Store, folder: Path, name: str = "declared", **keys: Any) -> list[StageSpec]:
+    """The stages of a finished sweep of made-up outputs."""
+    _, specs = launch(store, declare(folder, name, **keys))
+    finish_adapters(store, [spec for spec in specs if not store.has(spec.fingerprint)])
+    finish(store, specs, correct=1, n=2, ungraded=0)
+    return specs
 
 
 def real(store: Store, fingerprint: str = TRAIN, alpha: int = 8, folder: Path | None = None) -> Any:

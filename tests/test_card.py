@@ -37,7 +37,8 @@ def test_card_of_an_evaluated_adapter_answers_what_one_may_ask(store, adapter, t
     assert "the rule `min` chose one" in text and "K = 10" in text and "15 times, at temperature 1" in text
     assert "reason : action : final = 1 : 1.5 : 2, seed 0" in text and "rank 16, alpha 32" in text
     assert f"base model `toy` at `{made.about.base.partition('@')[2]}`" in text
-    assert "96 examples, 48 steps, loss 0.6 to 0.125" in text and "`c0ffee`" in text and "node7" in text and "torch 2.13.0" in text
+    assert "96 examples, 48 steps, loss 0.6 to 0.125" in text and "`c0ffee`" in text
+    assert "node7" in text and "torch 2.13.0" in text
     for stage in ("prepare", "index", "collect", "grade", "score", "select", "train"):
         assert f"| `{stage}-" in text
     assert "| questions of toy_train | apache-2.0 |" in text and "| teacher toy | apache-2.0 |" in text

@@ -126,7 +126,8 @@ def swept(store, tmp_path):
     finish(store, [spec for spec in specs if spec.stage.name not in ("train", "aggregate")], correct=8, n=10, ungraded=0)
     finish_adapters(store, specs)
     for number, goal in enumerate(of(specs, "aggregate")):
-        finish(store, [goal], **{"avg": 50.0 + number, "pass@1/toy_math": 60.0, "pass@1/toy_qa": 40.0, "pass@1/toy_qa3": 20.0 - number})
+        finish(store, [goal], **{"avg": 50.0 + number, "pass@1/toy_math": 60.0, "pass@1/toy_qa": 40.0,
+                                 "pass@1/toy_qa3": 20.0 - number})
     return book, specs
 
 

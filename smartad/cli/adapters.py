@@ -30,7 +30,7 @@ AUTOMATIC = ("best", registry.LATEST)
 def aliases_command(args: argparse.Namespace) -> int:
     """What aliases mean, or how they came to it."""
     store = Store(args.store)
-    sweep = ledger.load(store, args.sweep).name if args.sweep else None
+    sweep = _sweep(store, args.sweep)
     if args.log:
         for line in log(registry.entries(store, sweep)):
             print(line)
@@ -64,6 +64,13 @@ def log(entries: list[Entry]) -> list[str]:
     return lines
 
 
+def _sweep(store: Store, word: str | None) -> str | None:
+    """The sweep that ``word`` means; one that was forgotten may have aliases that a person gave."""
+    if word is None or word in {entry.sweep for entry in registry.current(store)}:
+        return word
+    return ledger.load(store, word).name
+
+
 def _when(entry: Entry) -> str:
     return time.strftime("%F %T", time.localtime(entry.time))
 
@@ -73,8 +80,7 @@ def promote_command(args: argparse.Namespace) -> int:
     store = Store(args.store)
     if not args.reason.strip():
         raise UserError("--reason is empty: whoever reads `smartad aliases --log` will want to know why")
-    book = ledger.load(store, args.sweep) if args.sweep else None
-    sweep = book.name if book else None
+    sweep = _sweep(store, args.sweep)
     before = next((entry for entry in registry.current(store) if (entry.alias, entry.sweep) == (args.alias, sweep)), None)
     name = f"{args.alias}{f' of sweep {sweep}' if sweep else ''}"
     if args.fingerprint == "none":
@@ -82,7 +88,7 @@ def promote_command(args: argparse.Namespace) -> int:
         print(f"{name} means nothing any more")
     else:
         fingerprint = args.fingerprint if registry.FINGERPRINT.fullmatch(args.fingerprint) else store.find(args.fingerprint)
-        if book and fingerprint not in {run.train for trial in book.trials for run in trial.runs}:
+        if sweep and fingerprint not in {run.train for trial in ledger.load(store, sweep).trials for run in trial.runs}:
             raise UserError(f"{fingerprint} is no adapter of sweep {sweep}; `smartad status {sweep}` names those, and without "
                             "--sweep an alias is of none")
         registry.promote(store, args.alias, fingerprint, reason=args.reason, sweep=sweep)
@@ -97,7 +103,7 @@ def promote_command(args: argparse.Namespace) -> int:
 def pull_command(args: argparse.Namespace) -> int:
     """Copy an adapter out of the store."""
     store = Store(args.store)
-    sweep = ledger.load(store, args.sweep).name if args.sweep else None
+    sweep = _sweep(store, args.sweep)
     name = store.find(args.name) if args.name.startswith("train-") else args.name
     folders = {models.identify(folder): folder for folder in args.model}
     merge = Runtime(models=folders, threads=os.cpu_count() or 1) if args.merge else None

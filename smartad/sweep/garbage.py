@@ -68,7 +68,7 @@ def said_by(entry: Entry, sweep: str) -> bool:
 
 def _evaluations(store: Store, adapters: set[str]) -> set[str]:
     """The evaluations of ``adapters`` and their grades: without them nobody would know how good they are, and how they act."""
-    finished = [f for f in store.fingerprints() if f.startswith(("evaluate-", "grade-"))]
+    finished = [f for f in store.fingerprints() if adapters and f.startswith(("evaluate-", "grade-"))]
     attempts = {f for f in finished if f.startswith("evaluate-") and adapters.intersection(_inputs(store, f))}
     return attempts | {f for f in finished if f.startswith("grade-") and attempts.intersection(_inputs(store, f))}
 
@@ -172,16 +172,14 @@ def in_the_way(store: Store, jobs: Jobs) -> list[str]:
     found = [f"{_driver(path.stem)} is driven by process {who.get('pid')} on {who.get('host')}"
              for path in sorted([*store.root.glob("sweeps/*.lock"), *store.root.glob(f"{RUNS}/*.lock")])
              if (who := store.locked(str(path.relative_to(store.root).with_suffix(""))))]
-    if jobs.problem:
-        return [*found, f"{jobs.problem}, so what is queued is not known"]
     keep = cited(store)
     unknown = "what that needs cannot be known, as no sweep and no alias cites it"
     found += [f"process {who.get('pid')} on {who.get('host')} is at {f}, and {unknown}"
               for f in begun(store) if f not in keep and (who := store.worker(f)) is not None]
     found += [f"job {job.id} is queued for {f}, and {unknown}" for f, job in jobs.of.items() if f not in keep]
-    if not shutil.which("squeue"):
-        left = [f for f, place in _submitted(store) if place == "slurm" and f not in keep and not store.has(f)]
-        found += [f"{f} was submitted to SLURM, and there is no squeue here to say whether its job is queued" for f in left[:1]]
+    if silent := jobs.problem or ("" if shutil.which("squeue") else "there is no squeue here"):
+        found += [f"{f} was submitted to SLURM, and whether its job is queued cannot be told: {silent}"
+                  for f, place in _submitted(store) if place == "slurm" and f not in keep and not store.has(f)][:1]
     return found
 
 
@@ -208,7 +206,7 @@ def clear(store: Store) -> Iterator[Garbage]:
             raise UserError(f"somebody else is clearing up {store.root}, or naming an adapter in it; try again in a moment")
         jobs = jobs_of(store)
         if obstacles := in_the_way(store, jobs):
-            raise UserError(f"{'; '.join(obstacles)}. Run this again when it has ended; nothing was removed")
+            raise UserError(f"{'; '.join(obstacles)}. Nothing was removed; run this again when that has changed")
         for item in find(store, jobs):
             if _remove(store, item):
                 yield item
