@@ -23,7 +23,7 @@ from smartad.types import UserError
 
 GC = "gc"
 """The lock of whoever clears up."""
-RUNS = "runs"
+RUNS = "drivers"
 """Folder of the locks of drivers that have no sweep."""
 YOUNG_S = 3600.0
 """What was touched since may be somebody's who has yet to say so: a snapshot before its first submission, a file before it is
