@@ -58,6 +58,8 @@ class StageSpec:
     stage: Stage
     config: Any
     inputs: Mapping[str, "StageSpec"] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """What people call it, for trackers: a row's trial, seed and swept values.  Never part of its identity."""
 
     @cached_property
     def identity(self) -> dict[str, Any]:

@@ -87,6 +87,13 @@ def test_promote_refuses_a_damaged_adapter_and_says_what_to_do(store):
         registry.promote(store, "mine", TRAIN, reason="")
 
 
+def test_reason_with_a_secret_in_it_is_written_without(store, monkeypatch):
+    monkeypatch.setenv("TEACHER_API_KEY", "correct-horse-battery")
+    finished(store)
+    registry.promote(store, "mine", TRAIN, reason="made with correct-horse-battery")
+    assert "horse" not in (store.root / registry.LEDGER).read_text() and registry.entries(store)[0].reason.startswith("made with")
+
+
 def _promote_often(store, first):
     for number in range(first, first + 5):
         registry.promote(store, f"alias{number}", TRAIN, reason="")

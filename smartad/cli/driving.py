@@ -10,9 +10,11 @@ from pathlib import Path
 
 from smartad.claims import Claim
 from smartad.cli import INTERRUPTED
+from smartad.cli.acceptance import check_accepted
 from smartad.cli.console import Watch, at_store, program
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
 from smartad.cluster.base import POLL_S
+from smartad.cluster.submission import STARTED_AGAIN
 from smartad.config import load
 from smartad.experiment import missing_data
 from smartad.stage import Runtime, StageSpec
@@ -71,7 +73,8 @@ def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, wor
         cancel.unlink(missing_ok=True)
     executor = connect(profile, job, args.jobs)
     # A driver that SLURM has started again goes on as if it had never been away; a person who starts one wants another try.
-    dispatcher = Dispatcher(store, executor, keep_failures=int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0)
+    restarted = int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0 or STARTED_AGAIN in os.environ
+    dispatcher = Dispatcher(store, executor, keep_failures=restarted)
     try:
         if isinstance(work, Driver):
             start(work, dispatcher)
@@ -79,12 +82,16 @@ def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, wor
         else:
             dispatcher.add(work)
         check_data(dispatcher.unfinished.values(), job.runtime.data)
-        with Watch(dispatcher, work.owners if isinstance(work, Driver) else dict) as watch:
+        if profile.cluster == "slurm" and not (args.command == "sweep" and is_copy(store, args.file)):
+            check_accepted(profile, args.cluster, store.root, {spec.stage.name for spec in dispatcher.unfinished.values()})
+        owners, given_up = (work.owners, work.stopped) if isinstance(work, Driver) else (dict, dict)
+        with Watch(dispatcher, owners, given_up, queue=profile.cluster == "slurm") as watch:
             def each_round() -> None:
-                watch()
-                _stop_if_asked(args, dispatcher, cancel)
-                if lock and not lock.held() and store.present():
-                    raise Stopped("another process drives this sweep now: nothing was heard of this one for a minute", 1)
+                with dispatcher.patient():
+                    watch()
+                    _stop_if_asked(args, dispatcher, cancel)
+                    if lock and not lock.held():
+                        raise Stopped("another process drives this sweep now: nothing was heard of this one for a minute", 1)
             if isinstance(work, Driver):
                 drive(work, dispatcher, each_round)
             else:
@@ -136,6 +143,11 @@ def check_data(specs: Iterable[StageSpec], data: Path | None) -> None:
     if missing := missing_data(specs, data):
         where = f"not in {data}" if data else "needed"
         raise UserError(f"{', '.join(missing)}: {where}; say which folder holds them with data=FOLDER")
+
+
+def is_copy(store: Store, file: str) -> bool:
+    """Whether a sweep's file is the copy that a detached driver reads."""
+    return Path(file).absolute().parent.parent == store.root / "sweeps"
 
 
 def again() -> str:

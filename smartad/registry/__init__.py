@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from smartad.records import append_jsonl, from_json, read_partial_jsonl
+from smartad.redact import redact
 from smartad.store import Store, StoreError, explained
 from smartad.types import UserError
 
@@ -59,7 +60,7 @@ def promote(store: Store, alias: str, fingerprint: str, *, reason: str, metric: 
         raise UserError(f"{alias!r} cannot be an alias: it must not look like a fingerprint, and consist of letters, digits and "
                         ". _ @ + / - with at most one colon, as in best:pass@1")
     return _decide(store, lambda: check(store, fingerprint),
-                   Entry(time.time(), alias, fingerprint, metric, value, by or _user(), reason, sweep))
+                   Entry(time.time(), alias, fingerprint, metric, value, by or _user(), redact(reason), sweep))
 
 
 def withdraw(store: Store, alias: str, *, reason: str, by: str | None = None, sweep: str | None = None) -> Entry:
@@ -67,7 +68,7 @@ def withdraw(store: Store, alias: str, *, reason: str, by: str | None = None, sw
     def means_something() -> None:
         if not any((entry.alias, entry.sweep) == (alias, sweep) for entry in current(store)):
             raise UserError(f"alias {alias!r}{_of(sweep)} means nothing in {store.root / LEDGER}")
-    return _decide(store, means_something, Entry(time.time(), alias, None, None, None, by or _user(), reason, sweep))
+    return _decide(store, means_something, Entry(time.time(), alias, None, None, None, by or _user(), redact(reason), sweep))
 
 
 def _decide(store: Store, check_first: Callable[[], object], entry: Entry) -> Entry:

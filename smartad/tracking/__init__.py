@@ -15,13 +15,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from smartad.redact import redact
 from smartad.tracking import wandb
-from smartad.tracking.base import Row, RunInfo, Settings, Tracker
+from smartad.tracking.base import Page, Row, RunInfo, Settings, Summary, Table, Tracker
 from smartad.tracking.jsonl import FILE, Journal, read_rows
-from smartad.tracking.redact import redact
+from smartad.tracking.machine import Sampler
 from smartad.types import UserError
 
-__all__ = ["TRACKERS", "Row", "RunInfo", "TrackedRun", "Tracker", "Tracking", "configure", "read_rows"]
+__all__ = ["TRACKERS", "Page", "Row", "RunInfo", "Summary", "Table", "TrackedRun", "Tracker", "Tracking", "configure",
+           "read_rows"]
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +93,9 @@ class TrackedRun:
         self._journal = Journal(info.folder)
         self._feeds: dict[str, _Feed] = {}
         self._status: dict[str, dict[str, str]] = {}
+        self._sampler = Sampler(info.folder, self._tell_machine)
+        self.machine: dict[str, float] = {}
+        """What the finished stage took of the machine: means of shares, peaks of memory."""
         settings = Settings(tracking.root, tracking.patience_s)
         for name in tracking.names:
             if time.monotonic() < _resting.get(name, 0.0):
@@ -109,11 +114,16 @@ class TrackedRun:
         for feed in self._feeds.values():
             feed.put(row, self._journal.earlier if rewound else None)
 
+    def _tell_machine(self, row: Row) -> None:
+        for feed in list(self._feeds.values()):
+            feed.put_machine(row)
+
     def finish(self, metrics: Mapping[str, float | None]) -> dict[str, dict[str, str]]:
         """Tell the final metrics and wait, at most ``patience_s``.
 
         Returns, by tracker, ``status`` (ok, or behind: to be caught up from the store), ``id``, ``url`` and ``reason``.
         """
+        self.machine = self._sampler.stop()
         return self._close(_End(metrics), self.patience_s)
 
     def fail(self, reason: str) -> dict[str, dict[str, str]]:
@@ -125,6 +135,7 @@ class TrackedRun:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  traceback: TracebackType | None) -> None:
+        self._sampler.abandon()
         if self._feeds:
             self.fail(f"{kind.__name__}: {error}" if kind else "the stage ended without a result")
 
@@ -158,6 +169,7 @@ class _Feed(threading.Thread):
         self._closing = threading.Event()
         self._history: Sequence[Row] | None = history
         self._rows: list[Row] = []
+        self._machine: list[Row] = []
         self._end: _End | None = None
         self._error: str | None = None
         self._found: Mapping[str, str] | None = None
@@ -173,6 +185,11 @@ class _Feed(threading.Thread):
             else:
                 self._error = f"more than {QUEUE_ROWS} rows were waiting"
             self._changed.notify()
+
+    def put_machine(self, row: Row) -> None:
+        """Pass on a sample of the machine, when there is something else to pass on."""
+        with self._changed:
+            self._machine.append(row)
 
     def close(self, end: _End) -> None:
         with self._changed:
@@ -201,9 +218,9 @@ class _Feed(threading.Thread):
 
     def _pass_on(self) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._history is not None or self._rows or self._end is not None)
-            history, rows = self._history, self._rows
-            self._history, self._rows = None, []
+            self._changed.wait_for(lambda: self._history is not None or self._rows or self._machine or self._end is not None)
+            history, rows, machine = self._history, self._rows, self._machine
+            self._history, self._rows, self._machine = None, [], []
         if self._error is not None:
             return
         try:
@@ -211,6 +228,8 @@ class _Feed(threading.Thread):
                 self._tracker.start(history)
             if rows:
                 self._tracker.log(rows)
+            if machine:
+                self._tracker.machine(machine)
         except Exception as error:  # made good in _finish
             self._failed(error)
 

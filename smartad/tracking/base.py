@@ -1,7 +1,7 @@
 """What trackers are told, and what a tracker is."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +24,10 @@ class RunInfo:
     """Where the stage writes its output."""
     group: str | None = None
     """The sweep it was run for."""
+    tags: tuple[str, ...] = ()
+    """What people filter by: the kind of stage, the benchmarks."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What a row is called: trial, seed, and the swept keys with their values.  Of other stages nothing."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,14 @@ class Tracker(Protocol):
     def log(self, rows: Sequence[Row]) -> None:
         """Add ``rows``; steps never decrease."""
 
+    def machine(self, rows: Sequence[Row]) -> None:
+        """Add samples of the machine (see machine.py); their ``step`` is seconds since the stage began."""
+
     def finish(self, metrics: Mapping[str, float | None]) -> Mapping[str, str]:
-        """The stage is done: its final metrics.  What identifies the run there: ``id`` and, if it has one, ``url``."""
+        """The stage is done, and its files are final: show them (see views.py), and its final metrics.
+
+        Returns what identifies the run there: ``id`` and, if it has one, ``url``.
+        """
 
     def fail(self, reason: str) -> None:
         """The stage raised ``reason``."""
@@ -64,3 +74,43 @@ class Settings:
     """The store; trackers keep their files in it."""
     patience_s: float
     """How long one run may keep the next waiting at its end."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of a stage's output."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A piece of HTML that needs nothing from elsewhere."""
+
+    name: str
+    html: str
+
+
+View = Table | Page
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A sweep as a whole: a run of its own, beside those of its stages."""
+
+    sweep: str
+    config: Mapping[str, Any]
+    """What was declared."""
+    metrics: Mapping[str, float | None]
+    """How far it is, and its best score."""
+    views: tuple[View, ...]
+    """The comparison table first."""
+    figures: Mapping[str, Path]
+    """Name -> a PNG."""
+
+    @property
+    def id(self) -> str:
+        """Of its run."""
+        return f"sweep-{self.sweep}"

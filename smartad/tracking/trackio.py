@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from smartad.redact import redact
 from smartad.tracking.base import PROJECT, Row, RunInfo, Settings
-from smartad.tracking.redact import redact
 from smartad.types import UserError
 
 
@@ -61,6 +61,11 @@ class TrackioTracker:
 
     def log(self, rows: Sequence[Row]) -> None:
         self._write(rows)
+
+    def machine(self, rows: Sequence[Row]) -> None:
+        self.storage.bulk_log_system(project=PROJECT, run=self.run.fingerprint, run_id=self.run.fingerprint,
+                                     metrics_list=[dict(row.metrics) for row in rows],
+                                     timestamps=[datetime.fromtimestamp(row.time, UTC).isoformat() for row in rows])
 
     def finish(self, metrics: Mapping[str, float | None]) -> Mapping[str, str]:
         self.config["state"] = "finished"

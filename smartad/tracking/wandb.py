@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from smartad.redact import redact
 from smartad.tracking.base import PROJECT, Row, RunInfo, Settings
-from smartad.tracking.redact import redact
 from smartad.types import UserError
 
 logger = logging.getLogger(__name__)
@@ -118,6 +118,9 @@ class WandbTracker:
             if row.step >= self.live.step:
                 self.live.log(dict(row.metrics), step=row.step)
 
+    def machine(self, rows: Sequence[Row]) -> None:
+        """W&B samples the machine by itself."""
+
     def finish(self, metrics: Mapping[str, float | None]) -> Mapping[str, str]:
         self.live.summary.update({k: v for k, v in metrics.items() if v is not None})
         self._log_output(metrics)
@@ -137,8 +140,9 @@ class WandbTracker:
         return wandb.init(
             project=project_name(), dir=os.environ.get("WANDB_DIR") or self.settings.root, mode=mode(),
             id=self.run.fingerprint, name=self.run.fingerprint, resume="allow", reinit="create_new",
-            job_type=self.run.stage, group=self.run.group,
-            config={"stage": self.run.stage, "inputs": dict(self.run.inputs), **redact(self.run.config)},
+            job_type=self.run.stage, group=self.run.group, tags=[tag[:64] for tag in self.run.tags],
+            config={"stage": self.run.stage, "inputs": dict(self.run.inputs), **redact(self.run.config),
+                    **redact(dict(self.run.about))},
             settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True,
                                     init_timeout=patience_s / 2, finish_timeout=patience_s, finish_timeout_raises=True))
 
