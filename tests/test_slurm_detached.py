@@ -159,7 +159,7 @@ def test_driver_that_ends_before_it_has_begun_is_seen_with_its_last_word(slurm, 
 def test_server_side_wandb_sweep_has_its_agent_and_its_trials_in_jobs(slurm, store, files, checkout, tmp_path):
     commit(checkout)
     base = [str(checkout / "configs/toy.yaml"), "train=null", "benchmarks={in_domain: [toy_math], out_of_domain: []}"]
-    declared = {"base": base, "backend": "wandb_server", "options": {"method": "grid"}, "trials": 5,
+    declared = {"base": base, "backend": "wandb_server", "options": {"method": "grid"}, "trials": 2,
                 "space": {"limits.questions": [2, 3]}}
     (files / "one.yaml").write_text(yaml.safe_dump(declared))
     with WandbDouble() as server:
