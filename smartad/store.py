@@ -110,9 +110,8 @@ class Store:
         Raises ClaimLost when another process has taken over meanwhile.
         """
         folder = claim.path.parent
-        files = {str(path.relative_to(folder)): {"size": path.stat().st_size, "sha256": file_sha256(path)}
-                 for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")
-                 and path.name != RECORD}
+        files = {path.relative_to(folder).as_posix(): seen(path) for path in sorted(folder.rglob("*"))
+                 if path.is_file() and not path.name.startswith(".") and path.name != RECORD}
         if not claim.held():
             raise ClaimLost(f"{folder.name} was taken over by another process")
         write_json(folder / RECORD, {**record, "files": files})
@@ -121,16 +120,8 @@ class Store:
 
     def verify(self, fingerprint: str) -> list[str]:
         """What is wrong with a finished output's files, one line each; empty when all sizes and hashes are right."""
-        folder, wrong = self.folder(fingerprint), []
-        for name, expected in self.record(fingerprint)["files"].items():
-            path = folder / name
-            if not path.is_file():
-                wrong.append(f"{path} is missing")
-            elif path.stat().st_size != expected["size"]:
-                wrong.append(f"{path} has {path.stat().st_size} bytes instead of {expected['size']}")
-            elif file_sha256(path) != expected["sha256"]:
-                wrong.append(f"{path} has changed since it was recorded")
-        return wrong
+        folder, files = self.folder(fingerprint), self.record(fingerprint)["files"]
+        return [wrong for name, expected in files.items() if (wrong := fault(folder / name, expected))]
 
     def failure(self, fingerprint: str) -> dict[str, Any] | None:
         """What was written down when the stage failed: class, message, time, host, job, final.  None when it did not."""
@@ -195,7 +186,25 @@ class Store:
         """Who is at ``name`` (host, pid, job, since); None when nobody alive is."""
         path = self.root / f"{name}.lock"
         with answered(self.root):
-            return read_json(path) if is_there(path) and not claims.dead(self.root, path) else None
+            if not is_there(path) or claims.dead(self.root, path):
+                return None
+            return read_json(path) or {"host": "?", "pid": "?"}  # it is being written at this very moment
+
+
+def seen(path: Path) -> dict[str, Any]:
+    """A file as it is recorded: size in bytes, and SHA-256."""
+    return {"size": path.stat().st_size, "sha256": file_sha256(path)}
+
+
+def fault(path: Path, recorded: Any) -> str:
+    """What is wrong with a file of which ``recorded`` was seen; empty when nothing is."""
+    if not isinstance(recorded, Mapping) or not {"size", "sha256"} <= recorded.keys():
+        return f"there is no size and SHA-256 on record for {path}"
+    if not path.is_file():
+        return f"{path} is missing"
+    if path.stat().st_size != recorded["size"]:
+        return f"{path} has {path.stat().st_size} bytes instead of {recorded['size']}"
+    return "" if file_sha256(path) == recorded["sha256"] else f"{path} has changed since it was recorded"
 
 
 def away(root: Path, why: str = "") -> StoreAway:

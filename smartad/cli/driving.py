@@ -4,6 +4,7 @@ import argparse
 import os
 import shlex
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from smartad.cli import INTERRUPTED
 from smartad.cli.acceptance import check_accepted
 from smartad.cli.console import Watch, at_store, program
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
+from smartad.cluster.base import POLL_S
 from smartad.cluster.submission import STARTED_AGAIN
 from smartad.config import load
 from smartad.experiment import missing_data
@@ -19,6 +21,7 @@ from smartad.stage import Runtime, StageSpec
 from smartad.store import LOG, Store
 from smartad.sweep.bill import save_estimate
 from smartad.sweep.driver import Driver, drive, start
+from smartad.sweep.garbage import GC
 from smartad.tracking import configure
 from smartad.types import UserError
 
@@ -64,6 +67,7 @@ def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, wor
     ``lock``: the right to drive the sweep, which a process that was not heard of for a minute loses to another one.
     """
     store = job.store
+    _await_clearing(store)
     cancel = store.root / "sweeps" / f"{work.sweep.name}.cancel" if isinstance(work, Driver) else None
     if cancel:  # an old one; what comes from now on is meant for us
         cancel.unlink(missing_ok=True)
@@ -100,6 +104,15 @@ def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, wor
     finally:
         executor.close()
     return _report_failures(dispatcher)
+
+
+def _await_clearing(store: Store) -> None:
+    """While somebody clears up, what is finished may go at any moment."""
+    if who := store.locked(GC):
+        print(f"process {who.get('pid')} on {who.get('host')} is clearing up {store.root}; this goes on when it has ended",
+              file=sys.stderr)
+    while store.locked(GC):
+        time.sleep(POLL_S)
 
 
 def _stop_if_asked(args: argparse.Namespace, dispatcher: Dispatcher, cancel: Path | None) -> None:

@@ -63,6 +63,8 @@ class Submission:
     """Fingerprints of each element of the array."""
     gpus: tuple[int, ...] = ()
     """Of this machine, for a job on it."""
+    code: str | None = None
+    """Folder that smartad is imported from; None where it is installed."""
 
     @property
     def name(self) -> str:
@@ -166,7 +168,7 @@ def submit(job: Job, cluster: str, packs: Sequence[Sequence[StageSpec]], resourc
     now = time.time()
     tag = f"{job.store.id()}-{int(now * 1000):012x}{uuid.uuid4().hex[:4]}"
     submission = Submission(tag, cluster, packs[0][0].stage.name, now, tuple(tuple(s.fingerprint for s in p) for p in packs),
-                            tuple(gpus))
+                            tuple(gpus), str(job.code) if job.code else None)
     at = folder(job.store) / tag
     with explained(job.store.root):
         folder(job.store).mkdir(exist_ok=True)
