@@ -71,14 +71,14 @@ def test_wandb_online_run_has_config_history_summary_files_and_lineage(tmp_path)
         lines = finished(start(tmp_path, A, B, WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY))
     assert all("'status': 'ok'" in line and f"{server.url}/local/smartad/runs/" in line for line in lines)
     run = server.runs[B]
-    assert (run["jobType"], run["groupName"]) == ("train", "my-sweep")
-    assert [(row["_step"], row["loss"]) for row in run["history"]] == [(step, 1 / step) for step in range(1, 6)]
-    assert json.loads(run["summaryMetrics"])["pass@1"] == 0.5 and run["exitcode"] == 0
-    config = json.loads(run["config"])
+    assert (run.jobType, run.groupName) == ("train", "my-sweep")
+    assert [(row["_step"], row["loss"]) for row in run.history] == [(step, 1 / step) for step in range(1, 6)]
+    assert json.loads(run.summaryMetrics)["pass@1"] == 0.5 and run.exitcode == 0
+    config = json.loads(run.config)
     assert config["lr"]["value"] == 0.1 and config["judge"]["value"] == {"api_key": "<redacted>"}
-    assert run["used"] == [A]
+    assert run.used == [A]
     files = server.files(f"{B}:v0")
-    assert sorted(files) == ["adapter/weights.bin", "metrics.jsonl"]
+    assert sorted(files) == ["adapter/weights.bin", "machine.jsonl", "metrics.jsonl"]
     assert files["adapter/weights.bin"] == b"weights of " + B.encode()
     assert server.unknown == []
 
@@ -90,11 +90,11 @@ def test_wandb_online_stage_that_failed_and_is_run_again_is_one_run_without_a_st
         failed = start(tmp_path, A, during="raise MemoryError('no room for sk-planted-key')",
                        OPENAI_KEY="sk-planted-key", **env)
         assert "MemoryError" in failed.communicate(timeout=100)[1]
-        assert server.runs[A]["exitcode"] == 1
-        assert json.loads(server.runs[A]["summaryMetrics"])["reason"] == "MemoryError: no room for <redacted>"
+        assert server.runs[A].exitcode == 1
+        assert json.loads(server.runs[A].summaryMetrics)["reason"] == "MemoryError: no room for <redacted>"
         finished(start(tmp_path, A, **env))
-    assert list(server.runs) == [A] and server.runs[A]["exitcode"] == 0
-    assert [row["_step"] for row in server.runs[A]["history"]] == [1, 2, 3, 4, 5]
+    assert list(server.runs) == [A] and server.runs[A].exitcode == 0
+    assert [row["_step"] for row in server.runs[A].history] == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.slow
@@ -108,7 +108,7 @@ def test_wandb_offline_is_on_disk_in_the_store_and_syncs_later(tmp_path):
         env = {**os.environ, "WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY, "WANDB_MODE": "online"}
         subprocess.run([sys.executable, "-m", "wandb", "sync", *map(str, runs)], cwd=tmp_path, env=env, check=True,
                        capture_output=True, timeout=100)
-    assert [row["loss"] for row in server.runs[A]["history"]] == [1, 1 / 2, 1 / 3, 1 / 4, 1 / 5]
+    assert [row["loss"] for row in server.runs[A].history] == [1, 1 / 2, 1 / 3, 1 / 4, 1 / 5]
     assert server.files(f"{A}:v0")["adapter/weights.bin"] == b"weights of " + A.encode()
 
 
