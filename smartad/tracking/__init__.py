@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from smartad.tracking import wandb
+from smartad.tracking import wandb_server
 from smartad.tracking.base import Row, RunInfo, Settings, Tracker
 from smartad.tracking.jsonl import FILE, Journal, read_rows
 from smartad.tracking.machine import Sampler
@@ -69,7 +69,7 @@ def configure(names: Sequence[str] | None, root: Path, group: str | None = None)
     Raises UserError for an unknown name and for a tracker that cannot start, with the way out.
     """
     if names is None:
-        names = ["trackio", *(["wandb"] if wandb.mode() else [])]
+        names = ["trackio", *(["wandb"] if wandb_server.mode() else [])]
         if "wandb" not in names:
             logger.info("not shown in W&B, which is not configured; the store keeps everything that it would be shown")
     for name in names:

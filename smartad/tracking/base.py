@@ -28,6 +28,8 @@ class RunInfo:
     """What people filter by: the kind of stage, the benchmarks."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """What a row is called: trial, seed, and the swept keys with their values.  Of other stages nothing."""
+    version: int = 0
+    """Of the stage."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,18 @@ class Settings:
     """The store; trackers keep their files in it."""
     patience_s: float
     """How long one run may keep the next waiting at its end."""
+    live: bool = True
+    """False when a run is told from the store afterwards: this process is not what it ran on."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished stage, as the store has it."""
+
+    run: RunInfo
+    metrics: Mapping[str, float | None]
+    files: Mapping[str, Mapping[str, Any]]
+    """Path -> its ``size`` and ``sha256``."""
 
 
 @dataclass(frozen=True)
