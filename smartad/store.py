@@ -20,6 +20,7 @@ from smartad import claims
 from smartad.claims import Claim, ClaimLost, beating, create, release
 from smartad.fingerprint import file_sha256
 from smartad.records import read_json, write_json
+from smartad.redact import redact
 from smartad.types import UserError
 
 RECORD, CLAIM, PROGRESS, FAILURE, LOG = "record.json", ".claim", ".progress.json", ".failure.json", ".failure.log"
@@ -133,13 +134,16 @@ class Store:
         return read_json(self.root / fingerprint / FAILURE)
 
     def note_failure(self, fingerprint: str, kind: str, message: str, log: str = "", final: bool = True) -> None:
-        """Leave a note beside an unfinished output for ``failure``, and the log for people.  ``final``: nobody tries again."""
+        """Leave a note beside an unfinished output for ``failure``, and the log for people, without secrets.
+
+        ``final``: nobody tries again.
+        """
         with contextlib.suppress(OSError):  # a full disk cannot hold the note that it is full
             self.folder(fingerprint).mkdir(exist_ok=True)
             if log:
-                (self.folder(fingerprint) / LOG).write_text(log, encoding="utf-8")
+                (self.folder(fingerprint) / LOG).write_text(redact(log), encoding="utf-8")
             who = {"host": platform.node(), "job": claims.job(), "time": time.time()}
-            write_json(self.folder(fingerprint) / FAILURE, {"class": kind, "message": message, "final": final, **who})
+            write_json(self.folder(fingerprint) / FAILURE, {"class": kind, "message": redact(message), "final": final, **who})
 
     def forget_failure(self, fingerprint: str) -> None:
         """It is to be tried again."""

@@ -1,10 +1,15 @@
 """The command line as a person starts it: a real process."""
 
 import contextlib
+import fcntl
 import os
+import pty
+import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 from conftest import ROOT
@@ -31,6 +36,27 @@ def start(*words: str, store: Path) -> "subprocess.Popen[str]":
     """Start a command and do not wait."""
     return subprocess.Popen([sys.executable, "-m", "smartad", *map(str, words)], cwd=ROOT, env=environment(store),
                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def on_a_terminal(*words: str, store: Path, columns: int = 100, lines: int = 40) -> "tuple[subprocess.Popen[bytes], int]":
+    """Start a command on a terminal of its own: the process, and what reads its screen."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+    variables = {k: v for k, v in environment(store.root).items() if k != "COLUMNS"}
+    process = subprocess.Popen([sys.executable, "-m", "smartad", *words], cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs,
+                               env={**variables, "TERM": "xterm-256color"}, start_new_session=True)
+    os.close(theirs)
+    return process, ours
+
+
+def all_of(screen: int) -> str:
+    """What is printed on a terminal until its command ends, without colours.  Closes it."""
+    seen = b""
+    with contextlib.suppress(OSError):  # how Linux says that nobody has the other end any more
+        while part := os.read(screen, 4096):
+            seen += part
+    os.close(screen)
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode("utf-8", "replace")).replace("\r\n", "\n")
 
 
 def children(pid: int) -> list[int]:

@@ -14,6 +14,7 @@ import pytest
 from command import environment, kill, smartad, start
 from conftest import ROOT
 from smartad.store import Store
+from smartad.sweep import ledger
 
 pytestmark = pytest.mark.slow
 
@@ -129,6 +130,8 @@ def test_detached_driver_is_a_job_that_is_requeued_and_finishes_the_sweep(slurm,
     slurm.until(lambda: slurm.state(driver.id) == "COMPLETED", "the driver has come back and ended", within_s=300)
     assert [f for f in store.fingerprints() if f.startswith("aggregate-")]
     assert "base student" in run(checkout, store, "table", "one").stdout
+    start = ledger.load(store, "one").start
+    assert start.words == tuple(map(str, (*words, "--detach"))) and start.folder == str(checkout) and start.cluster == "slurm"
 
 
 def test_sweep_without_its_driver_is_driven_on_and_ctrl_c_leaves_the_queue_alone(slurm, store, files, checkout):

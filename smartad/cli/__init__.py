@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from smartad import __version__
+from smartad.redact import guarded
 from smartad.types import UserError
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -27,9 +28,12 @@ SOURCES = """YAML files and dotted.key=value overrides, left to right, later win
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command.  0: done; 1: something failed; 2: something to mend in what was asked; 130: interrupted."""
-    args = parse(argv)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logging.getLogger("smartad").setLevel(logging.INFO if args.verbose else logging.WARNING)
+    with guarded():
+        return _main(parse(argv))
+
+
+def _main(args: argparse.Namespace) -> int:
+    log_to_stderr(args.verbose)
     signal.signal(signal.SIGTERM, _stop)
     try:
         return _command(args.command)(args)
@@ -55,6 +59,19 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     if into:
         getattr(args, into).extend(rest)
     return args
+
+
+class _Stderr(logging.Handler):
+    """Writes to standard error as it is by then: while bars are drawn, that is above them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
+def log_to_stderr(verbose: bool) -> None:
+    """Warnings, and of smartad also what is of interest when ``verbose``."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=[_Stderr()])
+    logging.getLogger("smartad").setLevel(logging.INFO if verbose else logging.WARNING)
 
 
 def _stop(*_: Any) -> None:
@@ -114,7 +131,8 @@ def parser() -> argparse.ArgumentParser:
                      "  smartad status quickstart --live     watch it; Ctrl-C only stops looking\n"
                      "What is finished is read from the store, what is queued from SLURM.  The time left is an estimate from\n"
                      "what finished stages took.  Of a large sweep the trials in which something happens are shown.")
-    status.add_argument("sweep", nargs="?", metavar="SWEEP", help="its name or file; without it, the sweeps of the store")
+    status.add_argument("sweep", nargs="?", metavar="SWEEP",
+                        help="its name, the beginning of it, or its file; without it, the sweeps of the store")
     status.add_argument("--live", action="store_true", help="keep showing it until it has ended (on a terminal)")
     status.add_argument("--all", action="store_true", help="every trial, wait and failure, however many")
 
@@ -130,19 +148,19 @@ def parser() -> argparse.ArgumentParser:
     cancel = command("cancel", "stop a sweep: its driver, what it runs, and its jobs in SLURM's queue",
                      "  smartad cancel quickstart\n"
                      "What is finished is kept, and so are jobs that another sweep needs; `smartad sweep` goes on.")
-    cancel.add_argument("sweep", metavar="SWEEP", help="its name or file")
+    cancel.add_argument("sweep", metavar="SWEEP", help="its name, the beginning of it, or its file")
 
     retry = command("retry", "have what failed tried again",
                     "  smartad retry quickstart --class node,timeout\n"
                     "  smartad retry quickstart train-1f2e\n"
                     "A driver that is still there takes them up by itself; without one, the next `smartad sweep` does.")
-    retry.add_argument("sweep", metavar="SWEEP", help="its name or file")
+    retry.add_argument("sweep", metavar="SWEEP", help="its name, the beginning of it, or its file")
     retry.add_argument("fingerprints", nargs="*", metavar="FINGERPRINT", help="only these stages (default: all that failed)")
     retry.add_argument("--class", dest="classes", metavar="CLASSES",
                        help="only failures of these classes: node, timeout, oom, ... with commas between (default: all)")
 
     table = command("table", "print a sweep's comparison table", "Holes are marked, never printed as zeros.")
-    table.add_argument("sweep", metavar="SWEEP", help="its name or file")
+    table.add_argument("sweep", metavar="SWEEP", help="its name, the beginning of it, or its file")
     table.add_argument("--format", choices=["terminal", "md", "tex", "csv"], default=None,
                        help="default: terminal on a terminal, md elsewhere")
 
@@ -158,7 +176,7 @@ def parser() -> argparse.ArgumentParser:
                    "NAME is best, best:METRIC, or the fingerprint of a train stage or its beginning:\n"
                    "  smartad pull best --sweep quickstart --to best-adapter")
     pull.add_argument("name", nargs="?", default="best", metavar="NAME")
-    pull.add_argument("--sweep", metavar="SWEEP", help="only adapters of this sweep")
+    pull.add_argument("--sweep", metavar="SWEEP", help="only adapters of this sweep: its name, the beginning of it, or its file")
     pull.add_argument("--to", type=Path, required=True, metavar="DIR")
     _add_model(pull)
 

@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from smartad.cli.console import program
-from smartad.cli.status import again
+from smartad.cli.console import again, program
 from smartad.cluster import queue
 from smartad.cluster.base import RETRIES
 from smartad.cluster.submission import Place, places
@@ -49,7 +48,7 @@ def logs_command(args: argparse.Namespace) -> int:
 def _meant(store: Store, target: str) -> tuple[bool, list[str]]:
     """Whether ``target`` is a single stage, and which stages it means."""
     names = ledger.names(store)
-    if ledger.name_of(target) in names:
+    if ledger.candidates(store, target):
         stages = [f for f in ledger.load(store, target).stages() if not store.has(f)]
         return False, [f for f in stages if store.claimed(f) or store.failure(f)]
     known = set(_begun(store))
@@ -173,7 +172,7 @@ def cancel_command(args: argparse.Namespace) -> int:
         print(f"nobody drives {book.name}, and none of its jobs is queued")
     stages = book.stages()
     done = sum(store.has(f) for f in stages)
-    print(f"{done} of {len(stages)} stages are finished and kept; to go on: {again(store, book.name)}")
+    print(f"{done} of {len(stages)} stages are finished and kept; to go on: {again(store, book)}")
     return 0
 
 
@@ -218,12 +217,26 @@ def retry_command(args: argparse.Namespace) -> int:
         with explained(store.root):
             store.forget_failure(fingerprint)
         print(f"{fingerprint} ({note['class']}): {note['message']}")
+    for fingerprint in wanted if args.fingerprints else []:
+        if fingerprint not in failed:
+            print(f"{fingerprint} {_no_failure(store, fingerprint)}")
     others = Counter(note["class"] for f, note in failed.items() if f not in chosen)
     left = f" ({', '.join(f'{count} of class {kind}' for kind, count in others.items())} left as they are)" if others else ""
-    if not chosen:
+    if not failed:
+        print(f"nothing to retry: nothing {'of those' if args.fingerprints else f'of {book.name}'} has failed")
+    elif not chosen:
         print(f"nothing to retry: no failure of {book.name} is of class {', '.join(classes)}{left}")
     elif store.locked(f"sweeps/{book.name}"):
         print(f"{len(chosen)} stage(s) to try again{left}; the driver takes them up by itself")
     else:
-        print(f"{len(chosen)} stage(s) to try again{left}: {again(store, book.name)}")
+        print(f"{len(chosen)} stage(s) to try again{left}: {again(store, book)}")
     return 0
+
+
+def _no_failure(store: Store, fingerprint: str) -> str:
+    """Why there is nothing to take away."""
+    if store.has(fingerprint):
+        return "is finished"
+    if store.claimed(fingerprint):
+        return "is running"
+    return "has no failure: it was taken away before, or has not run yet"

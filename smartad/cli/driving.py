@@ -9,6 +9,7 @@ from pathlib import Path
 
 from smartad.claims import Claim
 from smartad.cli import INTERRUPTED
+from smartad.cli.acceptance import check_accepted
 from smartad.cli.console import Watch, at_store, program
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
 from smartad.config import load
@@ -75,7 +76,10 @@ def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, wor
         else:
             dispatcher.add(work)
         check_data(dispatcher.unfinished.values(), job.runtime.data)
-        with Watch(dispatcher, work.owners if isinstance(work, Driver) else dict) as watch:
+        if profile.cluster == "slurm" and not (args.command == "sweep" and is_copy(store, args.file)):
+            check_accepted(profile, args.cluster, store.root, {spec.stage.name for spec in dispatcher.unfinished.values()})
+        owners, given_up = (work.owners, work.stopped) if isinstance(work, Driver) else (dict, dict)
+        with Watch(dispatcher, owners, given_up, queue=profile.cluster == "slurm") as watch:
             def each_round() -> None:
                 watch()
                 _stop_if_asked(args, dispatcher, cancel)
@@ -123,6 +127,11 @@ def check_data(specs: Iterable[StageSpec], data: Path | None) -> None:
     if missing := missing_data(specs, data):
         where = f"not in {data}" if data else "needed"
         raise UserError(f"{', '.join(missing)}: {where}; say which folder holds them with data=FOLDER")
+
+
+def is_copy(store: Store, file: str) -> bool:
+    """Whether a sweep's file is the copy that a detached driver reads."""
+    return Path(file).absolute().parent.parent == store.root / "sweeps"
 
 
 def again() -> str:

@@ -10,7 +10,7 @@ from smartad.experiment import Experiment, Plan, plan
 from smartad.stage import StageSpec
 from smartad.store import Store
 from smartad.sweep import ledger, proposers
-from smartad.sweep.ledger import Ledger, LedgerTrial, run_of
+from smartad.sweep.ledger import Ledger, LedgerTrial, Start, run_of
 from smartad.sweep.space import Outcome, Sweep, Trial, corners, declaration
 from smartad.sweep.stopping import Race, Stop
 
@@ -52,9 +52,11 @@ class Row:
 class Driver:
     """One sweep on its way.  All it knows is in the store, so it may die and be made again at any time."""
 
-    def __init__(self, sweep: Sweep, store: Store, dry_run: bool = False, planned: Callable[[Experiment], Plan] = plan) -> None:
-        """``dry_run``: leave no trace, neither in the store nor on a server.  ``planned``: what stages an experiment has."""
-        self.sweep, self.store, self.dry_run, self.planned = sweep, store, dry_run, planned
+    def __init__(self, sweep: Sweep, store: Store, dry_run: bool = False, planned: Callable[[Experiment], Plan] = plan,
+                 start: Start | None = None) -> None:
+        """``dry_run``: leave no trace, neither in the store nor on a server.  ``planned``: what stages an experiment has.
+        ``start``: for the ledger, the command that made this driver."""
+        self.sweep, self.store, self.dry_run, self.planned, self.start = sweep, store, dry_run, planned, start
         self.proposer = proposers.of(sweep, None if dry_run else store.root / "sweeps")
         self.rows: dict[str, Row] = {}
         self.open: dict[str, Row] = {}
@@ -167,7 +169,13 @@ class Driver:
 
     def ledger(self) -> Ledger:
         """What the sweep consists of so far."""
-        return Ledger(self.sweep.name, self.declared, self.groups, tuple(row.entry for row in self.rows.values()))
+        trials = tuple(row.entry for row in self.rows.values())
+        return Ledger(self.sweep.name, self.declared, self.groups, trials, start=self.start)
+
+    def stopped(self) -> dict[str, Stop]:
+        """Label -> why, of the trials that were stopped before they were finished."""
+        return {row.trial.label: row.entry.stopped for row in self.rows.values()
+                if row.entry.stopped and row.outcome and row.outcome.state == "stopped"}
 
     def owners(self) -> Mapping[str, str]:
         """Fingerprint -> whose stage it is: ``SmartAD, seed 0``, or how many rows share it.  It grows with the sweep."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smartad import registry, runner
+from smartad.redact import redact
 from smartad.store import Store
 from smartad.sweep.ledger import Ledger
 from smartad.sweep.summary import summary
-from smartad.tracking import Mirror, RunInfo, redact
-from smartad.tracking.base import Finished
+from smartad.tracking import Finished, Mirror, RunInfo
 from smartad.types import UserError
 
 IN_A_ROW = 3

@@ -15,14 +15,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from smartad.redact import redact
 from smartad.tracking import wandb_server
-from smartad.tracking.base import Row, RunInfo, Settings, Tracker
+from smartad.tracking.base import Finished, Page, Row, RunInfo, Settings, Summary, Table, Tracker
 from smartad.tracking.jsonl import FILE, Journal, read_rows
 from smartad.tracking.machine import Sampler
-from smartad.tracking.redact import redact
+from smartad.tracking.mirror import Mirror
 from smartad.types import UserError
 
-__all__ = ["TRACKERS", "Row", "RunInfo", "TrackedRun", "Tracker", "Tracking", "configure", "read_rows"]
+__all__ = ["TRACKERS", "Finished", "Mirror", "Page", "Row", "RunInfo", "Summary", "Table", "TrackedRun", "Tracker", "Tracking", "configure",
+           "read_rows"]
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +83,15 @@ def configure(names: Sequence[str] | None, root: Path, group: str | None = None)
     for name in chosen:
         _module(name).check(root)
     return Tracking(root, chosen, group)
+
+
+def mirror(name: str, root: Path) -> Mirror:
+    """The tracker ``name`` as what is to show the store ``root``.  Raises UserError for an unknown name."""
+    if name not in TRACKERS:
+        raise UserError(f"no tracker {name!r}; there are {', '.join(TRACKERS)}")
+    kind = _module("wandb_mirror").WandbMirror if name == "wandb" else Mirror
+    found: Mirror = kind(name, root, TRACKERS[name])
+    return found
 
 
 class TrackedRun:

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from smartad.redact import redact
 from smartad.tracking.base import PROJECT, Row, RunInfo, Settings
-from smartad.tracking.redact import redact
 from smartad.types import UserError
 
 

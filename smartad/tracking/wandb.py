@@ -10,7 +10,7 @@ from typing import Any
 from smartad.fingerprint import digest, file_sha256
 from smartad.tracking import views, wandb_reports, wandb_server
 from smartad.tracking.base import Row, RunInfo, Settings, Summary, Table, View
-from smartad.tracking.redact import redact
+from smartad.redact import redact
 from smartad.types import UserError
 
 ADAPTERS = "train"

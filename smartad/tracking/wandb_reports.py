@@ -8,7 +8,7 @@ from urllib.parse import quote
 from smartad.records import read_json, write_json
 from smartad.tracking import wandb_server
 from smartad.tracking.base import Summary
-from smartad.tracking.redact import redact
+from smartad.redact import redact
 
 logger = logging.getLogger(__name__)
 
