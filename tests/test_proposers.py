@@ -8,7 +8,6 @@ import sys
 
 import numpy as np
 import pytest
-from wandb_double import KEY, WandbDouble
 
 from conftest import ROOT
 from proposer_cases import ALL, BOTH, CASES, GRIDS, LISTED, MIXED, RANGES, SERVER, declare, go, known, outcome, proposer_of, score
@@ -17,6 +16,7 @@ from smartad.sweep import proposers
 from smartad.sweep.space import Outcome, Trial
 from smartad.tracking import wandb_sweeps
 from smartad.types import UserError
+from wandb_double import KEY, WandbDouble
 
 EVERYONE = [*CASES, *(pytest.param(name, marks=pytest.mark.slow) for name in SERVER)]
 SEVERAL = ["tpe", "random", "nsga2", "gp"]

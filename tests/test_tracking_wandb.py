@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from wandb_double import KEY, WandbDouble
 
 from smartad.tracking import configure
 from smartad.types import UserError
+from wandb_double import KEY, WandbDouble
 
 ROOT = Path(__file__).parents[1]
 

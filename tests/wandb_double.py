@@ -77,7 +77,7 @@ class Query(Thing):
 
 
 class WandbDouble:
-    """``with WandbDouble() as server:`` listens on ``server.url``.  What it was told is in ``runs``, ``artifacts``, ``sweeps``."""
+    """``with WandbDouble() as server:`` listens on ``server.url``; ``runs``, ``artifacts``, ``sweeps`` are what it was told."""
 
     def __init__(self) -> None:
         self.entities = {name: Entity(self, name) for name in (ENTITY, ORGANIZATION)}
@@ -87,10 +87,10 @@ class WandbDouble:
         self.by_client: dict[str, Artifact] = {}
         self.blobs: dict[str, bytes] = {}
         self.sweeps: dict[str, Sweep] = {}
-        self.user = Thing(kinds=("User",), id="u1", entity=ENTITY, username=ENTITY, name=ENTITY, email="", flags="{}", admin=False,
-                          teams=Thing(kinds=("Teams",), edges=[]), organizations=[Organization(self)], photoUrl=None,
-                          defaultEntity=self.entities[ENTITY], apiKeys=Thing(kinds=("Keys",), edges=[]), accountType="",
-                          deletedAt=None)
+        self.user = Thing(kinds=("User",), id="u1", entity=ENTITY, username=ENTITY, name=ENTITY, email="", flags="{}",
+                          admin=False, teams=Thing(kinds=("Teams",), edges=[]), organizations=[Organization(self)],
+                          photoUrl=None, defaultEntity=self.entities[ENTITY], apiKeys=Thing(kinds=("Keys",), edges=[]),
+                          accountType="", deletedAt=None)
         self.unknown: list[str] = []
         self.changes: list[str] = []
         """Names of the mutations it was asked for, in order."""

@@ -10,7 +10,6 @@ from typing import Any
 from graphql import parse
 from graphql.language import ast
 
-
 ANY = "*"
 """Among a thing's kinds: whatever a query calls it by."""
 

@@ -11,6 +11,7 @@ import urllib.parse
 from typing import Any
 
 import yaml
+
 from wandb_graphql import Thing, connection
 
 NOW = "2026-01-01T00:00:00Z"

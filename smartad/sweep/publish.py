@@ -49,9 +49,9 @@ def publish(store: Store, book: Ledger, mirror: Mirror, card_of: Callable[[str],
     found = Published(mirror.name)
     lacking = mirror.lacking(list(stages.values()))
     found.right = len(stages) - len(lacking)
-    found.wrong = _mend(store, mirror, {f: (stages[f], problems) for f, problems in lacking.items()}, progress)
-    there = _settled(lambda: {f: "; ".join(p) for f, p in mirror.lacking([stages[f] for f in lacking]).items()}, found.wrong)
-    found.wrong = {f: found.wrong.get(f) or there[f] for f in lacking if f in there or f in found.wrong}
+    failed = _mend(store, mirror, {f: (stages[f], problems) for f, problems in lacking.items()}, progress)
+    still = _settled(lambda: {f: "; ".join(p) for f, p in mirror.lacking([stages[f] for f in lacking]).items()}, failed)
+    found.wrong = {f: failed.get(f, problem) for f, problem in still.items()}
     found.mended = [f for f in lacking if f not in found.wrong]
     try:
         found.address = mirror.summarise(summary(store, book))
@@ -77,7 +77,8 @@ def finished(store: Store, book: Ledger) -> dict[str, Finished]:
     return found
 
 
-def _mend(store: Store, mirror: Mirror, lacking: Mapping[str, tuple[Finished, Sequence[str]]], progress: Progress) -> dict[str, str]:
+def _mend(store: Store, mirror: Mirror, lacking: Mapping[str, tuple[Finished, Sequence[str]]],
+          progress: Progress) -> dict[str, str]:
     """Fingerprint -> why it could not be mended."""
     failed: dict[str, str] = {}
     in_a_row = 0

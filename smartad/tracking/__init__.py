@@ -23,8 +23,8 @@ from smartad.tracking.machine import Sampler
 from smartad.tracking.mirror import Mirror
 from smartad.types import UserError
 
-__all__ = ["TRACKERS", "Finished", "Mirror", "Page", "Row", "RunInfo", "Summary", "Table", "TrackedRun", "Tracker", "Tracking", "configure",
-           "read_rows"]
+__all__ = ["TRACKERS", "Finished", "Mirror", "Page", "Row", "RunInfo", "Summary", "Table", "TrackedRun", "Tracker", "Tracking",
+           "configure", "mirror", "read_rows"]
 
 logger = logging.getLogger(__name__)
 

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from smartad.fingerprint import digest, file_sha256
+from smartad.redact import redact
 from smartad.tracking import views, wandb_reports, wandb_server
 from smartad.tracking.base import Row, RunInfo, Settings, Summary, Table, View
-from smartad.redact import redact
 from smartad.types import UserError
 
 ADAPTERS = "train"
 MODEL = "model"
 """The type of an adapter's artifact: the registry that every organization has takes no other.  Other stages' is their name."""
+SHOWN = "views/"
+"""Tables and pages have a section of their own: one of them is called like a metric of its stage."""
 CONTENT = "content"
 """What the summary of a sweep's run has, to tell whether there is anything new to show."""
 
@@ -62,7 +64,9 @@ class WandbTracker:
         """W&B samples the machine by itself."""
 
     def finish(self, metrics: Mapping[str, float | None]) -> Mapping[str, str]:
-        problems = [f"these inputs are not in W&B, so its lineage lacks them: {', '.join(self.unlinked)}"] if self.unlinked else []
+        problems = []
+        if self.unlinked:
+            problems.append(f"these inputs are not in W&B, so its lineage lacks them: {', '.join(self.unlinked)}")
         self.live.summary.update({k: v for k, v in metrics.items() if v is not None})
         self._log_output(metrics)
         try:
@@ -158,7 +162,7 @@ def _init(settings: Settings, id: str, job_type: str, group: str | None, tags: S
 def _show(run: Any, shown: Sequence[View]) -> None:
     import wandb
     if shown:
-        run.log({view.name: wandb.Table(columns=list(view.columns), data=[list(row) for row in view.rows], allow_mixed_types=True)
+        run.log({SHOWN + view.name: wandb.Table(columns=list(view.columns), data=[list(row) for row in view.rows], allow_mixed_types=True)
                  if isinstance(view, Table) else wandb.Html(view.html, inject=False) for view in shown})
 
 

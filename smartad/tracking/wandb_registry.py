@@ -111,8 +111,8 @@ def _named(path: str) -> Named | None:
             return None
         raise UserError(f"W&B does not say what {path} is: {error}") from error
     metadata = artifact.metadata or {}
-    card = metadata.get(CARD)
-    return Named(artifact.source_name.partition(":")[0], metadata.get("files") or [], json.loads(card) if card else None, artifact)
+    return Named(artifact.source_name.partition(":")[0], metadata.get("files") or [], json.loads(metadata.get(CARD) or "null"),
+                 artifact)
 
 
 def _known(sweep: str | None) -> str:

@@ -6,9 +6,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from smartad.records import read_json, write_json
+from smartad.redact import redact
 from smartad.tracking import wandb_server
 from smartad.tracking.base import Summary
-from smartad.redact import redact
 
 logger = logging.getLogger(__name__)
 
@@ -45,14 +45,15 @@ def _create(summary: Summary, entity: str, project: str) -> str:
         return reports.Runset(entity=entity, project=project, name=name, filters=chosen)
 
     swept = [*(["arm"] if summary.config.get("arms") else []), *(summary.config.get("space") or {})]
-    axes = [reports.ParallelCoordinatesPlotColumn(metric=reports.Config(key.replace(".", "/")), display_name=key) for key in swept]
+    axes = [reports.ParallelCoordinatesPlotColumn(metric=reports.Config(key.replace(".", "/")), display_name=key)
+            for key in swept]
     score = reports.ParallelCoordinatesPlotColumn(metric=reports.SummaryMetric(summary.config["metric"]))
     report = reports.Report(
         entity=entity, project=project, title=f"sweep {summary.sweep}",
         description="Made by smartad publish. It is made once: what you change here stays.",
         blocks=[reports.H1("Comparison"), reports.PanelGrid(
                     runsets=[runs("the sweep", "sweep")],
-                    panels=[*(reports.WeavePanelSummaryTable(table_name=view.name) for view in summary.views[:1]),
+                    panels=[*(reports.WeavePanelSummaryTable(table_name=f"views/{view.name}") for view in summary.views[:1]),
                             *([reports.MediaBrowser(media_keys=list(summary.figures))] if summary.figures else [])]),
                 reports.H1("What the score depends on"), reports.PanelGrid(
                     runsets=[runs("rows", "aggregate")],
