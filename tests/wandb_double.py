@@ -151,7 +151,8 @@ class WandbDouble:
             if path == "/graphql":
                 return 200, json.dumps(self._graphql(json.loads(body), key)).encode()
             if path.endswith("/file_stream"):
-                self._stream(self.runs[path.split("/")[-2]], json.loads(body))
+                entity, project, run = path.split("/")[-4:-1]
+                self._stream(self.project(entity, project).by_name[run], json.loads(body))
                 return 200, b"{}"
             if path.startswith("/blob/") and method == "PUT":
                 self.blobs[path.removeprefix("/blob/")] = body

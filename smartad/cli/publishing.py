@@ -7,7 +7,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from smartad import tracking
-from smartad.cli.adapters import recipe_of
 from smartad.cli.console import PLAIN_EVERY_S, console
 from smartad.store import Store
 from smartad.sweep import ledger
@@ -23,7 +22,7 @@ def publish_command(args: argparse.Namespace) -> int:
     wrong = 0
     for mirror in mirrors:
         with Sending(mirror.name) as sending:
-            found = publish(store, book, mirror, lambda adapter: recipe_of(store, adapter), sending)
+            found = publish(store, book, mirror, sending)
         print_published(found)
         wrong += len(found.wrong)
     return 1 if wrong else 0

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from smartad import registry, runner
 from smartad.redact import redact
@@ -37,12 +36,10 @@ class Published:
     """Where to look at the sweep."""
 
 
-def publish(store: Store, book: Ledger, mirror: Mirror, card_of: Callable[[str], Mapping[str, Any]],
-            progress: Progress = lambda done, total: None) -> Published:
+def publish(store: Store, book: Ledger, mirror: Mirror, progress: Progress = lambda done, total: None) -> Published:
     """Tell ``mirror`` what it lacks of the sweep, then ask it for everything.  Told twice, the second time changes nothing.
 
-    ``card_of``: fingerprint of an adapter -> what one who pulls it must know.  Raises UserError when the tracker cannot be
-    used at all, KeyboardInterrupt at any time: the next call goes on.
+    Raises UserError when the tracker cannot be used at all.  Whatever it is cut off by, the next call goes on.
     """
     mirror.check()
     stages = finished(store, book)
@@ -54,10 +51,10 @@ def publish(store: Store, book: Ledger, mirror: Mirror, card_of: Callable[[str],
     found.wrong = {f: failed.get(f, problem) for f, problem in still.items()}
     found.mended = [f for f in lacking if f not in found.wrong]
     try:
-        found.address = mirror.summarise(summary(store, book))
+        found.address = mirror.summarise(summary(store, book), [store.record(f) for f in stages])
     except Exception as error:
         found.wrong["the summary"] = _reason(error)
-    _name(store, book, mirror, stages, card_of, found)
+    _name(store, book, mirror, stages, found)
     return found
 
 
@@ -100,18 +97,16 @@ def _mend(store: Store, mirror: Mirror, lacking: Mapping[str, tuple[Finished, Se
     return failed
 
 
-def _name(store: Store, book: Ledger, mirror: Mirror, stages: Mapping[str, Finished],
-          card_of: Callable[[str], Mapping[str, Any]], found: Published) -> None:
+def _name(store: Store, book: Ledger, mirror: Mirror, stages: Mapping[str, Finished], found: Published) -> None:
     """Let aliases mean there what they mean in the store's registry, as far as their adapters are there."""
     meaning = {entry.alias: entry.fingerprint for entry in registry.entries(store.root, book.name)}
     names = {alias: stages[f] for alias, f in meaning.items() if f in stages and f not in found.wrong}
-    cards = {stage.run.fingerprint: redact(card_of(stage.run.fingerprint)) for stage in names.values()}
     try:
-        wrong = mirror.misnamed(book.name, names, cards)
+        wrong = mirror.misnamed(book.name, names)
         if not wrong:
             return
-        mirror.rename(book.name, {alias: names[alias] for alias in wrong}, cards)
-        still = _settled(lambda: mirror.misnamed(book.name, {alias: names[alias] for alias in wrong}, cards), ())
+        mirror.rename(book.name, {alias: names[alias] for alias in wrong})
+        still = _settled(lambda: mirror.misnamed(book.name, {alias: names[alias] for alias in wrong}), ())
     except Exception as error:
         found.wrong["the registry"] = _reason(error)
         return

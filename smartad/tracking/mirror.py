@@ -44,17 +44,17 @@ class Mirror:
         tracker.start(list(read_rows(stage.run.folder / FILE)))
         tracker.finish(stage.metrics)
 
-    def summarise(self, summary: Summary) -> str | None:
-        """Show the sweep as a whole.  Where to look at it, if that can be said."""
+    def summarise(self, summary: Summary, records: Sequence[Mapping[str, Any]]) -> str | None:
+        """Show the sweep as a whole.  Where to look at it, if that can be said.
+
+        ``records``: of its finished stages, for those who pull an adapter from there.
+        """
         address: str | None = self.module.summarise(self.root, summary)
         return address
 
-    def misnamed(self, sweep: str, names: Mapping[str, Finished], cards: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-        """Alias -> what it means instead of its adapter in the tracker's own registry.  Changes nothing; none without one.
-
-        ``cards``: fingerprint -> what one who pulls that adapter from there must know.
-        """
+    def misnamed(self, sweep: str, names: Mapping[str, Finished]) -> dict[str, str]:
+        """Alias -> what it means instead of its adapter in the tracker's own registry.  Changes nothing; none without one."""
         return {}
 
-    def rename(self, sweep: str, names: Mapping[str, Finished], cards: Mapping[str, Mapping[str, Any]]) -> None:
+    def rename(self, sweep: str, names: Mapping[str, Finished]) -> None:
         """Let each alias mean its adapter there."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from smartad.fingerprint import digest, file_sha256
+from smartad.records import dump_line
 from smartad.redact import redact
 from smartad.tracking import views, wandb_reports, wandb_server
 from smartad.tracking.base import Row, RunInfo, Settings, Summary, Table, View
@@ -18,6 +19,9 @@ MODEL = "model"
 """The type of an adapter's artifact: the registry that every organization has takes no other.  Other stages' is their name."""
 SHOWN = "views/"
 """Tables and pages have a section of their own: one of them is called like a metric of its stage."""
+SWEEP, RECORDS = "sweep", "records.jsonl"
+"""The job type of a sweep's own run, the type of its artifact, and the file in that."""
+SUMMARY_PATIENCE_S = 60.0
 CONTENT = "content"
 """What the summary of a sweep's run has, to tell whether there is anything new to show."""
 
@@ -105,7 +109,7 @@ class WandbTracker:
                  if path.is_file() and not path.is_symlink() and not path.name.startswith(".") and path.name != "record.json"}
         files = {name: {"size": path.stat().st_size, "sha256": file_sha256(path)} for name, path in paths.items()}
         artifact = wandb.Artifact(self.run.fingerprint, type=MODEL if self.run.stage == ADAPTERS else self.run.stage, metadata={
-            "stage": self.run.stage, "version": self.run.version, "config": redact(self.run.config),
+            "sweep": self.run.group, "stage": self.run.stage, "version": self.run.version, "config": redact(self.run.config),
             "inputs": dict(self.run.inputs), "metrics": dict(metrics), "files": listing(files)})
         for name, path in paths.items():
             # The output is final once its stage has returned, so W&B needs no second copy of it.
@@ -118,33 +122,41 @@ def listing(files: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [f"{file['sha256']} {file['size']} {name}" for name, file in sorted(files.items())]
 
 
-def summarise(root: Path, summary: Summary) -> str | None:
+def summarise(root: Path, summary: Summary, records: Sequence[Mapping[str, Any]] = ()) -> str | None:
     """Show a sweep as a run of its own; again, and it is the same run, changed where there is something new.
 
-    Returns where to look at the sweep.  Raises UserError when W&B is not online.
+    ``records``: of its finished stages, kept as the run's artifact for whoever pulls an adapter without the store.  Returns
+    where to look at the sweep.  Raises UserError when W&B is not there, RuntimeError when it has not taken it.
     """
-    entity, prepared = wandb_server.check_key(), redact(dict(summary.config))
+    entity, config, records = wandb_server.check_key(), redact(dict(summary.config)), redact(list(records))
     images = {name: file_sha256(path) for name, path in summary.figures.items()}
-    content = digest([prepared, dict(summary.metrics), repr(summary.views), images])
-    found = wandb_server.runs(entity, [summary.id]).get(summary.id)
-    if not found or found["state"] != "finished" or json.loads(found["summaryMetrics"] or "{}").get(CONTENT) != content:
-        _summarise(root, summary, prepared, content)
+    content = digest([config, dict(summary.metrics), repr(summary.views), images, records])
+    if not _summarised(entity, summary, content):
+        _summarise(root, summary, config, records, content)
+        if not _summarised(entity, summary, content):
+            raise RuntimeError(f"W&B does not have what it was told of {summary.id}")
     return wandb_reports.address(root, summary, entity)
 
 
-def _summarise(root: Path, summary: Summary, config: Mapping[str, Any], content: str) -> None:
+def _summarised(entity: str, summary: Summary, content: str) -> bool:
+    run = wandb_server.runs(entity, [summary.id]).get(summary.id)
+    return run is not None and run["state"] == "finished" and json.loads(run["summaryMetrics"] or "{}").get(CONTENT) == content
+
+
+def _summarise(root: Path, summary: Summary, config: Mapping[str, Any], records: Sequence[Any], content: str) -> None:
     prepare(root.absolute())
     import wandb
-    run = _init(Settings(root, SUMMARY_PATIENCE_S, live=False), summary.id, "sweep", summary.sweep, ("sweep",), config)
+    run = _init(Settings(root, SUMMARY_PATIENCE_S, live=False), summary.id, SWEEP, summary.sweep, (SWEEP,), config)
     run.summary.update({k: v for k, v in summary.metrics.items() if v is not None})
     _show(run, summary.views)
     if summary.figures:
         run.log({name: wandb.Image(str(path)) for name, path in summary.figures.items()})
+    artifact = wandb.Artifact(summary.id, type=SWEEP)
+    with artifact.new_file(RECORDS) as file:
+        file.writelines(dump_line(record) for record in records)
+    run.log_artifact(artifact)
     run.summary[CONTENT] = content
     run.finish()
-
-
-SUMMARY_PATIENCE_S = 60.0
 
 
 def _init(settings: Settings, id: str, job_type: str, group: str | None, tags: Sequence[str], config: Mapping[str, Any]) -> Any:
@@ -162,7 +174,7 @@ def _init(settings: Settings, id: str, job_type: str, group: str | None, tags: S
 def _show(run: Any, shown: Sequence[View]) -> None:
     import wandb
     if shown:
-        run.log({SHOWN + view.name: wandb.Table(columns=list(view.columns), data=[list(row) for row in view.rows], allow_mixed_types=True)
+        run.log({SHOWN + view.name: wandb.Table(list(view.columns), [list(row) for row in view.rows], allow_mixed_types=True)
                  if isinstance(view, Table) else wandb.Html(view.html, inject=False) for view in shown})
 
 

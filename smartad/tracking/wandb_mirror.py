@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from smartad.tracking import wandb, wandb_registry, wandb_server
-from smartad.tracking.base import Finished
+from smartad.tracking.base import Finished, Summary
 from smartad.tracking.mirror import Mirror
 from smartad.types import UserError
 
@@ -43,7 +43,10 @@ class WandbMirror(Mirror):
         for problem in problems:
             run.use_artifact(api.artifact(f"{project}/{problem.removeprefix(UNUSED)}:latest"))
 
-    def misnamed(self, sweep: str, names: Mapping[str, Finished], cards: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    def summarise(self, summary: Summary, records: Sequence[Mapping[str, Any]]) -> str | None:
+        return wandb.summarise(self.root, summary, records)
+
+    def misnamed(self, sweep: str, names: Mapping[str, Finished]) -> dict[str, str]:
         meaning = wandb_registry.meaning(sweep, list(names))
         wrong = {}
         for alias, stage in names.items():
@@ -52,15 +55,13 @@ class WandbMirror(Mirror):
                 wrong[alias] = f"means {found.fingerprint if found else 'nothing'} instead of {stage.run.fingerprint}"
             elif found.files != wandb.listing(stage.files):
                 wrong[alias] = f"means a {found.fingerprint} with other files"
-            elif found.card != cards[stage.run.fingerprint]:
-                wrong[alias] = f"lacks what is known of {found.fingerprint} by now"
         return wrong
 
-    def rename(self, sweep: str, names: Mapping[str, Finished], cards: Mapping[str, Mapping[str, Any]]) -> None:
+    def rename(self, sweep: str, names: Mapping[str, Finished]) -> None:
         project = f"{self._entity}/{wandb_server.project_name()}"
         for fingerprint in dict.fromkeys(stage.run.fingerprint for stage in names.values()):
             aliases = [alias for alias, stage in names.items() if stage.run.fingerprint == fingerprint]
-            wandb_registry.link(f"{project}/{fingerprint}:latest", sweep, aliases, cards[fingerprint])
+            wandb_registry.link(f"{project}/{fingerprint}:latest", sweep, aliases)
 
 
 def _problems(stage: Finished, run: Mapping[str, Any] | None) -> list[str]:

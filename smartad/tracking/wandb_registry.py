@@ -7,19 +7,18 @@
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from smartad.fingerprint import file_sha256
+from smartad.records import read_json, write_json
 from smartad.tracking import wandb, wandb_server
 from smartad.types import UserError
 
 REGISTRY = "wandb-registry-model"
-CARD = "card"
-"""Key of an artifact's metadata, a string: W&B limits how many keys there may be, nested ones included."""
-FOLDER = "adapter/"
+FINGERPRINT = re.compile(r"[a-z_]+-[0-9a-f]{12}")
 NEWEST = "newest"
 """W&B itself calls ``latest`` what was added last, so ours has another name there."""
 
@@ -31,7 +30,8 @@ class Named:
     fingerprint: str
     files: list[str]
     """As ``wandb.listing`` gives them."""
-    card: Mapping[str, Any] | None
+    sweep: str | None
+    """The one that it was run for."""
     artifact: Any
     """The SDK's."""
 
@@ -53,53 +53,72 @@ def meaning(sweep: str, aliases: Sequence[str]) -> dict[str, Named]:
     return {alias: named for alias, named in found.items() if named}
 
 
-def link(source: str, sweep: str, aliases: Sequence[str], card: Mapping[str, Any]) -> None:
-    """Let ``aliases`` mean the artifact ``source`` in the collection of ``sweep``, and leave ``card`` with it."""
+def link(source: str, sweep: str, aliases: Sequence[str]) -> None:
+    """Let ``aliases`` mean the artifact ``source`` in the collection of ``sweep``."""
     import wandb as sdk
-    artifact = sdk.Api().artifact(source)
-    text = json.dumps(card, ensure_ascii=False, sort_keys=True)
-    if artifact.metadata.get(CARD) != text:
-        artifact.metadata[CARD] = text
-        artifact.save()
-    artifact.link(collection(sweep), aliases=[legal(alias) for alias in aliases])
+    sdk.Api().artifact(source).link(collection(sweep), aliases=[legal(alias) for alias in aliases])
 
 
-def fetch(name: str, sweep: str | None, folder: Path) -> Named:
-    """Download the adapter that ``name``, an alias of ``sweep`` or a fingerprint, means into ``folder/adapter``.
+def fetch(name: str, sweep: str | None, root: Path) -> str:
+    """Make the empty folder ``root`` a store of the adapter that ``name`` means, and of the records of its sweep.
 
-    Raises UserError when there is none, or when a file is not what W&B says that was recorded.
+    ``name``: an alias of ``sweep``, or a fingerprint, which is returned.  Every file is what W&B says was recorded of it.
+    Raises UserError when one is not, and when there is no such adapter.
     """
-    wandb.prepare(folder)
-    entity = wandb_server.check_key()
-    if name.startswith("train-"):
-        path = f"{entity}/{wandb_server.project_name()}/{name}:latest"
-    elif sweep is None:
+    wandb.prepare(root)
+    project = f"{wandb_server.check_key()}/{wandb_server.project_name()}"
+    if not name.startswith("train-") and sweep is None:
         raise UserError(f"W&B names adapters sweep by sweep: say whose {name!r} with --sweep")
-    else:
-        path = f"{collection(sweep)}:{legal(name)}"
+    path = f"{project}/{name}:latest" if name.startswith("train-") else f"{collection(str(sweep))}:{legal(name)}"
     if (named := _named(path)) is None:
-        raise UserError(f"there is no {path} in W&B at {wandb_server.server_url()}; {_known(sweep)}"
-                        f"`smartad publish` puts there what the store has")
-    wanted = dict(_parts(line) for line in named.files)
-    named.artifact.download(str(folder), path_prefix=FOLDER, skip_cache=True)
-    for file, (sha256, size) in wanted.items():
-        if file.startswith(FOLDER):
-            _verify(folder / file, sha256, size, path)
-    return named
+        raise UserError(f"there is no {path} in W&B at {wandb_server.server_url()}{_known(sweep)}. "
+                        "`smartad publish` puts there what a store has")
+    _download(named.artifact, root / named.fingerprint, named.files, path)
+    source = f"{named.artifact.source_entity}/{named.artifact.source_project}"
+    _fetch_records(f"{source}/sweep-{sweep or named.sweep}:latest", named, root)
+    return named.fingerprint
+
+
+def _download(artifact: Any, to: Path, listing: Sequence[str], path: str) -> None:
+    wanted = dict(_parts(line) for line in listing)
+    for name in artifact.manifest.entries:
+        _inside(name)
+    artifact.download(str(to), skip_cache=True)
+    for name, (sha256, size) in wanted.items():
+        file = to / name
+        if not file.is_file() or file.stat().st_size != size or file_sha256(file) != sha256:
+            what = "is not there" if not file.is_file() else "is not what was recorded: its size or SHA-256 differs"
+            raise UserError(f"{name} of {path} in W&B {what}. Nothing was pulled; pull from the store, or have it publish again")
+
+
+def _fetch_records(path: str, named: Named, root: Path) -> None:
+    import wandb as sdk
+    try:
+        folder = sdk.Api().artifact(path).download(str(root / "records"), skip_cache=True)
+    except (sdk.errors.CommError, ValueError) as error:
+        raise UserError(f"{path}, with the records of {named.fingerprint}, is not in W&B: {error}. "
+                        "`smartad publish` puts it there") from error
+    for line in (Path(folder) / wandb.RECORDS).read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        if not FINGERPRINT.fullmatch(record["fingerprint"]):
+            raise UserError(f"{path} in W&B has a record of {record['fingerprint']!r}, which is no fingerprint")
+        (root / record["fingerprint"]).mkdir(exist_ok=True)
+        write_json(root / record["fingerprint"] / "record.json", record)
+    record = read_json(root / named.fingerprint / "record.json")
+    if record is None or wandb.listing(record["files"]) != named.files:
+        raise UserError(f"{path} in W&B knows no {named.fingerprint} with these files; `smartad publish` brings it up to date")
 
 
 def _parts(line: str) -> tuple[str, tuple[str, int]]:
     sha256, size, name = line.split(" ", 2)
+    return _inside(name), (sha256, int(size))
+
+
+def _inside(name: str) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name:
         raise UserError(f"W&B names a file outside of its folder: {name!r}; not downloaded")
-    return name, (sha256, int(size))
-
-
-def _verify(file: Path, sha256: str, size: int, path: str) -> None:
-    if not file.is_file() or file.stat().st_size != size or file_sha256(file) != sha256:
-        what = "is not there" if not file.is_file() else "is not what was recorded: its size or SHA-256 differs"
-        raise UserError(f"{file.name} of {path} in W&B {what}. Nothing was pulled; `smartad publish` mends it from the store")
+    return name
 
 
 def _named(path: str) -> Named | None:
@@ -111,8 +130,7 @@ def _named(path: str) -> Named | None:
             return None
         raise UserError(f"W&B does not say what {path} is: {error}") from error
     metadata = artifact.metadata or {}
-    return Named(artifact.source_name.partition(":")[0], metadata.get("files") or [], json.loads(metadata.get(CARD) or "null"),
-                 artifact)
+    return Named(artifact.source_name.partition(":")[0], metadata.get("files") or [], metadata.get("sweep"), artifact)
 
 
 def _known(sweep: str | None) -> str:
@@ -123,4 +141,4 @@ def _known(sweep: str | None) -> str:
         aliases = sorted(sdk.Api().artifact_collection(wandb.MODEL, collection(sweep)).aliases)
     except (sdk.errors.CommError, ValueError):
         return ""
-    return f"it has {', '.join(aliases)}; "
+    return f", which has {', '.join(aliases)}"
