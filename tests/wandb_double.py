@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from wandb_graphql import Thing, execute
-from wandb_mutations import Mutations
+from wandb_mutations import Mutations, Refusal
 from wandb_objects import ENTITY, ORGANIZATION, REGISTRIES, Artifact, Entity, Organization, Project, Run, Sweep
 
 KEY = "a" * 40
@@ -97,6 +97,8 @@ class WandbDouble:
         self.silent = threading.Event()
         """Once set, requests are taken and never answered."""
         self.trouble: Trouble | None = None
+        self.refused: str | None = None
+        """Name of a mutation that is not done."""
         self.asked = threading.Event()
         """Set by every request."""
         self._lock = threading.RLock()
@@ -164,6 +166,8 @@ class WandbDouble:
         root = Thing(query=Query(self, key), mutation=Mutations(self))
         try:
             return {"data": execute(root, request, self.unknown)}
+        except Refusal as error:
+            return {"errors": [{"message": str(error)}]}
         except Exception as error:  # the SDK is told, and the test reads what for
             self.unknown.append(f"{type(error).__name__}: {error}")
             return {"errors": [{"message": str(error)}]}

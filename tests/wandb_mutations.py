@@ -12,8 +12,14 @@ TOLD = ("displayName", "description", "notes", "config", "commit", "host", "jobT
 """What a run takes as it is told."""
 
 
+class Refusal(Exception):
+    """What the hosted service would not do either; the message says why."""
+
+
 def _noted(mutation: Any) -> Any:
     def note(self: "Mutations", **arguments: Any) -> Any:
+        if mutation.__name__ == self.server.refused:
+            raise Refusal(f"{mutation.__name__} is refused")
         self.server.changes.append(mutation.__name__)
         return mutation(self, **arguments.get("input", arguments))
     return note
@@ -128,12 +134,14 @@ class Mutations(Thing):
     def linkArtifact(self, artifactPortfolioName: str, entityName: str, projectName: str, artifactID: str | None = None,
                      clientID: str | None = None, aliases: Any = (), **_: Any) -> Thing:
         artifact = self.server.by_id.get(artifactID) or self.server.by_client[clientID]
+        if projectName.startswith("wandb-registry-") and projectName not in self.server.entities[entityName].by_name:
+            raise Refusal(f"there is no registry {projectName}")
         project = self.server.project(entityName, projectName)
         # A registry takes artifacts of its types only; the one that every organization has is for models.
         if projectName in REGISTRIES and artifact.artifactType.name != "model":
-            raise ValueError(f"{projectName} does not take artifacts of type {artifact.artifactType.name}")
+            raise Refusal(f"{projectName} does not take artifacts of type {artifact.artifactType.name}")
         if wrong := [entry["alias"] for entry in aliases or () if {":", "/"} & set(entry["alias"])]:
-            raise ValueError(f"invalid alias {wrong[0]}")
+            raise Refusal(f"invalid alias {wrong[0]}")
         collection = project.collections.setdefault(artifactPortfolioName, Collection(
             project, artifactPortfolioName, artifact.artifactType.name, portfolio=True))
         member = collection.add(artifact, [entry["alias"] for entry in aliases or ()])

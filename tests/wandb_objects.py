@@ -60,7 +60,8 @@ class Project(Thing):
 
     def __init__(self, entity: Entity, name: str) -> None:
         self.id, self.name, self.entity, self.server = new_id("Project"), name, entity, entity.server
-        self.entityName, self.internalId = entity.name, new_id("ProjectInternalId")
+        self.entityName, self.number = entity.name, next(_ids)
+        self.internalId = base64.b64encode(f"ProjectInternalId:{self.number}".encode()).decode()
         self.by_name: dict[str, Run] = {}
         self.collections: dict[str, Collection] = {}
         self.views: list[Any] = []
@@ -105,7 +106,7 @@ class Run(Thing):
     state, tags = "running", ()
 
     def __init__(self, project: Project, name: str) -> None:
-        self.id, self.name, self.displayName, self.project, self.projectId = new_id("Run"), name, name, project, project.id
+        self.id, self.name, self.displayName, self.project, self.projectId = new_id("Run"), name, name, project, project.number
         self.history: list[dict[str, Any]] = []
         self.inputs: list[Artifact] = []
         self.outputs: list[Artifact] = []

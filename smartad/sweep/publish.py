@@ -1,5 +1,6 @@
 """Trackers brought up to date from the store alone, and what they then say they have."""
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,8 +10,10 @@ from smartad.redact import redact
 from smartad.store import Store
 from smartad.sweep.ledger import Ledger
 from smartad.sweep.summary import summary
-from smartad.tracking import Finished, Mirror, RunInfo
+from smartad.tracking import Finished, Incomplete, Mirror, RunInfo
 from smartad.types import UserError
+
+logger = logging.getLogger(__name__)
 
 IN_A_ROW = 3
 """So many failures one after the other, and the tracker is taken for down."""
@@ -87,6 +90,9 @@ def _mend(store: Store, mirror: Mirror, lacking: Mapping[str, tuple[Finished, Se
         try:
             mirror.mend(stage, problems)
             in_a_row = 0
+        except Incomplete as error:
+            in_a_row = 0
+            logger.warning("%s has %s, but %s", mirror.name, fingerprint, error)
         except Exception as error:
             failed[fingerprint] = _reason(error)
             in_a_row += 1
@@ -100,6 +106,7 @@ def _mend(store: Store, mirror: Mirror, lacking: Mapping[str, tuple[Finished, Se
 def _name(store: Store, book: Ledger, mirror: Mirror, stages: Mapping[str, Finished], found: Published) -> None:
     """Let aliases mean there what they mean in the store's registry, as far as their adapters are there."""
     meaning = {entry.alias: entry.fingerprint for entry in registry.entries(store.root, book.name)}
+    found.wrong |= {alias: f"is not named, as its adapter {f} is not right" for alias, f in meaning.items() if f in found.wrong}
     names = {alias: stages[f] for alias, f in meaning.items() if f in stages and f not in found.wrong}
     try:
         wrong = mirror.misnamed(book.name, names)

@@ -42,6 +42,10 @@ class Row:
     metrics: Mapping[str, float]
 
 
+class Incomplete(RuntimeError):
+    """A run is there, and something of it is not; the message says what."""
+
+
 class Tracker(Protocol):
     """One tracker's view of one stage run.  Called from one thread, never from a stage's; whatever it raises is caught.
 
@@ -61,7 +65,8 @@ class Tracker(Protocol):
     def finish(self, metrics: Mapping[str, float | None]) -> Mapping[str, str]:
         """The stage is done, and its files are final: show them (see views.py), and its final metrics.
 
-        Returns what identifies the run there: ``id`` and, if it has one, ``url``.
+        Returns what identifies the run there: ``id`` and, if it has one, ``url``.  Raises Incomplete when only a part of
+        it is there.
         """
 
     def fail(self, reason: str) -> None:

@@ -11,7 +11,7 @@ from smartad.fingerprint import digest, file_sha256
 from smartad.records import dump_line
 from smartad.redact import redact
 from smartad.tracking import views, wandb_reports, wandb_server
-from smartad.tracking.base import Row, RunInfo, Settings, Summary, Table, View
+from smartad.tracking.base import Incomplete, Row, RunInfo, Settings, Summary, Table, View
 from smartad.types import UserError
 
 ADAPTERS = "train"
@@ -71,16 +71,20 @@ class WandbTracker:
         problems = []
         if self.unlinked:
             problems.append(f"these inputs are not in W&B, so its lineage lacks them: {', '.join(self.unlinked)}")
+        self.live.log({}, commit=True)  # the last row is kept back for more of its step, and would have the last word
         self.live.summary.update({k: v for k, v in metrics.items() if v is not None})
-        self._log_output(metrics)
+        try:
+            self._log_output(metrics)
+        except Exception as error:  # the run is to be closed all the same
+            problems.append(f"its files are not there: {error!r}")
         try:
             _show(self.live, views.of(self.run))
-        except Exception as error:  # the run is to be closed all the same
+        except Exception as error:
             problems.append(f"its tables cannot be made: {error!r}")
         found = {"id": self.run.fingerprint} | ({} if self.live.offline else {"url": self.live.url})
         self.live.finish()
         if problems:
-            raise RuntimeError("; ".join(problems))
+            raise Incomplete("; ".join(problems))
         return found
 
     def fail(self, reason: str) -> None:
@@ -114,7 +118,9 @@ class WandbTracker:
         for name, path in paths.items():
             # The output is final once its stage has returned, so W&B needs no second copy of it.
             artifact.add_file(str(path), name=name, policy="immutable", skip_cache=True)
-        self.live.log_artifact(artifact)
+        logged = self.live.log_artifact(artifact)
+        if not self.live.offline:
+            logged.wait(timeout=self.settings.patience_s)  # only this says when it has failed
 
 
 def listing(files: Mapping[str, Mapping[str, Any]]) -> list[str]:
