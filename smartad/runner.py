@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -58,7 +58,8 @@ def _run_claimed(spec: StageSpec, claim: Claim, store: Store, runtime: Runtime, 
     inputs = {role: store.folder(parent.fingerprint) for role, parent in spec.inputs.items()}
     started = time.time()
     info = RunInfo(fingerprint=spec.fingerprint, stage=spec.stage.name, config=spec.identity["config"],
-                   inputs=spec.identity["inputs"], group=tracking.group, folder=out, tags=tags(spec), about=spec.about)
+                   inputs=spec.identity["inputs"], group=tracking.group, folder=out, tags=tags(spec.stage.name, spec.inputs),
+                   about=spec.about, version=spec.stage.version)
     with tracking.run(info) as run:
         live = dataclasses.replace(runtime, report=run.log, progress=_Progress(out / PROGRESS))
         metrics = dict(spec.stage.run(spec.config, inputs, out, live))
@@ -69,11 +70,11 @@ def _run_claimed(spec: StageSpec, claim: Claim, store: Store, runtime: Runtime, 
                        "allotted": {"threads": runtime.threads, "gpus": runtime.gpus}})
 
 
-def tags(spec: StageSpec) -> tuple[str, ...]:
-    """What trackers may filter a stage's run by: its kind, and the benchmarks it is about."""
-    roles = spec.inputs if spec.stage.name == "aggregate" else \
-        [role.removeprefix("questions/") for role in spec.inputs if role.startswith("questions/")]
-    return (spec.stage.name, *sorted(roles))
+def tags(stage: str, roles: Iterable[str]) -> tuple[str, ...]:
+    """What trackers may filter a run of ``stage`` by: its kind, and the benchmarks that its inputs' ``roles`` name."""
+    benchmarks = roles if stage == "aggregate" else \
+        [role.removeprefix("questions/") for role in roles if role.startswith("questions/")]
+    return (stage, *sorted(benchmarks))
 
 
 class _Progress:

@@ -22,18 +22,18 @@ def environment(store: Path | None) -> dict[str, str]:
     return {**kept, "COLUMNS": "200", **({"SMARTAD_STORE": str(store)} if store else {})}
 
 
-def smartad(*words: str, store: Path | None = None, status: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end; its exit status must be ``status``."""
-    done = subprocess.run([sys.executable, "-m", "smartad", *map(str, words)], cwd=ROOT, env=environment(store),
+def smartad(*words: str, store: Path | None = None, status: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, with ``env`` besides; its exit status must be ``status``."""
+    done = subprocess.run([sys.executable, "-m", "smartad", *map(str, words)], cwd=ROOT, env={**environment(store), **env},
                           capture_output=True, text=True, timeout=900)
     assert done.returncode == status, f"{words}: exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
 
-def start(*words: str, store: Path) -> "subprocess.Popen[str]":
-    """Start a command and do not wait."""
-    return subprocess.Popen([sys.executable, "-m", "smartad", *map(str, words)], cwd=ROOT, env=environment(store),
+def start(*words: str, store: Path, **env: str) -> "subprocess.Popen[str]":
+    """Start a command, with ``env`` besides, and do not wait."""
+    return subprocess.Popen([sys.executable, "-m", "smartad", *map(str, words)], cwd=ROOT, env={**environment(store), **env},
                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 

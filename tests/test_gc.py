@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
-from small_stages import job, spec
 
 from command import environment, smartad, start
 from conftest import ROOT
 from made_up import declare, finish, launch, of
 from small_adapters import swept
+from small_stages import job, spec
 from smartad import claims, registry
 from smartad.cluster import Resources, code, submission
 from smartad.cluster.queue import queue

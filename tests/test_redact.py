@@ -7,15 +7,15 @@ import subprocess
 import sys
 
 import pytest
-from small_stages import Config, bring_to_end, spec
-from wandb_double import KEY, WandbDouble
 
 from command import environment
 from conftest import ROOT
+from small_stages import Config, bring_to_end, spec
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
 from smartad.redact import HIDDEN, find, redact
 from smartad.stage import Runtime, Stage, StageSpec
 from smartad.tracking import Tracking
+from wandb_double import KEY, WandbDouble
 
 PLANTED = {"OPENAI_API_KEY": "sk-proj-" + "Q7x" * 9, "HF_TOKEN": "hf_" + "Zk3" * 9, "MY_PASSWORD": "correct-horse-battery",
            "WANDB_API_KEY": KEY}

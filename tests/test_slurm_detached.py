@@ -4,7 +4,6 @@ import json
 
 import pytest
 import yaml
-from wandb_double import KEY, WandbDouble
 
 from code_checkout import commit, run
 from command import kill, smartad
@@ -15,6 +14,7 @@ from smartad.cluster.submission import recent, submit_driver
 from smartad.stage import Runtime
 from smartad.sweep import ledger
 from smartad.tracking import Tracking
+from wandb_double import KEY, WandbDouble
 
 pytestmark = pytest.mark.slow
 PROFILE = "cluster: slurm\npoll_s: 0.5\ndefault: {timeout_min: 10, mem_gb: 1, signal_s: 20}\n"

@@ -4,8 +4,8 @@ import json
 from dataclasses import replace
 
 import pytest
-from slurm_stages import SITE, STAGE, Config, Drive, spec
 
+from slurm_stages import SITE, STAGE, Config, Drive, spec
 from smartad.cluster import Job
 from smartad.cluster.queue import ended
 from smartad.cluster.submission import places_of, submit

@@ -81,7 +81,7 @@ def _stop(*_: Any) -> None:
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:
-    from smartad.cli import adapters, control, dashboards, doctor, keeping, looking, planning, running, status
+    from smartad.cli import adapters, control, dashboards, doctor, keeping, looking, planning, publishing, running, status
 
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "plan": planning.plan_command, "run": running.run_command, "sweep": running.sweep_command,
@@ -89,7 +89,7 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
         "why": looking.why_command, "aliases": adapters.aliases_command, "promote": adapters.promote_command,
         "pull": adapters.pull_command, "ask": adapters.ask_command, "gc": keeping.gc_command, "forget": keeping.forget_command,
         "logs": control.logs_command, "cancel": control.cancel_command, "retry": control.retry_command,
-        "doctor": doctor.doctor_command, "dashboard": dashboards.dashboard_command}
+        "doctor": doctor.doctor_command, "dashboard": dashboards.dashboard_command, "publish": publishing.publish_command}
     return commands[name]
 
 
@@ -207,6 +207,15 @@ def parser() -> argparse.ArgumentParser:
     pull.add_argument("--sweep", metavar="SWEEP", help="only adapters of this sweep: its name, the beginning of it, or its file")
     pull.add_argument("--to", type=Path, required=True, metavar="DIR")
     _add_model(pull)
+
+    publish = command("publish", "bring trackers up to date with a sweep, from the store alone, and check what they then have",
+                      "  smartad publish quickstart --to wandb\n"
+                      "Sends what was tracked offline, elsewhere or not at all, and what a tracker missed while it was down; in\n"
+                      "W&B also lineage, and the registry's aliases.  Safe to repeat: what is there stays as it is.  The exit\n"
+                      "status is 1 when something is not there in the end.")
+    publish.add_argument("sweep", metavar="SWEEP", help="its name or file")
+    publish.add_argument("--to", metavar="NAMES", help="trackers, comma-separated: trackio, wandb "
+                                                       "(default: trackio, and wandb where it is configured)")
 
     ask = command("ask", "let a pulled adapter answer a question, step by step",
                   '  smartad ask --adapter best-adapter "A garden is 12 m long and 7 m wide. What is its perimeter in m?"')

@@ -25,7 +25,7 @@ from smartad.cli.console import console
 from smartad.cluster import ClusterConfig
 from smartad.config import load
 from smartad.runner import environment
-from smartad.tracking import trackio, wandb
+from smartad.tracking import trackio, wandb, wandb_server
 from smartad.types import UserError
 
 FULL_GB, TIGHT_GB = 1.0, 20.0
@@ -230,7 +230,7 @@ def trackers(root: Path, online: bool) -> Iterator[Finding]:
                             "shows them")
     except UserError as error:
         yield Finding("warn", str(error))
-    mode = wandb.mode()
+    mode = wandb_server.mode()
     if mode is None:
         yield Finding("ok", "W&B is not configured, so nothing is sent; `wandb login` changes that")
     elif mode == "offline":
