@@ -1,16 +1,23 @@
 """publish: bring trackers up to date from the store."""
 
 import argparse
+import threading
 import time
+from collections.abc import Sequence
 
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from smartad import tracking
-from smartad.cli.console import PLAIN_EVERY_S, console
+from smartad.cli.console import PLAIN_EVERY_S, at_store, console, program
+from smartad.redact import redact
 from smartad.store import Store
 from smartad.sweep import ledger
+from smartad.sweep.ledger import Ledger
 from smartad.sweep.publish import Published, publish
+
+END_S = 60.0
+"""How long the end of a sweep waits for each tracker."""
 
 
 def publish_command(args: argparse.Namespace) -> int:
@@ -26,6 +33,31 @@ def publish_command(args: argparse.Namespace) -> int:
         print_published(found)
         wrong += len(found.wrong)
     return 1 if wrong else 0
+
+
+def publish_at_end(store: Store, book: Ledger, names: Sequence[str]) -> None:
+    """What a sweep's end leaves for its trackers: its summary, its aliases, and whatever they were behind on.
+
+    A tracker that is away does not hold the person up: it is named, with the command that makes it good later.
+    """
+    for name in names:
+        outcome: list[Published | Exception] = []
+        sender = threading.Thread(target=_send, args=(store, book, name, outcome), daemon=True)
+        sender.start()
+        sender.join(END_S)
+        found = outcome[0] if outcome else TimeoutError(f"it was not told everything within {END_S:g} s")
+        if isinstance(found, Exception):
+            print(f"{name} has not got all of it: {redact(str(found))}. When it can be reached:\n"
+                  f"  {program()} publish {book.name} --to {name}{at_store(store)}")
+        elif found.wrong:
+            print_published(found)
+
+
+def _send(store: Store, book: Ledger, name: str, outcome: list[Published | Exception]) -> None:
+    try:
+        outcome.append(publish(store, book, tracking.mirror(name, store.root)))
+    except Exception as error:
+        outcome.append(error)
 
 
 def print_published(found: Published) -> None:
