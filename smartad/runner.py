@@ -16,7 +16,7 @@ from typing import Any
 from smartad.claims import Claim, ClaimLost
 from smartad.records import write_json
 from smartad.stage import Runtime, StageSpec
-from smartad.store import PROGRESS, Store, StoreAway, StoreError, explained
+from smartad.store import PROGRESS, Store, StoreError, away, explained
 from smartad.tracking import RunInfo, Tracking
 from smartad.types import UserError
 
@@ -34,7 +34,7 @@ def run_one(spec: StageSpec, store: Store, runtime: Runtime, tracking: Tracking)
     missing = [f"{role}={parent.fingerprint}" for role, parent in spec.inputs.items() if not store.has(parent.fingerprint)]
     if missing:
         if not store.present():
-            raise StoreAway(f"the file system of the store {store.root} is away")
+            raise away(store.root)
         raise UserError(f"{spec.fingerprint} needs {', '.join(missing)}, not finished in {store.root}")
     with store.claim(spec.fingerprint) as claim:
         if claim is None:
@@ -45,6 +45,8 @@ def run_one(spec: StageSpec, store: Store, runtime: Runtime, tracking: Tracking)
         except ClaimLost:
             return False
         except Exception as error:
+            if not isinstance(error, StoreError) and not store.present():  # a library has its own words for that
+                raise away(store.root, str(error)) from error
             store.note_failure(spec.fingerprint, classify(error), str(error) or type(error).__name__,
                                "".join(traceback.format_exception(error)), final=False)  # the driver decides that
             raise

@@ -12,8 +12,7 @@ import sys
 import termios
 from pathlib import Path
 
-from conftest import ROOT
-
+ROOT = Path(__file__).parent.parent
 QUICKSTART = str(ROOT / "sweeps/quickstart.yaml")
 
 

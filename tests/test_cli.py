@@ -11,14 +11,15 @@ from conftest import ROOT
 from smartad.cli import parser
 from smartad.store import Store
 
-COMMANDS = ["plan", "run", "sweep", "status", "table", "show", "why", "pull", "ask", "logs", "cancel", "retry", "doctor"]
+COMMANDS = ["plan", "run", "sweep", "status", "table", "show", "why", "aliases", "promote", "pull", "ask", "gc", "forget", "logs",
+            "cancel", "retry", "doctor", "dashboard", "publish"]
 
 
 def test_help_names_every_command_and_shows_the_way_in(capsys):
     with pytest.raises(SystemExit):
         parser().parse_args(["--help"])
     text = capsys.readouterr().out
-    assert all(f"\n    {command} " in text for command in COMMANDS)
+    assert all(f"\n    {command}" in text for command in COMMANDS)
     assert "smartad sweep sweeps/quickstart.yaml" in text
 
 
@@ -72,6 +73,11 @@ def test_plan_does_not_import_torch():
     (["show", "train-000"], "nothing finished"),
     (["why", "a", "b"], "nothing finished"),
     (["pull", "best", "--to", "somewhere"], "no alias 'best'"),
+    (["promote", "train-000", "mine", "--reason", "x"], "nothing finished"),
+    (["promote", "train-0123456789ab", "mine", "--reason", "x"], "train-0123456789ab is not finished"),
+    (["aliases", "--sweep", "nothing"], "no sweep 'nothing'"),
+    (["gc"], "is not a store"),
+    (["forget", "nothing"], "no sweep 'nothing'"),
     (["ask", "--adapter", "configs", "?"], "configs is not a pulled adapter"),
 ])
 def test_bad_input_is_one_clear_line(tmp_path, words, message):

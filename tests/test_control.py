@@ -250,16 +250,6 @@ def test_queued_jobs_say_that_they_are_held_and_cancel_takes_those_that_nobody_e
 
 
 @pytest.mark.slow
-def test_detached_driver_that_has_yet_to_begin_is_seen_and_cancelled(store, slurm):
-    submit_driver(job(store), "mine", ["status"], HELD)
-    said = smartad("status", "mine", store=store.root).stdout
-    assert "its driver is job " in said and "(JobHeldUser)" in said
-    assert "1 job(s) taken out of SLURM's queue" in smartad("cancel", "mine", store=store.root).stdout
-    slurm.until(lambda: not queue(store), "nothing is left")
-    assert "no sweep 'mine'" in smartad("status", "mine", store=store.root, status=2).stderr
-
-
-@pytest.mark.slow
 def test_slurm_that_is_down_is_one_line_of_status_and_a_clear_end_of_cancel(store, slurm):
     sweep_of(store, "mine", spec("a"))
     submit(job(store), "slurm", [[spec("a")]], HELD)

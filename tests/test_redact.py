@@ -7,10 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from small_stages import Config, bring_to_end, spec
 
 from command import environment
 from conftest import ROOT
+from small_stages import Config, bring_to_end, spec
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
 from smartad.redact import HIDDEN, find, redact
 from smartad.stage import Runtime, Stage, StageSpec

@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -41,15 +42,15 @@ def eat(megabytes):
 
 
 @pytest.mark.parametrize("ahead", [0, 12])
-def test_port_that_is_taken_is_named_with_the_way_to_choose_others(slurm_of_session, tmp_path, ahead):
-    with socket.socket() as other:
+def test_port_that_is_taken_is_named_with_the_way_to_choose_others(slurm_of_session, ahead):
+    with socket.socket() as other, tempfile.TemporaryDirectory() as short:  # pytest's own are too deep for sockets
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
         up = subprocess.run([str(DEV / "up")], capture_output=True, text=True, timeout=60,
-                            env={**os.environ, "SLURM_DEV": str(tmp_path / "dev"), "PORT": str(port - ahead)})
-    assert up.returncode == 1 and f"somebody listens on port {port};" in up.stderr and "PORT=" in up.stderr
-    assert not (tmp_path / "dev").exists()
+                            env={**os.environ, "SLURM_DEV": f"{short}/dev", "PORT": str(port - ahead)})
+        assert up.returncode == 1 and f"somebody listens on port {port};" in up.stderr and "PORT=" in up.stderr
+        assert not Path(short, "dev").exists()
 
 
 def test_array_of_twenty_comes_back_in_order(slurm, tmp_path):

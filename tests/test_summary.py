@@ -7,9 +7,9 @@ from conftest import ROOT
 from smartad.records import write_json, write_jsonl
 from smartad.sweep import ledger
 from smartad.sweep.driver import Driver
-from smartad.sweep.figures import draw_scores, interval, pooled
+from smartad.sweep.figures import draw_scores, pooled
 from smartad.sweep.summary import summary
-from smartad.tables import RunCells
+from smartad.tables import RunCells, wilson
 from smartad.types import Cell, Verdict
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -65,8 +65,8 @@ def test_summary_shows_where_two_graders_of_the_same_attempts_differ(store, fini
 
 def test_interval_is_wilsons():
     """Newcombe (1998), Table I: 81 of 263, and none of 20."""
-    assert interval(81, 263) == (pytest.approx(25.53, abs=0.005), pytest.approx(36.62, abs=0.005))
-    assert interval(0, 20) == (pytest.approx(0.0, abs=1e-9), pytest.approx(16.11, abs=0.005))
+    assert wilson(81, 263) == (pytest.approx(25.53, abs=0.005), pytest.approx(36.62, abs=0.005))
+    assert wilson(0, 20) == (pytest.approx(0.0, abs=1e-9), pytest.approx(16.11, abs=0.005))
 
 
 def test_cell_that_seeds_share_is_pooled_once():

@@ -80,7 +80,7 @@ def test_configure_none_means_metrics_only_and_travels_to_workers(tmp_path):
 
 def test_where_tells_how_to_look(tmp_path):
     command, = Tracking(tmp_path, ("trackio",)).where()
-    assert re.fullmatch(rf"TRACKIO_DIR={tmp_path}/trackio (\S+/)?trackio show --project smartad", command)
+    assert re.fullmatch(rf"(\S+/)?smartad dashboard --store {tmp_path}", command)
     assert Tracking(tmp_path).where() == []
 
 

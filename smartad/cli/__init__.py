@@ -11,6 +11,7 @@ from typing import Any
 
 from smartad import __version__
 from smartad.redact import guarded
+from smartad.store import answered
 from smartad.types import UserError
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -36,7 +37,8 @@ def _main(args: argparse.Namespace) -> int:
     log_to_stderr(args.verbose)
     signal.signal(signal.SIGTERM, _stop)
     try:
-        return _command(args.command)(args)
+        with answered(args.store.absolute()):
+            return _command(args.command)(args)
     except UserError as error:
         print(f"smartad: {error}", file=sys.stderr)
         return USER_ERROR
@@ -79,14 +81,15 @@ def _stop(*_: Any) -> None:
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:
-    from smartad.cli import adapters, control, doctor, looking, planning, publishing, running, status
+    from smartad.cli import adapters, control, dashboards, doctor, keeping, looking, planning, publishing, running, status
 
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "plan": planning.plan_command, "run": running.run_command, "sweep": running.sweep_command,
         "status": status.status_command, "table": looking.table_command, "show": looking.show_command,
-        "why": looking.why_command, "pull": adapters.pull_command, "ask": adapters.ask_command,
+        "why": looking.why_command, "aliases": adapters.aliases_command, "promote": adapters.promote_command,
+        "pull": adapters.pull_command, "ask": adapters.ask_command, "gc": keeping.gc_command, "forget": keeping.forget_command,
         "logs": control.logs_command, "cancel": control.cancel_command, "retry": control.retry_command,
-        "doctor": doctor.doctor_command, "publish": publishing.publish_command}
+        "doctor": doctor.doctor_command, "dashboard": dashboards.dashboard_command, "publish": publishing.publish_command}
     return commands[name]
 
 
@@ -164,6 +167,11 @@ def parser() -> argparse.ArgumentParser:
     table.add_argument("--format", choices=["terminal", "md", "tex", "csv"], default=None,
                        help="default: terminal on a terminal, md elsewhere")
 
+    dashboard = command("dashboard", "show the store's curves, tables, samples and lineage in a browser, on this machine only",
+                        "  smartad dashboard --port 8080\nWhat is shown is trackio's; nothing is asked of any other machine.")
+    dashboard.add_argument("--port", type=_port, default=0, metavar="N", help="where to listen (default: a free port)")
+    dashboard.add_argument("--no-browser", action="store_true", help="only print the address")
+
     show = command("show", "show one finished stage: config, inputs, metrics, files, where it ran")
     show.add_argument("fingerprint", metavar="FINGERPRINT", help="its name or the beginning of it")
     show.add_argument("--json", action="store_true", help="the record as it is")
@@ -172,10 +180,30 @@ def parser() -> argparse.ArgumentParser:
     why.add_argument("a", metavar="A")
     why.add_argument("b", metavar="B")
 
-    pull = command("pull", "copy an adapter out of the store, checksums verified",
-                   "NAME is best, best:METRIC, or the fingerprint of a train stage or its beginning:\n"
-                   "  smartad pull best --sweep quickstart --to best-adapter")
+    aliases = command("aliases", "show what best, latest and other names of adapters mean, or how they came to it",
+                      "  smartad aliases --sweep quickstart\n"
+                      "  smartad aliases --log                 every decision there was, oldest first: who, when and why\n"
+                      "A sweep that ends says best (by its metric), best:METRIC and latest; `smartad promote` says any other.")
+    aliases.add_argument("--sweep", metavar="SWEEP", help="only those of this sweep")
+    aliases.add_argument("--log", action="store_true", help="the audit log")
+
+    promote = command("promote", "let a name mean an adapter from now on, and write down why",
+                      '  smartad promote train-1f2e paper-v2 --reason "the one in the figures"\n'
+                      '  smartad promote none paper-v2 --reason "withdrawn"     the name means nothing any more\n'
+                      "The adapter must be finished and as it was recorded.  `smartad gc` keeps what a name means, and what\n"
+                      "that was made from.")
+    promote.add_argument("fingerprint", metavar="FINGERPRINT", help="a train stage or the beginning of it, or none")
+    promote.add_argument("alias", metavar="ALIAS", help="a name that does not look like a fingerprint")
+    promote.add_argument("--sweep", metavar="SWEEP", help="the name is one of this sweep's: pull it with --sweep")
+    promote.add_argument("--reason", required=True, metavar="TEXT", help="for `smartad aliases --log`")
+
+    pull = command("pull", "copy an adapter out of the store, checksums verified, with a model card",
+                   "NAME is an alias (best, best:METRIC, latest, ...), or the fingerprint of a train stage or its beginning:\n"
+                   "  smartad pull best --sweep quickstart --to best-adapter\n"
+                   "  smartad pull latest --to newest --merge     and the full model beside it, in newest/merged\n"
+                   "An adapter is not given away for another base model than the one that it was trained on.")
     pull.add_argument("name", nargs="?", default="best", metavar="NAME")
+    pull.add_argument("--merge", action="store_true", help="also merge it into its base model, and compare the two")
     pull.add_argument("--sweep", metavar="SWEEP", help="only adapters of this sweep: its name, the beginning of it, or its file")
     pull.add_argument("--to", type=Path, required=True, metavar="DIR")
     _add_model(pull)
@@ -196,6 +224,20 @@ def parser() -> argparse.ArgumentParser:
     ask.add_argument("--data", type=Path, metavar="DIR", help="folder of the corpus file, when web_search needs one")
     _add_model(ask)
 
+    gc = command("gc", "say what the store could do without, and with --yes remove it",
+                 "  smartad gc            what would go, how large it is, and why\n"
+                 "  smartad gc --yes      remove it; killed in the middle, it is simply run again\n"
+                 "Kept is what a sweep's table or an alias cites, with all it was made from, and what somebody is at.  To let\n"
+                 "go of a sweep first: smartad forget SWEEP")
+    gc.add_argument("--yes", action="store_true", help="do it")
+
+    forget = command("forget", "let go of a sweep: its table and its aliases, so that gc may free what only they cite",
+                     "  smartad forget quickstart          what would go\n"
+                     "  smartad forget quickstart --yes    the table is gone then; its stages go with the next `smartad gc`\n"
+                     "Aliases that a person gave with `smartad promote` stay, and keep their adapters.")
+    forget.add_argument("sweep", metavar="SWEEP", help="its name or file")
+    forget.add_argument("--yes", action="store_true", help="do it")
+
     doctor = command("doctor", "check versions, GPUs, the store, sandbox, trackers and SLURM, and say what to mend",
                      "The exit status is 1 when something must be mended:\n"
                      "  smartad doctor --cluster slurm/dev.yaml --signals")
@@ -204,6 +246,12 @@ def parser() -> argparse.ArgumentParser:
     doctor.add_argument("--signals", action="store_true",
                         help="submit a job of two minutes that must be told of its end and requeue itself")
     return top
+
+
+def _port(word: str) -> int:
+    if not word.isdecimal() or int(word) >= 2**16:
+        raise argparse.ArgumentTypeError(f"{word!r} is no port: use a number from 0, for any that is free, to {2**16 - 1}")
+    return int(word)
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:

@@ -16,9 +16,10 @@ from smartad.cluster.base import RETRIES
 from smartad.cluster.submission import Place, places
 from smartad.records import write_json
 from smartad.store import LOG, Store, StoreError, explained
-from smartad.sweep import ledger
+from smartad.sweep import detached, ledger
+from smartad.sweep.detached import Detached
 from smartad.sweep.ledger import Ledger
-from smartad.sweep.state import Jobs, book_of, jobs_of
+from smartad.sweep.state import Jobs, book_of, jobs_of, look
 from smartad.types import UserError
 
 TAIL = 40
@@ -38,7 +39,11 @@ def logs_command(args: argparse.Namespace) -> int:
     kinds = [kind for kind in ("out", "err") if getattr(args, kind)] or ["out", "err"]
     for fingerprint in fingerprints:
         _print_logs(store, fingerprint, jobs.get(fingerprint), [] if args.follow else kinds, None if one else TAIL)
-    if not fingerprints:
+    driver = None if one else _driver_to_show(store, ledger.name_of(args.target), bool(fingerprints))
+    if driver:
+        print(f"==== driver of {ledger.name_of(args.target)}: job {driver.job}")
+        _print_files([path for path in driver.logs() if path.suffix.removeprefix(".") in kinds], TAIL)
+    if not fingerprints and not driver:
         print(f"nothing of {args.target} failed or is running")
     if args.follow:  # what a worker process runs writes no log of its own
         _follow(store, [f for f in fingerprints if f in jobs or not store.claimed(f)], kinds, 10**9 if one else TAIL_BYTES)
@@ -55,6 +60,12 @@ def _meant(store: Store, target: str) -> tuple[bool, list[str]]:
     for name in names:
         known.update(ledger.load(store, name).stages())
     return True, [_one(store, target, known)]
+
+
+def _driver_to_show(store: Store, name: str, others: bool) -> Detached | None:
+    """The detached driver of a sweep, when it has left it unfinished, or there are no ``others`` whose logs are shown."""
+    now = look(store, ledger.load(store, name), jobs_of(store))
+    return now.ended or (None if others else detached.last(store, name))
 
 
 def _begun(store: Store) -> list[str]:
@@ -84,12 +95,16 @@ def _print_logs(store: Store, fingerprint: str, place: Place | None, kinds: Sequ
     if note:
         print(f"{time.strftime('%F %T', time.localtime(note['time']))} on {note['host']}: {note['message']}")
     shown = [*([store.folder(fingerprint) / LOG] if note else []), *_job_logs(place, kinds)]
-    for path in (path for path in shown if path.exists()):
+    _print_files([path for path in shown if path.exists()], tail)
+    if kinds and not any(path.exists() for path in shown) and not note:
+        print("no log: it was not submitted as a job" if place is None else "no log yet")
+
+
+def _print_files(paths: Sequence[Path], tail: int | None) -> None:
+    for path in paths:
         print(f"---- {path}")
         for line in _lines(path, tail):
             print(line)
-    if kinds and not any(path.exists() for path in shown) and not note:
-        print("no log: it was not submitted as a job" if place is None else "no log yet")
 
 
 def _job_logs(place: Place | None, kinds: Sequence[str]) -> list[Path]:

@@ -226,7 +226,8 @@ def trackers(root: Path, online: bool) -> Iterator[Finding]:
             trackio.check(root)
         elif importlib.util.find_spec("trackio") is None:
             raise UserError("trackio is not installed")
-        yield Finding("ok", f"trackio {metadata.version('trackio')} keeps curves and scores in the store")
+        yield Finding("ok", f"trackio {metadata.version('trackio')} keeps curves and scores in the store; `smartad dashboard` "
+                            "shows them")
     except UserError as error:
         yield Finding("warn", str(error))
     mode = wandb_server.mode()

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import shlex
 import sys
+import uuid
 from pathlib import Path
 
 from smartad import tables
@@ -20,6 +21,7 @@ from smartad.stage import StageSpec
 from smartad.store import Store
 from smartad.sweep import ledger, results
 from smartad.sweep.driver import Driver
+from smartad.sweep.garbage import RUNS
 from smartad.sweep.space import Sweep, corners, most, read
 from smartad.tracking import Tracking
 from smartad.types import UserError
@@ -35,7 +37,9 @@ def run_command(args: argparse.Namespace) -> int:
     goals = _until(planned, args.until) if args.until else [planned.goal]
     store = Store(args.store).open()
     profile = profile_of(args)
-    status = bring_to_end(args, profile, job_of(args, profile, store, None, experiment.data, planned.models), goals)
+    job = job_of(args, profile, store, None, experiment.data, planned.models)
+    with store.lock(f"{RUNS}/run-{uuid.uuid4().hex[:8]}"):  # no ledger says what this needs: `smartad gc` waits for it
+        status = bring_to_end(args, profile, job, goals)
     if store.has(planned.goal.fingerprint):
         groups = {"In-domain": experiment.benchmarks.in_domain, "Out-of-domain": experiment.benchmarks.out_of_domain}
         print_table(tables.build("experiment", groups, {"this run": [results.cells(store, planned.goal.fingerprint)]}))
@@ -66,14 +70,14 @@ def sweep_command(args: argparse.Namespace) -> int:
             raise UserError(driven(store, sweep.name))
         _print_start(args, store, profile, sweep)
         status = bring_to_end(args, profile, job, Driver(sweep, store, start=start), claim)
-    if status == INTERRUPTED:
-        return status
-    book = ledger.load(store, sweep.name)
+        if status == INTERRUPTED:
+            return status
+        book = ledger.load(store, sweep.name)
+        promoted = results.promote_best(store, book)
     print_table(results.table(store, book))
     if sweep.config.backend != "grid":
         _print_importances(store, book)
     print_bill(store, book)
-    promoted = results.promote_best(store, book)
     _print_next(args, store, job.tracking, sweep, promoted)
     return status
 

@@ -103,15 +103,20 @@ def view(store: Store, book: Ledger, now: Look, width: int, rows: int | None, li
 
 
 def _counts(now: Look) -> str:
+    if not now.states:
+        return "yet to begin"
     counts = Counter(now.states.values())
     others = "".join(f", {counts[state]} {state}" for state in STATES if state != "done" and counts[state])
     return f"{counts['done']} of {len(now.states)} stages finished{others}"
 
 
 def _who(store: Store, book: Ledger, now: Look) -> str:
-    unfinished = not set(now.states.values()) <= set(ENDED)
+    unfinished = not now.states or not set(now.states.values()) <= set(ENDED)
     if now.coming:
         return f"its driver is {now.coming}"
+    if now.ended:
+        return (f"its driver, job {now.ended.job}, has ended: {now.ended.last_word()}; log {now.ended.logs()[-1]}\n"
+                f"to go on: {again(store, book)}")
     if now.driver is None:
         if not unfinished and now.left.to_come:
             proposed = f"{len(book.trials)} of up to {len(book.trials) + now.left.to_come} trials were proposed"

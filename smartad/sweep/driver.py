@@ -152,12 +152,12 @@ class Driver:
     def _end(self, row: Row, states: States) -> None:
         label = row.trial.label
         row.outcome = self._outcome(row.entry)
+        self.proposer.tell(row.trial, row.outcome)
         del self.open[label]
         if row.has_failed(states):
             self.failed[label] = row
         if self.race:
             self.race.end(label, row.outcome.state == "done")
-        self.proposer.tell(row.trial, row.outcome)
 
     def _outcome(self, entry: LedgerTrial) -> Outcome:
         """Done is what is finished, even when it was to be stopped."""
@@ -183,10 +183,11 @@ class Driver:
 
     def save(self) -> None:
         """Bring the ledger up to date."""
-        if self._unsaved is None:
+        unsaved, self._unsaved = self._unsaved, None  # a line that could not be added may be torn: then all is written anew
+        if unsaved is None:
             ledger.save(self.store, self.ledger())
-        elif self._unsaved:
-            ledger.add(self.store, self.sweep.name, self._unsaved.values())
+        elif unsaved:
+            ledger.add(self.store, self.sweep.name, unsaved.values())
         self._unsaved = {}
 
     def _admit(self, trial: Trial, stopped: Stop | None = None) -> Row:
@@ -228,11 +229,17 @@ def start(driver: Driver, dispatcher: Dispatcher) -> None:
 
 def drive(driver: Driver, dispatcher: Dispatcher, each_round: Callable[[], None]) -> None:
     """Run a started sweep to its end; ``each_round`` is called after every round, for whoever watches."""
-    while not driver.dry or dispatcher.open():
+    whole = True
+    while not driver.dry or dispatcher.open() or not whole:
         dispatcher.step()
         if not dispatcher.away:
-            driver.tell(dispatcher)
-            new = driver.ask()
-            driver.save()
-            dispatcher.add(new)
+            with dispatcher.patient():
+                if not whole:  # the store went away between what was asked and what was wanted
+                    dispatcher.add(driver.wanted())
+                whole = False
+                driver.tell(dispatcher)
+                new = driver.ask()
+                driver.save()
+                dispatcher.add(new)
+                whole = True
         each_round()

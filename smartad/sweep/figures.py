@@ -4,25 +4,16 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from smartad.tables import RunCells
+from smartad.tables import RunCells, wilson
 
 ROWS = 40
 """The rows with the best averages are drawn; more cannot be told apart."""
-LEVEL = 0.95
 
 
 def pooled(runs: Iterable[RunCells], benchmark: str) -> tuple[int, int]:
     """(correct, n) over a row's seeds; a cell that several seeds share counts once."""
     cells = {c.source: c for run in runs if (c := run.cells.get(benchmark))}.values()
     return sum(c.correct for c in cells), sum(c.n for c in cells)
-
-
-def interval(correct: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of ``correct`` / ``n``, in percent."""
-    from scipy.stats import binomtest
-
-    found = binomtest(correct, n).proportion_ci(LEVEL, method="wilson")
-    return 100 * found.low, 100 * found.high
 
 
 def draw_scores(path: Path, rows: dict[str, list[RunCells]], benchmarks: list[str]) -> None:
@@ -43,7 +34,7 @@ def draw_scores(path: Path, rows: dict[str, list[RunCells]], benchmarks: list[st
         for height, label in enumerate(labels):
             correct, n = pooled(rows[label], benchmark)
             if n:
-                low, high = interval(correct, n)
+                low, high = wilson(correct, n)
                 axis.plot([low, high], [height, height], color="0.7", linewidth=2, zorder=1)
                 axis.plot(100 * correct / n, height, "o", color="#2a62c9", zorder=2)
         axis.set(title=benchmark, xlabel="pass@1", xlim=(0, 100), yticks=range(len(labels)), yticklabels=labels)

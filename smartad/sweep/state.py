@@ -14,7 +14,8 @@ from typing import Any, Literal, get_args
 
 from smartad.cluster import queue, submission
 from smartad.store import PROGRESS, Store, StoreError
-from smartad.sweep import ledger
+from smartad.sweep import detached, ledger
+from smartad.sweep.detached import Detached
 from smartad.sweep.ledger import Ledger
 from smartad.sweep.space import most
 
@@ -100,6 +101,8 @@ class Look:
     """Who drives it: host, pid, job, since."""
     coming: str
     """Why its driver, a job in SLURM's queue, is not there yet; empty when none is queued."""
+    ended: Detached | None
+    """The driver that has left it unfinished; None when it was no job."""
     left: Left
     problem: str
 
@@ -156,6 +159,9 @@ def look(store: Store, book: Ledger, jobs: Jobs) -> Look:
     queued = jobs.drivers.get(book.name)
     coming = f"job {queued.id}: {in_words(queued)}" if queued and driver is None else ""
     on_slurm = book.start is not None and book.start.cluster == "slurm"
+    over = bool(states) and all(state in ENDED for state in states.values())
+    here = jobs.problem == "" and shutil.which("squeue")  # else its job may still be there
+    ended = detached.ended(store, book.name) if here and not (driver or coming or over) else None
     if on_slurm and driver and not shutil.which("squeue"):
         jobs = Jobs(problem=NO_SQUEUE)
     turn = _turn(book, on_slurm, jobs) if driver else COMING if coming else NOBODY
@@ -164,7 +170,7 @@ def look(store: Store, book: Ledger, jobs: Jobs) -> Look:
     adds = _added_by_a_trial(book, states) if to_come else {}
     left = _left(states, inputs, running, _recorded(store, states, started, adds), adds, to_come)
     queued_as = {f: jobs.of[f].id for f, state in states.items() if state == "queued"}
-    return Look(states, why, running, queued_as, failures, driver, coming, left, jobs.problem)
+    return Look(states, why, running, queued_as, failures, driver, coming, ended, left, jobs.problem)
 
 
 def _turn(book: Ledger, on_slurm: bool, jobs: Jobs) -> str:
