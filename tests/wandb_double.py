@@ -10,6 +10,7 @@ import base64
 import contextlib
 import gzip
 import http.server
+import itertools
 import json
 import threading
 import urllib.parse
@@ -34,7 +35,8 @@ FEATURES = ("LARGE_FILENAMES", "ARTIFACT_TAGS", "CLIENT_IDS", "ARTIFACT_REGISTRY
 class Trouble:
     """What the server answers instead of what was asked."""
 
-    status: int
+    statuses: tuple[int, ...]
+    """To one request after the other, from the beginning again."""
     retry_after_s: int | None = None
 
 
@@ -101,6 +103,7 @@ class WandbDouble:
         """Name of a mutation that is not done."""
         self.asked = threading.Event()
         """Set by every request."""
+        self._refusals = itertools.count()
         self._lock = threading.RLock()
         self._closed = threading.Event()
 
@@ -113,9 +116,14 @@ class WandbDouble:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  traceback: TracebackType | None) -> None:
-        self._closed.set()
-        self._server.shutdown()
-        self._server.server_close()
+        self.close()
+
+    def close(self) -> None:
+        """Listen no more: who connects is refused."""
+        if not self._closed.is_set():
+            self._closed.set()
+            self._server.shutdown()
+            self._server.server_close()
 
     def project(self, entity: str | None, name: str | None) -> Project:
         """The project, made if need be."""
@@ -149,7 +157,8 @@ class WandbDouble:
             self._closed.wait()
         with self._lock:
             if self.trouble:
-                return self.trouble.status, b'{"errors": [{"message": "as the test wants it"}]}'
+                statuses = self.trouble.statuses
+                return statuses[next(self._refusals) % len(statuses)], b'{"errors": [{"message": "as the test wants it"}]}'
             if path == "/graphql":
                 return 200, json.dumps(self._graphql(json.loads(body), key)).encode()
             if path.endswith("/file_stream"):
