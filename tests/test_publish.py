@@ -41,7 +41,7 @@ def records(store):
 
 def as_in_the_store(server, store):
     """Whether the server has every stage whole, with its lineage, and every alias on its adapter."""
-    names = {e.alias.replace(":", "-").replace("/", "-"): e.fingerprint for e in registry.entries(store, NAME)}
+    names = {e.alias.replace(":", "-").replace("/", "-"): e.fingerprint for e in registry.current(Store(store), NAME)}
     linked = server.linked(f"smartad-{NAME}")
     return all(linked.get(alias) == f for alias, f in names.items() if alias != "latest") and all(
         (run := server.runs.get(f)) and run.state == "finished" and set(run.used) == set(record["identity"]["inputs"].values())

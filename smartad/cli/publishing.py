@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from collections.abc import Sequence
 
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -11,6 +12,8 @@ from smartad.cli.console import PLAIN_EVERY_S, console
 from smartad.store import Store
 from smartad.sweep import ledger
 from smartad.sweep.publish import Published, publish
+from smartad.tracking import wandb_server
+from smartad.types import UserError
 
 
 def publish_command(args: argparse.Namespace) -> int:
@@ -26,6 +29,21 @@ def publish_command(args: argparse.Namespace) -> int:
         print_published(found)
         wrong += len(found.wrong)
     return 1 if wrong else 0
+
+
+def publish_ended(store: Store, book: ledger.Ledger, names: Sequence[str]) -> None:
+    """Let a sweep that has ended be seen as a whole.  It has ended well, also where a tracker cannot be brought up to date."""
+    for name in names:
+        if name == "wandb" and wandb_server.mode() != "online":
+            continue
+        try:
+            with Sending(name) as sending:
+                found = publish(store, book, tracking.mirror(name, store.root), sending)
+        except UserError as error:
+            console(stderr=True).print(f"{name} is not up to date: {escape(str(error))}", soft_wrap=True)
+            continue
+        if found.wrong or found.address:
+            print_published(found)
 
 
 def print_published(found: Published) -> None:

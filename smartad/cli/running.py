@@ -14,6 +14,7 @@ from smartad.cli.console import print_table, program
 from smartad.cli.detaching import detach, start_of
 from smartad.cli.driving import bring_to_end, driven, job_of, profile_of
 from smartad.cli.planning import is_sweep, plan_command
+from smartad.cli.publishing import publish_ended
 from smartad.cluster import ClusterConfig
 from smartad.config import load, read_yaml
 from smartad.experiment import Experiment, Plan, plan
@@ -78,6 +79,7 @@ def sweep_command(args: argparse.Namespace) -> int:
     if sweep.config.backend != "grid":
         _print_importances(store, book)
     print_bill(store, book)
+    publish_ended(store, book, job.tracking.names)
     _print_next(args, store, job.tracking, sweep, promoted)
     return status
 

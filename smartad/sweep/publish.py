@@ -105,7 +105,7 @@ def _mend(store: Store, mirror: Mirror, lacking: Mapping[str, tuple[Finished, Se
 
 def _name(store: Store, book: Ledger, mirror: Mirror, stages: Mapping[str, Finished], found: Published) -> None:
     """Let aliases mean there what they mean in the store's registry, as far as their adapters are there."""
-    meaning = {entry.alias: entry.fingerprint for entry in registry.entries(store.root, book.name)}
+    meaning = {entry.alias: str(entry.fingerprint) for entry in registry.current(store, book.name)}
     found.wrong |= {alias: f"is not named, as its adapter {f} is not right" for alias, f in meaning.items() if f in found.wrong}
     names = {alias: stages[f] for alias, f in meaning.items() if f in stages and f not in found.wrong}
     try:
