@@ -26,7 +26,8 @@ def published(tmp_path_factory):
 
 def pull(server, home, *words, status=0):
     """Pull from W&B with no store at hand."""
-    return smartad("pull", *words, "--from", "wandb", "--to", str(home / "out"), status=status, store=home / "none", **online(server, home))
+    return smartad("pull", *words, "--from", "wandb", "--to", str(home / "out"), status=status, store=home / "none",
+                   **online(server, home))
 
 
 def test_sweep_online_needs_no_publish(published, tmp_path):
