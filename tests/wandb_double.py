@@ -93,6 +93,8 @@ class WandbDouble:
                           admin=False, teams=Thing(kinds=("Teams",), edges=[]), organizations=[Organization(self)],
                           photoUrl=None, defaultEntity=self.entities[ENTITY], apiKeys=Thing(kinds=("Keys",), edges=[]),
                           accountType="", deletedAt=None)
+        self.received: list[bytes] = []
+        """Every request's body."""
         self.unknown: list[str] = []
         self.changes: list[str] = []
         """Names of the mutations it was asked for, in order."""
@@ -152,6 +154,7 @@ class WandbDouble:
 
     def answer(self, method: str, path: str, key: str | None, body: bytes) -> tuple[int, bytes]:
         """The status and content for one request."""
+        self.received.append(body)
         self.asked.set()
         if self.silent.is_set():
             self._closed.wait()

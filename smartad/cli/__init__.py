@@ -201,8 +201,11 @@ def parser() -> argparse.ArgumentParser:
                    "NAME is an alias (best, best:METRIC, latest, ...), or the fingerprint of a train stage or its beginning:\n"
                    "  smartad pull best --sweep quickstart --to best-adapter\n"
                    "  smartad pull latest --to newest --merge     and the full model beside it, in newest/merged\n"
+                   "  smartad pull best --sweep quickstart --from wandb --to best-adapter      where there is no store\n"
                    "An adapter is not given away for another base model than the one that it was trained on.")
     pull.add_argument("name", nargs="?", default="best", metavar="NAME")
+    pull.add_argument("--from", dest="source", choices=["store", "wandb"], default="store",
+                      help="where to take it from (default: store); W&B has what `smartad publish` put there")
     pull.add_argument("--merge", action="store_true", help="also merge it into its base model, and compare the two")
     pull.add_argument("--sweep", metavar="SWEEP", help="only adapters of this sweep: its name, the beginning of it, or its file")
     pull.add_argument("--to", type=Path, required=True, metavar="DIR")

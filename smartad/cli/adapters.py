@@ -21,8 +21,10 @@ from smartad.stage import Runtime
 from smartad.stages.episodes import run_episodes
 from smartad.store import Store
 from smartad.sweep import ledger
+from smartad.tracking import wandb_registry
 from smartad.types import Question, Trajectory, UserError
 
+SOURCES = {"store": "the store", "wandb": "W&B"}
 AUTOMATIC = ("best", registry.LATEST)
 """Aliases, and beginnings of them before a colon, that a sweep says anew when it ends."""
 
@@ -101,14 +103,25 @@ def promote_command(args: argparse.Namespace) -> int:
 
 
 def pull_command(args: argparse.Namespace) -> int:
-    """Copy an adapter out of the store."""
-    store = Store(args.store)
-    sweep = _sweep(store, args.sweep)
-    name = store.find(args.name) if args.name.startswith("train-") else args.name
+    """Copy an adapter out of the store, or out of W&B."""
+    if args.source == "store":
+        store = Store(args.store)
+        name = store.find(args.name) if args.name.startswith("train-") else args.name
+        return _pull(args, store, name, _sweep(store, args.sweep))
+    sweep = ledger.name_of(args.sweep) if args.sweep else None
+    with tempfile.TemporaryDirectory(prefix="smartad-pull-") as folder:
+        store = Store(Path(folder)).open()
+        fingerprint = wandb_registry.fetch(args.name, sweep, store.root)
+        if args.name != fingerprint:
+            registry.promote(store, args.name, fingerprint, reason="as in W&B", sweep=sweep)
+        return _pull(args, store, args.name, sweep)
+
+
+def _pull(args: argparse.Namespace, store: Store, name: str, sweep: str | None) -> int:
     folders = {models.identify(folder): folder for folder in args.model}
     merge = Runtime(models=folders, threads=os.cpu_count() or 1) if args.merge else None
     made = pulled.pull(store, name, args.to, models=folders, sweep=sweep, merge=merge)
-    print(f"{args.name} is {made.about.fingerprint}: checksums verified, copied to {made.folder}\n"
+    print(f"{args.name} is {made.about.fingerprint}: checksums verified, copied from {SOURCES[args.source]} to {made.folder}\n"
           f"base model {made.about.base}, loaded from {made.loads_from}")
     if made.merged:
         print(f"merged with it in {made.folder / MERGED} ({made.merged.dtype}): {made.merged.equal} of "

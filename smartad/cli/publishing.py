@@ -15,6 +15,7 @@ from smartad.store import Store
 from smartad.sweep import ledger
 from smartad.sweep.ledger import Ledger
 from smartad.sweep.publish import Published, publish
+from smartad.tracking import wandb_server
 
 END_S = 60.0
 """How long the end of a sweep waits for each tracker."""
@@ -41,21 +42,24 @@ def publish_at_end(store: Store, book: Ledger, names: Sequence[str]) -> None:
     A tracker that is away does not hold the person up: it is named, with the command that makes it good later.
     """
     for name in names:
+        if name == "wandb" and wandb_server.mode() != "online":
+            continue
         outcome: list[Published | Exception] = []
-        sender = threading.Thread(target=_send, args=(store, book, name, outcome), daemon=True)
-        sender.start()
-        sender.join(END_S)
+        with Sending(name) as sending:
+            sender = threading.Thread(target=_send, args=(store, book, name, sending, outcome), daemon=True)
+            sender.start()
+            sender.join(END_S)
         found = outcome[0] if outcome else TimeoutError(f"it was not told everything within {END_S:g} s")
         if isinstance(found, Exception):
-            print(f"{name} has not got all of it: {redact(str(found))}. When it can be reached:\n"
-                  f"  {program()} publish {book.name} --to {name}{at_store(store)}")
-        elif found.wrong:
+            console(stderr=True).print(f"{name} has not got all of it: {escape(redact(str(found)))}. When it can be reached:\n"
+                                       f"  {program()} publish {book.name} --to {name}{at_store(store)}", soft_wrap=True)
+        elif found.wrong or found.address:
             print_published(found)
 
 
-def _send(store: Store, book: Ledger, name: str, outcome: list[Published | Exception]) -> None:
+def _send(store: Store, book: Ledger, name: str, sending: "Sending", outcome: list[Published | Exception]) -> None:
     try:
-        outcome.append(publish(store, book, tracking.mirror(name, store.root)))
+        outcome.append(publish(store, book, tracking.mirror(name, store.root), sending))
     except Exception as error:
         outcome.append(error)
 
