@@ -141,6 +141,7 @@ def test_stage_that_fails_before_it_has_a_folder_is_not_tried_for_ever(store):
     assert store.failure(goal.fingerprint)["message"] == "No module named 'smartad'"
 
 
+@pytest.mark.slow
 def test_two_drivers_of_a_stage_that_fails_do_not_make_each_other_try_it_for_ever(store):
     bad = spec("bad", do="raise")
     dispatchers = [Dispatcher(store, connect(WORKERS, job(store), 0)) for _ in range(2)]

@@ -125,6 +125,7 @@ class Failing(ScriptedTeacher):
                 for request, said in zip(requests, super().complete(requests), strict=True)]
 
 
+@pytest.mark.slow
 def test_engine_that_fails_for_some_is_counted_and_for_all_is_an_error(inputs, tmp_path):
     questions = list(questions_in(inputs).values())
     some = run_episodes(CONFIG, questions, 2, Failing(always=False), inputs["index"], tmp_path, Runtime())

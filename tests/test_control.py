@@ -74,6 +74,7 @@ def bring_to_end(store, specs):
         executor.close()
 
 
+@pytest.mark.slow
 def test_logs_of_a_failure_are_its_message_and_traceback(store, tmp_path):
     _, specs = launch(store, declare(tmp_path))
     failed = fail(store, of(specs, "train")[0])
@@ -158,12 +159,14 @@ def test_retry_takes_only_the_stages_that_are_named(store, failures):
     assert [store.failure(f) is None for f in failures] == [False, True, False]
 
 
+@pytest.mark.slow
 def test_retry_says_when_a_driver_takes_them_up_by_itself(store, failures):
     with store.lock("sweeps/declared"):
         assert "the driver takes them up by itself" in smartad("retry", "declared", store=store.root).stdout
     assert "nothing to retry" in smartad("retry", "declared", store=store.root).stdout
 
 
+@pytest.mark.slow
 def test_retry_of_what_was_taken_away_before_or_is_finished_says_so(store, failures):
     done = of_kind(store, "prepare")
     smartad("retry", "declared", failures[1], store=store.root)

@@ -51,6 +51,7 @@ def test_every_question_is_attempted_once_and_every_end_is_counted(attempts):
         assert (row.answer is not None) == (row.stop == "answered") == (row.steps[-1].status == "final")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [0.0, 0.3, 0.6, 0.99])
 def test_half_written_attempts_are_carried_on_to_the_same(attempts, inputs, tmp_path, cut):
     write_jsonl(tmp_path / ROWS, attempts[1])

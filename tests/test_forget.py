@@ -12,6 +12,7 @@ def cleared(store):
     return {item.path.name for item in garbage.clear(store)}
 
 
+@pytest.mark.slow
 def test_forget_takes_a_sweep_its_files_and_its_own_aliases(store, tmp_path):
     specs = swept(store, tmp_path)
     swept(store, tmp_path, "declared.too")

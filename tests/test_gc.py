@@ -72,6 +72,7 @@ def test_gc_removes_what_no_ledger_cites_and_leaves_the_rest_whole(store, tmp_pa
     assert cleared(store) == set()
 
 
+@pytest.mark.slow
 def test_gc_says_what_would_go_and_does_it_when_told(store, tmp_path):
     kept = swept(store, tmp_path)
     finish(store, [spec("uncited")])

@@ -99,6 +99,7 @@ def _promote_often(store, first):
         registry.promote(store, f"alias{number}", TRAIN, reason="")
 
 
+@pytest.mark.slow
 def test_promotions_at_the_same_time_are_all_kept_whole(store):
     finished(store)
     spawn = multiprocessing.get_context("spawn")
@@ -153,6 +154,7 @@ def test_end_of_a_sweep_says_best_by_every_metric_and_latest_once(store, swept):
     assert registry.entries(store) == before
 
 
+@pytest.mark.slow
 def test_aliases_and_their_log_say_what_who_and_why(store, swept):
     book, _ = swept
     results.promote_best(store, book)
@@ -172,6 +174,7 @@ def test_aliases_and_their_log_say_what_who_and_why(store, swept):
     assert "paper-v1 means nothing any more" in said and "paper-v1" not in smartad("aliases", store=store.root).stdout
 
 
+@pytest.mark.slow
 def test_promote_in_a_sweep_takes_only_its_adapters_and_warns_of_automatic_names(store, swept):
     finished(store)
     refused = smartad("promote", TRAIN, "best", "--sweep", "declared", "--reason", "mine", store=store.root, status=2)

@@ -166,6 +166,7 @@ def test_stage_without_a_store_fails_as_disk_whatever_it_says_itself(outage, sto
     assert said.startswith(f"disk False the file system of the store {store.root} does not answer"), said + complained
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["status"], ["status", "declared"], ["table", "declared"], ["logs", "declared"],
                                    ["show", "train"], ["cancel", "declared"], ["retry", "declared"],
                                    ["pull", "best", "--to", "there"],
@@ -199,6 +200,7 @@ def test_sweep_over_an_outage_ends_as_if_there_had_been_none(outage, store, tmp_
     assert "failed" not in complained and not list(store.root.glob("*/.failure*"))
 
 
+@pytest.mark.slow
 def test_trial_that_is_proposed_when_the_store_goes_away_is_run_when_it_is_back(store, tmp_path):
     """The file system leaves between the proposal and the ledger, and is back a round later."""
     gone, asked = store.root.with_name("gone"), []

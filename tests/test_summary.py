@@ -75,6 +75,7 @@ def test_cell_that_seeds_share_is_pooled_once():
     assert pooled([RunCells({})], "toy") == (0, 0)
 
 
+@pytest.mark.slow
 def test_figure_of_more_rows_than_can_be_told_apart_is_still_one(tmp_path):
     rows = {f"trial {i}": [RunCells({"toy": Cell("toy", i, 200, 0, f"grade-{i}")} if i % 2 else {})] for i in range(120)}
     draw_scores(tmp_path / "scores.png", rows, ["toy"])

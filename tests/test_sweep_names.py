@@ -43,6 +43,7 @@ def test_word_that_means_several_sweeps_or_none_names_those_there_are(store, wor
         ledger.load(store, word)
 
 
+@pytest.mark.slow
 def test_every_command_takes_the_beginning_of_a_name(store, tmp_path):
     book, specs = launch(store, declare(tmp_path))
     failed = fail(store, of(specs, "collect")[0])

@@ -113,6 +113,7 @@ def test_tokenizer_splits_as_its_file_says_and_not_as_the_models_type_suggests(t
     assert "37" in tokenizer.tokenize("earns 37 coins")
 
 
+@pytest.mark.slow
 def test_tokenizer_can_be_rebuilt_exactly(tokenizer):
     rebuilt = pretrain.build_tokenizer()
     assert rebuilt.get_vocab() == tokenizer.get_vocab()

@@ -96,6 +96,7 @@ def test_train_writes_an_adapter_that_names_its_student_and_nothing_else(student
     assert metrics["last_loss"] == steps[-1][1]["loss"] < metrics["first_loss"]
 
 
+@pytest.mark.slow
 def test_train_again_gives_the_same_bytes_and_another_seed_does_not(student, inputs, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         train(student, inputs, tmp_path / name, seed=seed)
@@ -232,6 +233,7 @@ def test_train_with_tied_embeddings_as_targets_is_refused(student, inputs, tmp_p
         train(student, inputs, tmp_path / "out", targets=targets)
 
 
+@pytest.mark.slow
 def test_train_with_chosen_targets_adapts_those(student, inputs, tmp_path):
     train(student, inputs, tmp_path / "out", targets="q_proj, v_proj", epochs=1)
     weights = load_file(tmp_path / "out" / "adapter" / "adapter_model.safetensors")
