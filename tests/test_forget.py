@@ -1,5 +1,7 @@
 """Letting go of a sweep: its table and the names it gave, and nothing of anybody else's."""
 
+import pytest
+
 from command import smartad
 from made_up import of
 from small_adapters import swept
