@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import trivial
-
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
 from smartad.stage import Runtime
 from smartad.store import Store

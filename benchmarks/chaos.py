@@ -23,7 +23,6 @@ from collections import Counter
 from pathlib import Path
 
 import trivial
-
 from smartad import experiment
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
 from smartad.records import write_json

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import trivial
-
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
 from smartad.stage import Runtime
 from smartad.store import Store

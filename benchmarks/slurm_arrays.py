@@ -14,7 +14,6 @@ from collections import Counter
 from pathlib import Path
 
 import trivial
-
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
 from smartad.cluster.submission import submissions
 from smartad.experiment import plan

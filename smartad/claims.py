@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from smartad.records import read_json
+from smartad.records import NO_ANSWER, read_json
 
 HEARTBEAT_S = 5.0
 STALE_AFTER_S = 60.0
@@ -34,7 +34,8 @@ class Claim:
     token: str
 
     def held(self) -> bool:
-        """Whether it is still ours."""
+        """Whether it is still ours.  Raises OSError when that cannot be told: its folder does not answer, or is not there."""
+        os.stat(self.path.parent)
         return (read_json(self.path) or {}).get("token") == self.token
 
 
@@ -65,7 +66,9 @@ def dead(root: Path, path: Path) -> bool:
     """Whether nobody alive holds ``path``."""
     try:
         beat = path.stat().st_mtime
-    except OSError:
+    except OSError as error:
+        if error.errno in NO_ANSWER:
+            raise
         return False
     owner = read_json(path)
     here = whoami()
@@ -84,8 +87,10 @@ def _clock(root: Path) -> float:
         now = tick.stat().st_mtime
         tick.unlink(missing_ok=True)
         return now
-    except OSError:  # a store that can only be read
-        return time.time()
+    except OSError as error:
+        if error.errno in NO_ANSWER:
+            raise
+        return time.time()  # a store that can only be read
 
 
 def create(path: Path, content: Mapping[str, Any]) -> bool:
@@ -117,13 +122,18 @@ def beating(claim: Claim) -> Iterator[None]:
     finally:
         stop.set()
         heart.join()
-        release(claim)
+        _release(claim)
 
 
-def release(claim: Claim | None) -> None:
-    """Give it back, if it is still ours."""
-    if claim and claim.held():
-        claim.path.unlink(missing_ok=True)
+def _release(claim: Claim) -> None:
+    """Give it back, if it is still ours.  While the store is away it looks alive as long as this process is: try later again."""
+    try:
+        if claim.held():
+            claim.path.unlink(missing_ok=True)
+    except OSError:
+        again = threading.Timer(HEARTBEAT_S, _release, [claim])
+        again.daemon = True
+        again.start()
 
 
 def whoami() -> dict[str, Any]:

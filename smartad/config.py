@@ -10,6 +10,7 @@ import yaml
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from smartad.redact import find, redact
 from smartad.types import UserError
 
 T = TypeVar("T")
@@ -27,18 +28,20 @@ def same_as(key: str) -> Any:
 def load(schema: type[T], sources: Sequence[str]) -> T:
     """Defaults of ``schema``, then each source in order: a ``.yaml`` path or a ``dotted.key=value``.
 
-    Raises ConfigError for a missing file, an unknown key, a wrong type or a refused combination.
+    Raises ConfigError for a missing file, an unknown key, a wrong type or a refused combination; it names the file where
+    there is nothing else.
     """
     config = _merged(schema, sources)
+    at = f"{sources[0]}: " if len(sources) == 1 and not _is_override(sources[0]) else ""
     try:
         return OmegaConf.to_object(config)  # type: ignore[return-value]
     except MissingMandatoryValue as error:
-        raise ConfigError(f"no value for {', '.join(sorted(OmegaConf.missing_keys(config)))}; "
+        raise ConfigError(f"{at}no value for {', '.join(sorted(OmegaConf.missing_keys(config)))}; "
                           f"set it in a YAML file or as key=value") from error
     except OmegaConfBaseException as error:
-        raise ConfigError(_first_line(error)) from error
+        raise ConfigError(f"{at}{_first_line(error)}") from error
     except (ValueError, TypeError) as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(f"{at}{error}") from error
 
 
 class Template(Generic[T]):
@@ -52,6 +55,7 @@ class Template(Generic[T]):
 
     def load(self, values: Mapping[str, Any]) -> T:
         """What ``load`` makes of the sources and then ``values``, dotted.key -> value, and its errors."""
+        _refuse_secrets(values, "a value of the sweep")
         if not any(key.startswith(f"{whole}.") for key in values for whole in (*self.nulls, *values)):
             with contextlib.suppress(OmegaConfBaseException, ValueError, TypeError):
                 merged = OmegaConf.unsafe_merge(pickle.loads(self.pickled), _nested(values))
@@ -113,13 +117,15 @@ def read_yaml(path: str | Path) -> DictConfig:
     except FileNotFoundError as error:
         near = sorted(Path(path).absolute().parent.glob("*.yaml")) if Path(path).absolute().parent.is_dir() else []
         hint = f"; beside it there are {', '.join(p.name for p in near)}" if near else ""
-        if (named := Path("sweeps") / f"{Path(path).stem}.yaml").is_file():
-            hint = f"; did you mean {named}?"
+        named = [Path(folder) / f"{Path(path).stem}.yaml" for folder in ("sweeps", "slurm", "configs")]
+        if meant := [str(path) for path in named if path.is_file()]:
+            hint = f"; did you mean {' or '.join(meant)}?"
         raise ConfigError(f"no file {path}{hint}") from error
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(config, DictConfig):
         raise ConfigError(f"{path}: expected a mapping of keys to values")
+    _refuse_secrets(OmegaConf.to_container(config), str(path))
     return config
 
 
@@ -157,12 +163,21 @@ def _is_override(source: str) -> bool:
 
 
 def _layer(source: str) -> Any:
-    if _is_override(source):
-        key = source.split("=", 1)[0]
-        if not key or any(c.isspace() for c in key):
-            raise ConfigError(f"{source!r}: an override is written dotted.key=value, without spaces")
-        return OmegaConf.from_dotlist([source])
-    return read_yaml(source)
+    if not _is_override(source):
+        return read_yaml(source)
+    key = source.split("=", 1)[0]
+    if not key or any(c.isspace() for c in key):
+        raise ConfigError(f"{redact(source)!r}: an override is written dotted.key=value, without spaces")
+    layer = OmegaConf.from_dotlist([source])
+    _refuse_secrets(OmegaConf.to_container(layer), "an override")
+    return layer
+
+
+def _refuse_secrets(values: Any, where: str) -> None:
+    """A config is kept in the store, and shown to whoever looks at a dashboard."""
+    for key, why in find(values):
+        raise ConfigError(f"{where}: {key} must not be a secret, and {why}. Leave it in an environment variable: "
+                          "libraries find their own ones, and smartad keeps their values out of all it writes")
 
 
 def _first_line(error: Exception) -> str:

@@ -6,12 +6,13 @@ without a revision is whatever the hub has: pin it for results that are to be co
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 from smartad.fingerprint import file_sha256
-from smartad.types import UserError
+from smartad.types import LICENCE, UserError
 
 TOY = "toy"
 TOY_FOLDER = Path(__file__).parent / "toyworld" / "student"
@@ -39,10 +40,24 @@ def locate(identity: str, folders: Mapping[str, str]) -> tuple[str, str | None]:
         return str(TOY_FOLDER), None
     if name.startswith("local/"):
         if identity not in folders:
-            raise UserError(f"{identity} is a local model and this process was not told its folder; "
+            others = ", ".join(f"{folder} is {other}" for other, folder in folders.items() if other.startswith("local/"))
+            raise UserError(f"{identity} is a local model, and {others or 'this process was not told its folder'}; "
                             "name it with student=FOLDER (pull and ask: --model FOLDER)")
         return str(Path(folders[identity]).expanduser().resolve()), None
     return name, revision or None
+
+
+def licence(identity: str, folders: Mapping[str, str]) -> str | None:
+    """Under which licence a model says that it is published; None when that is not known on this machine."""
+    if identity.partition("@")[0] == TOY:
+        return LICENCE
+    try:
+        text = (Path(folders[identity]).expanduser() / "README.md").read_text(encoding="utf-8")
+    except (KeyError, OSError, UnicodeDecodeError):
+        return None
+    front = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
+    named = re.search(r"^license:\s*(\S+)", front[1], re.MULTILINE) if front else None
+    return named[1].strip("'\"") if named else None
 
 
 @cache

@@ -1,6 +1,7 @@
 """Frozen dataclasses to and from JSON lines, with the file and line of anything that does not fit."""
 
 import dataclasses
+import errno
 import json
 import os
 import types
@@ -13,6 +14,8 @@ from typing import Any, TypeVar
 from smartad.types import UserError
 
 T = TypeVar("T")
+NO_ANSWER = (errno.EIO, errno.ESTALE, errno.ENOTCONN)
+"""What a network file system says when its server is gone.  Of a file it says nothing then: neither that it is there nor not."""
 
 
 class RecordError(UserError):
@@ -135,9 +138,24 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in ``path``; None when there is none, or it is torn."""
+    """The object in ``path``; None when there is none, or it is torn.  Raises OSError where its file system does not answer."""
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
-    except (OSError, ValueError):
+    except ValueError:
         return None
+    except OSError as error:
+        if error.errno in NO_ANSWER:
+            raise
+        return None
+
+
+def is_there(path: Path) -> bool:
+    """Whether ``path`` is.  Raises OSError where its file system does not answer, of which os.path.exists says no."""
+    try:
+        os.stat(path)
+        return True
+    except OSError as error:
+        if error.errno in NO_ANSWER:
+            raise
+        return False

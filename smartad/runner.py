@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 from smartad.claims import Claim, ClaimLost
 from smartad.records import write_json
 from smartad.stage import Runtime, StageSpec
-from smartad.store import PROGRESS, Store, StoreAway, StoreError, explained
+from smartad.store import PROGRESS, Store, StoreError, away, explained
 from smartad.tracking import RunInfo, Tracking
 from smartad.types import UserError
 
@@ -34,7 +34,7 @@ def run_one(spec: StageSpec, store: Store, runtime: Runtime, tracking: Tracking)
     missing = [f"{role}={parent.fingerprint}" for role, parent in spec.inputs.items() if not store.has(parent.fingerprint)]
     if missing:
         if not store.present():
-            raise StoreAway(f"the file system of the store {store.root} is away")
+            raise away(store.root)
         raise UserError(f"{spec.fingerprint} needs {', '.join(missing)}, not finished in {store.root}")
     with store.claim(spec.fingerprint) as claim:
         if claim is None:
@@ -45,6 +45,8 @@ def run_one(spec: StageSpec, store: Store, runtime: Runtime, tracking: Tracking)
         except ClaimLost:
             return False
         except Exception as error:
+            if not isinstance(error, StoreError) and not store.present():  # a library has its own words for that
+                raise away(store.root, str(error)) from error
             store.note_failure(spec.fingerprint, classify(error), str(error) or type(error).__name__,
                                "".join(traceback.format_exception(error)), final=False)  # the driver decides that
             raise
@@ -56,7 +58,8 @@ def _run_claimed(spec: StageSpec, claim: Claim, store: Store, runtime: Runtime, 
     inputs = {role: store.folder(parent.fingerprint) for role, parent in spec.inputs.items()}
     started = time.time()
     info = RunInfo(fingerprint=spec.fingerprint, stage=spec.stage.name, config=spec.identity["config"],
-                   inputs=spec.identity["inputs"], group=tracking.group, folder=out, tags=tags(spec), about=spec.about)
+                   inputs=spec.identity["inputs"], group=tracking.group, folder=out, tags=tags(spec.stage.name, spec.inputs),
+                   about=spec.about, version=spec.stage.version)
     with tracking.run(info) as run:
         live = dataclasses.replace(runtime, report=run.log, progress=_Progress(out / PROGRESS))
         metrics = dict(spec.stage.run(spec.config, inputs, out, live))
@@ -67,11 +70,11 @@ def _run_claimed(spec: StageSpec, claim: Claim, store: Store, runtime: Runtime, 
                        "allotted": {"threads": runtime.threads, "gpus": runtime.gpus}})
 
 
-def tags(spec: StageSpec) -> tuple[str, ...]:
-    """What trackers may filter a stage's run by: its kind, and the benchmarks it is about."""
-    roles = spec.inputs if spec.stage.name == "aggregate" else \
-        [role.removeprefix("questions/") for role in spec.inputs if role.startswith("questions/")]
-    return (spec.stage.name, *sorted(roles))
+def tags(stage: str, roles: Iterable[str]) -> tuple[str, ...]:
+    """What trackers may filter a run of ``stage`` by: its kind, and the benchmarks that its inputs' ``roles`` name."""
+    benchmarks = roles if stage == "aggregate" else \
+        [role.removeprefix("questions/") for role in roles if role.startswith("questions/")]
+    return (stage, *sorted(benchmarks))
 
 
 class _Progress:

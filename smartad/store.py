@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from smartad import claims
-from smartad.claims import Claim, ClaimLost, beating, create, release
+from smartad.claims import Claim, ClaimLost, beating, create
 from smartad.fingerprint import file_sha256
-from smartad.records import read_json, write_json
+from smartad.records import is_there, read_json, write_json
+from smartad.redact import redact
 from smartad.types import UserError
 
 RECORD, CLAIM, PROGRESS, FAILURE, LOG = "record.json", ".claim", ".progress.json", ".failure.json", ".failure.log"
@@ -59,7 +60,8 @@ class Store:
     def id(self) -> str:
         """Six hex digits that tell this store's jobs from another's in a queue.  Raises StoreError where there is no store."""
         if not self._id:
-            mark = read_json(self.root / MARK)
+            with answered(self.root):
+                mark = read_json(self.root / MARK)
             if mark is None:
                 raise StoreAway(f"{self.root} is not a store, or its file system is away: {MARK} is not there")
             self._id = mark["id"]
@@ -70,18 +72,20 @@ class Store:
         return self.root / fingerprint
 
     def has(self, fingerprint: str) -> bool:
-        """Whether the output is whole."""
-        return os.path.exists(self.root / fingerprint / RECORD)  # Path.exists raises where a network file system hangs
+        """Whether the output is whole.  This and what follows raises StoreAway when the file system does not answer."""
+        with answered(self.root):
+            return is_there(self.root / fingerprint / RECORD)
 
     def record(self, fingerprint: str) -> dict[str, Any]:
         """The record of a finished output.  Raises StoreError when there is none or it is damaged."""
         path = self.root / fingerprint / RECORD
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise StoreError(f"{fingerprint} is not finished in {self.root}") from error
-        except ValueError as error:
-            raise StoreError(f"{path} is damaged ({error}); delete the folder to have it made again") from error
+        with answered(self.root):
+            try:
+                return json.loads(path.read_text(encoding="utf-8"))
+            except FileNotFoundError as error:
+                raise StoreError(f"{fingerprint} is not finished in {self.root}") from error
+            except ValueError as error:
+                raise StoreError(f"{path} is damaged ({error}); delete the folder to have it made again") from error
 
     def fingerprints(self) -> list[str]:
         """Every finished output."""
@@ -106,9 +110,8 @@ class Store:
         Raises ClaimLost when another process has taken over meanwhile.
         """
         folder = claim.path.parent
-        files = {str(path.relative_to(folder)): {"size": path.stat().st_size, "sha256": file_sha256(path)}
-                 for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")
-                 and path.name != RECORD}
+        files = {path.relative_to(folder).as_posix(): seen(path) for path in sorted(folder.rglob("*"))
+                 if path.is_file() and not path.name.startswith(".") and path.name != RECORD}
         if not claim.held():
             raise ClaimLost(f"{folder.name} was taken over by another process")
         write_json(folder / RECORD, {**record, "files": files})
@@ -117,29 +120,25 @@ class Store:
 
     def verify(self, fingerprint: str) -> list[str]:
         """What is wrong with a finished output's files, one line each; empty when all sizes and hashes are right."""
-        folder, wrong = self.folder(fingerprint), []
-        for name, expected in self.record(fingerprint)["files"].items():
-            path = folder / name
-            if not path.is_file():
-                wrong.append(f"{path} is missing")
-            elif path.stat().st_size != expected["size"]:
-                wrong.append(f"{path} has {path.stat().st_size} bytes instead of {expected['size']}")
-            elif file_sha256(path) != expected["sha256"]:
-                wrong.append(f"{path} has changed since it was recorded")
-        return wrong
+        folder, files = self.folder(fingerprint), self.record(fingerprint)["files"]
+        return [wrong for name, expected in files.items() if (wrong := fault(folder / name, expected))]
 
     def failure(self, fingerprint: str) -> dict[str, Any] | None:
         """What was written down when the stage failed: class, message, time, host, job, final.  None when it did not."""
-        return read_json(self.root / fingerprint / FAILURE)
+        with answered(self.root):
+            return read_json(self.root / fingerprint / FAILURE)
 
     def note_failure(self, fingerprint: str, kind: str, message: str, log: str = "", final: bool = True) -> None:
-        """Leave a note beside an unfinished output for ``failure``, and the log for people.  ``final``: nobody tries again."""
+        """Leave a note beside an unfinished output for ``failure``, and the log for people, without secrets.
+
+        ``final``: nobody tries again.
+        """
         with contextlib.suppress(OSError):  # a full disk cannot hold the note that it is full
             self.folder(fingerprint).mkdir(exist_ok=True)
             if log:
-                (self.folder(fingerprint) / LOG).write_text(log, encoding="utf-8")
+                (self.folder(fingerprint) / LOG).write_text(redact(log), encoding="utf-8")
             who = {"host": platform.node(), "job": claims.job(), "time": time.time()}
-            write_json(self.folder(fingerprint) / FAILURE, {"class": kind, "message": message, "final": final, **who})
+            write_json(self.folder(fingerprint) / FAILURE, {"class": kind, "message": redact(message), "final": final, **who})
 
     def forget_failure(self, fingerprint: str) -> None:
         """It is to be tried again."""
@@ -149,11 +148,13 @@ class Store:
     def claimed(self, fingerprint: str) -> bool:
         """Whether a live process is working on it."""
         path = self.root / fingerprint / CLAIM
-        return os.path.exists(path) and not claims.dead(self.root, path)
+        with answered(self.root):
+            return is_there(path) and not claims.dead(self.root, path)
 
     def worker(self, fingerprint: str) -> dict[str, Any] | None:
         """Who is working on it (host, pid, job, since); None when nobody alive is."""
-        return (read_json(self.root / fingerprint / CLAIM) or {}) if self.claimed(fingerprint) else None
+        with answered(self.root):
+            return (read_json(self.root / fingerprint / CLAIM) or {}) if self.claimed(fingerprint) else None
 
     @contextmanager
     def claim(self, fingerprint: str) -> Iterator[Claim | None]:
@@ -162,12 +163,11 @@ class Store:
         with explained(self.root):
             path.parent.mkdir(exist_ok=True)  # not its parents: a store that is away is not made anew
             claim = None if self.has(fingerprint) else claims.take(self.root, path)
-        if claim is None or self.has(fingerprint):
-            release(claim)
+        if claim is None:
             yield None
             return
         with beating(claim):
-            yield claim
+            yield None if self.has(fingerprint) else claim
 
     @contextmanager
     def lock(self, name: str) -> Iterator[Claim | None]:
@@ -185,24 +185,66 @@ class Store:
     def locked(self, name: str) -> dict[str, Any] | None:
         """Who is at ``name`` (host, pid, job, since); None when nobody alive is."""
         path = self.root / f"{name}.lock"
-        return read_json(path) if path.exists() and not claims.dead(self.root, path) else None
+        with answered(self.root):
+            if not is_there(path) or claims.dead(self.root, path):
+                return None
+            return read_json(path) or {"host": "?", "pid": "?"}  # it is being written at this very moment
+
+
+def seen(path: Path) -> dict[str, Any]:
+    """A file as it is recorded: size in bytes, and SHA-256."""
+    return {"size": path.stat().st_size, "sha256": file_sha256(path)}
+
+
+def fault(path: Path, recorded: Any) -> str:
+    """What is wrong with a file of which ``recorded`` was seen; empty when nothing is."""
+    if not isinstance(recorded, Mapping) or not {"size", "sha256"} <= recorded.keys():
+        return f"there is no size and SHA-256 on record for {path}"
+    if not path.is_file():
+        return f"{path} is missing"
+    if path.stat().st_size != recorded["size"]:
+        return f"{path} has {path.stat().st_size} bytes instead of {recorded['size']}"
+    return "" if file_sha256(path) == recorded["sha256"] else f"{path} has changed since it was recorded"
+
+
+def away(root: Path, why: str = "") -> StoreAway:
+    """The error that says so."""
+    return StoreAway(f"the file system of the store {root} does not answer{f' ({why})' if why else ''}; what is finished is "
+                     "kept, run the same command again when it is back")
+
 
 @contextmanager
-def explained(root: Path) -> Iterator[None]:
-    """Turn a full, read-only or forbidden disk into a StoreError that says what to do."""
+def answered(root: Path) -> Iterator[None]:
+    """Turn a file system that is away into StoreAway."""
     try:
         yield
     except OSError as error:
-        if error.filename and not Path(os.fsdecode(error.filename)).is_relative_to(root):
+        if not _below(root, error):
+            raise
+        gone = error.errno == errno.ENOENT and not os.path.exists(root / MARK)
+        if gone or error.errno in (errno.EIO, errno.ESTALE) or (error.errno == errno.ENOTCONN and error.filename):
+            raise away(root, f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)) from error
+        raise
+
+
+def _below(root: Path, error: OSError) -> bool:
+    """Whether an error may be about the store: about reading and writing a file that is open, none says which it is."""
+    return not error.filename or Path(os.fsdecode(error.filename)).is_relative_to(root)
+
+
+@contextmanager
+def explained(root: Path) -> Iterator[None]:
+    """Turn a full, read-only or forbidden disk, or one that is away, into a StoreError that says what to do."""
+    try:
+        with answered(root):
+            yield
+    except OSError as error:
+        if not _below(root, error):
             raise
         # numpy says of a full disk only how much it wrote.
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or (error.errno is None and "requested and" in str(error)):
             raise StoreError(f"the disk of the store {root} is full ({error.strerror or error}). Free some space, or use "
                              "--store ELSEWHERE; what is finished is kept, run the same command again to go on") from error
-        gone = error.errno == errno.ENOENT and not (root / MARK).exists()
-        if gone or error.errno in (errno.EIO, errno.ESTALE) or (error.errno == errno.ENOTCONN and error.filename):
-            raise StoreAway(f"the file system of the store {root} does not answer ({error.strerror}: {error.filename}); what is "
-                            "finished is kept, run the same command again when it is back") from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.ENOENT):
             raise StoreError(f"the store {root} cannot be written ({error.strerror}: {error.filename}); "
                              "use --store ELSEWHERE") from error

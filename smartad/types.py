@@ -7,6 +7,9 @@ from typing import Literal, TypedDict
 StepStatus = Literal["ok", "parse_error", "exec_error", "timeout", "oom", "final"]
 StopReason = Literal["answered", "max_steps", "parse_error", "context_overflow", "engine_error"]
 
+LICENCE = "apache-2.0"
+"""Of this project, and so of the toy world that it generates; as the model hub spells it."""
+
 
 class UserError(ValueError):
     """Something its reader can mend: the command line prints the message and no traceback."""
@@ -187,3 +190,18 @@ class Completion:
     """The stop string that ended it; None when the model ended its turn itself."""
     detail: str = ""
     """For ``error``: what the engine said."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A full model made of a base model and an adapter, and how it was compared with them."""
+
+    dtype: str
+    """Of its weights, which is the base model's; merging was computed in float32."""
+    prompts: int
+    equal: int
+    """Prompts that both answer with the same greedy tokens."""
+    difference: float
+    """The largest difference of a logit, over every token of those answers."""
+    bound: float
+    """What ``difference`` must not exceed."""

@@ -1,16 +1,20 @@
 """Sweeps whose stages are real requests and whose outputs are made up: what status, bill and the rest read."""
 
+import io
 from pathlib import Path
 
 import yaml
+from rich.console import Console
 
 from conftest import ROOT
+from smartad.cli.status import LINES, view
 from smartad.stage import StageSpec, upstream_first
 from smartad.store import Store
 from smartad.sweep import ledger
 from smartad.sweep.driver import Driver
 from smartad.sweep.ledger import Ledger
 from smartad.sweep.space import Sweep, read
+from smartad.sweep.state import Jobs, look
 
 ARMS = {"base": {"train": None}, "min": {"select.rule": "min"}, "max": {"select.rule": "max"}}
 
@@ -39,6 +43,13 @@ def finish(store: Store, specs: list[StageSpec], seconds: float = 2.0, **metrics
                 store.seal(claim, {"fingerprint": spec.fingerprint, "identity": spec.identity, "metrics": metrics, "started": 1.0,
                                    "seconds": seconds, "environment": {"gpus": []}, "trackers": {},
                                    "allotted": {"threads": 1, "gpus": 0}})
+
+
+def shown(store: Store, book: Ledger, jobs: Jobs | None = None, width: int = 200, rows: int | None = None) -> str:
+    """What status shows on a terminal of ``width`` columns."""
+    out = io.StringIO()
+    Console(file=out, width=width).print(view(store, book, look(store, book, jobs or Jobs()), width, rows, rows and LINES))
+    return out.getvalue()
 
 
 def of(specs: list[StageSpec], *kinds: str) -> list[StageSpec]:

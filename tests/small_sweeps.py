@@ -99,11 +99,11 @@ class Recorder:
         return [said for said in self.heard if said[0] != "ask"]
 
 
-def run(sweep, store, each_round=lambda driver: None, jobs=2):
+def run(sweep, store, each_round=lambda driver: None, jobs=2, tracking=None):
     """Bring a sweep to its end on worker processes.  Its driver and its dispatcher."""
     driver = Driver(sweep, store, planned=planned)
     driver.proposer = Recorder(driver.proposer)
-    executor = connect(ClusterConfig(), Job(store, Runtime(), Tracking(store.root)), jobs)
+    executor = connect(ClusterConfig(), Job(store, Runtime(), tracking or Tracking(store.root)), jobs)
     dispatcher = Dispatcher(store, executor)
     try:
         start(driver, dispatcher)

@@ -11,6 +11,7 @@ from command import smartad
 from conftest import ROOT
 from made_up import declare, finish, launch, of
 from smartad.cli.billing import bill_of, bill_table, number
+from smartad.cluster import STAGES
 from smartad.config import load
 from smartad.experiment import Experiment, plan
 from smartad.grading import exact
@@ -112,6 +113,19 @@ def test_real_bill_stands_beside_what_was_expected_at_the_first_start(store, tmp
     assert rows["train"].expected == UNKNOWN and rows["train"].real.cpu_hours == 2.0
 
 
+def test_what_a_failed_stage_took_is_not_zero_in_the_bill(store, tmp_path):
+    book, specs = launch(store, declare(tmp_path))
+    bill = save_estimate(store, book.name, specs)
+    finish(store, [*of(specs, "prepare"), of(specs, "evaluate")[0]], seconds=3600.0)
+    rows = {row.stage: row for row in compare(store, book, bill)}
+    assert rows["train"].real == UNKNOWN and rows["evaluate"].real.cpu_hours == 1.0
+    out = io.StringIO()
+    Console(file=out, width=100).print(bill_of(store, book))
+    lines = {line.split()[0]: " ".join(line.split()[1:]) for line in out.getvalue().splitlines()}
+    assert lines["train"].startswith("0 of 2 ? / ? ") and lines["evaluate"].startswith("1 of 9 ? / 1 "), out.getvalue()
+    assert lines["total"].startswith(f"5 of {len(specs)} ? / ≥ 5 ")
+
+
 def test_trials_proposed_later_are_expected_when_they_come_or_are_said_to_be_unexpected(store, tmp_path):
     sweep = declare(tmp_path)
     book, specs = launch(store, sweep)
@@ -141,6 +155,7 @@ def test_dry_run_prints_what_is_new_and_a_bill_and_leaves_no_trace(tmp_path):
 def test_plan_for_a_slurm_site_prints_the_script_of_each_kind_of_stage(tmp_path):
     said = smartad("plan", "sweeps/quickstart.yaml", "--cluster", "slurm/dev.yaml", "--store", tmp_path / "store").stdout
     scripts = said.split("#!/bin/bash")[1:]
+    assert [line.split()[2] for line in said.splitlines() if " in jobs of " in line] == list(STAGES)
     assert len(scripts) == 9 and all("#SBATCH --partition=batch" in script for script in scripts)
     train = next(script for script in scripts if "--job-name=train." in script)
     assert "#SBATCH --array=0-9%" in train and "#SBATCH --cpus-per-task=1" in train

@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from command import smartad
+from command import all_of, on_a_terminal, smartad
 from conftest import ROOT
 from smartad.cli import parser
 from smartad.store import Store
 
-COMMANDS = ["plan", "run", "sweep", "status", "table", "show", "why", "pull", "ask", "logs", "cancel", "retry", "doctor",
-            "dashboard"]
+COMMANDS = ["plan", "run", "sweep", "status", "table", "show", "why", "aliases", "promote", "pull", "ask", "gc", "forget", "logs",
+            "cancel", "retry", "doctor", "dashboard", "publish"]
 
 
 def test_help_names_every_command_and_shows_the_way_in(capsys):
@@ -36,6 +36,13 @@ def test_plan_names_each_stage_and_writes_nothing(tmp_path):
     assert not (tmp_path / "store").exists()
 
 
+def test_plan_says_what_it_is_in_one_line_on_a_narrow_terminal(tmp_path):
+    process, screen = on_a_terminal("plan", "sweeps/weights_tpe.yaml", store=tmp_path, columns=60)
+    said = all_of(screen)
+    assert process.wait() == 0
+    assert any(line.startswith("sweep weights_tpe, ") and line.endswith(" row(s)") for line in said.splitlines()), said
+
+
 def test_overrides_may_stand_after_options(tmp_path):
     done = smartad("run", "configs/toy.yaml", "--until", "nothing", "select.first=99", "--store", tmp_path, status=2)
     assert "select.first=99 asks for more" in done.stderr
@@ -57,6 +64,7 @@ def test_plan_does_not_import_torch():
     (["sweep", "sweeps/nothing.yaml"], "no file sweeps/nothing.yaml; beside it there are grid96.yaml"),
     (["run", "sweeps/quickstart.yaml"], "declares a sweep: smartad sweep sweeps/quickstart.yaml"),
     (["sweep", "quickstart"], "no file quickstart; did you mean sweeps/quickstart.yaml?"),
+    (["run", "--cluster", "dev"], "no file dev; did you mean slurm/dev.yaml?"),
     (["sweep", "sweeps/quickstart.yaml", "seeds=[0]"], "seeds belongs to the sweep file"),
     (["ask", "--adapter", "configs", " "], "there is no question"),
     (["sweep", "configs/toy.yaml"], "declares an experiment: smartad run configs/toy.yaml"),
@@ -65,6 +73,11 @@ def test_plan_does_not_import_torch():
     (["show", "train-000"], "nothing finished"),
     (["why", "a", "b"], "nothing finished"),
     (["pull", "best", "--to", "somewhere"], "no alias 'best'"),
+    (["promote", "train-000", "mine", "--reason", "x"], "nothing finished"),
+    (["promote", "train-0123456789ab", "mine", "--reason", "x"], "train-0123456789ab is not finished"),
+    (["aliases", "--sweep", "nothing"], "no sweep 'nothing'"),
+    (["gc"], "is not a store"),
+    (["forget", "nothing"], "no sweep 'nothing'"),
     (["ask", "--adapter", "configs", "?"], "configs is not a pulled adapter"),
 ])
 def test_bad_input_is_one_clear_line(tmp_path, words, message):

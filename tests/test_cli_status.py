@@ -1,23 +1,15 @@
 """status: the state of every stage, why it waits, how long it takes; on any terminal, and while one watches."""
 
-import fcntl
-import io
 import os
-import pty
 import signal
-import struct
-import subprocess
-import sys
-import termios
 import time
 
 import pytest
-from rich.console import Console
 
-from command import environment, smartad
+from command import on_a_terminal, smartad
 from conftest import ROOT
-from made_up import declare, fail, finish, launch, of
-from smartad.cli.status import LINES, ROWS, duration, time_left, view
+from made_up import declare, fail, finish, launch, of, shown
+from smartad.cli.status import ROWS, duration, time_left
 from smartad.cluster.queue import Queued
 from smartad.records import write_json
 from smartad.stage import upstream_first
@@ -33,13 +25,6 @@ from smartad.sweep.stopping import Stop
 @pytest.fixture
 def sweep(tmp_path):
     return declare(tmp_path)
-
-
-def shown(store, book, jobs=None, width=200, rows=None):
-    """What a terminal of ``width`` columns shows."""
-    out = io.StringIO()
-    Console(file=out, width=width).print(view(store, book, look(store, book, jobs or Jobs()), width, rows, rows and LINES))
-    return out.getvalue()
 
 
 @pytest.mark.parametrize("file", ["quickstart", "table3_ablation", "table6_k"])
@@ -117,7 +102,7 @@ def test_stages_only_a_stopped_trial_wanted_are_stopped(store, sweep):
     ("PENDING", "QOSMaxJobsPerUserLimit", "a limit of its QOS (QOSMaxJobsPerUserLimit)"),
     ("PENDING", "ReqNodeNotAvail, UnavailableNodes:n1", "its nodes are down or reserved (ReqNodeNotAvail, UnavailableNodes:n1)"),
     ("PENDING", "SomethingNew", "SomethingNew"),
-    ("CONFIGURING", "None", "its job is configuring and not there yet")])
+    ("CONFIGURING", "None", "its job is configuring, and nobody is at it yet or any more")])
 def test_reason_of_slurm_is_said_in_plain_words_and_in_its_own(state, reason, words):
     assert in_words(Queued("12_5", "abc-1", 5, state, reason)) == words
 
@@ -193,6 +178,10 @@ def test_time_left_is_said_as_an_estimate_and_unknown_as_unknown():
     assert time_left(Left(720.0, 4, ())) == "about 12 min left (estimate, 4 at a time)"
     assert time_left(Left(720.0, 1, ("train",))).startswith("more than 12 min left (estimate, 1 at a time; of train none was")
     assert time_left(Left(0.0, 1, ("train",))) == "time left unknown (of train none was ever finished here)"
+    assert time_left(Left(720.0, 2, (), 5)) == "about 12 min left (estimate, 2 at a time; with up to 5 trials to come)"
+    assert time_left(Left(720.0, 2, (), 5, counted=False)) == (
+        "more than 12 min left (estimate, 2 at a time; of the trials proposed so far, without up to 5 to come)")
+    assert "unknown" in time_left(Left(0.0, 1, (), 5, counted=False)) and time_left(Left(0.0, 1, ())) == "almost done"
     assert [duration(s) for s in (0.0, 4.25, 59, 300, 7200, 400000)] == ["0 s", "4.2 s", "59 s", "5 min", "2.0 h", "4.6 days"]
 
 
@@ -247,17 +236,6 @@ def test_status_without_a_name_lists_the_sweeps(store, sweep):
     fail(store, specs[3])
     said = smartad("status", store=store.root).stdout
     assert said.startswith(f"declared  {' ' * 15}3 of {len(book.stages())} stages finished, ") and ", 1 failed, " in said
-
-
-def on_a_terminal(*words, store, columns=100, lines=40):
-    """Start a command on a terminal of its own: the process, and what reads its screen."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-    variables = {k: v for k, v in environment(store.root).items() if k != "COLUMNS"}
-    process = subprocess.Popen([sys.executable, "-m", "smartad", *words], cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs,
-                               env={**variables, "TERM": "xterm-256color"}, start_new_session=True)
-    os.close(theirs)
-    return process, ours
 
 
 def until(screen, text, seen=""):

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from small_stages import WORKERS, Config, bring_to_end, executions, job, spec
 
+from small_stages import WORKERS, Config, bring_to_end, executions, job, spec
 from smartad.cluster import ClusterConfig, Dispatcher, Failure, connect
 from smartad.cluster.base import RETRIES
 from smartad.cluster.dispatcher import LOOKS

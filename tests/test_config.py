@@ -154,6 +154,8 @@ def test_bad_configuration_is_named(sources, words):
     ("arms: {a: {}, b: {benchmarks.in_domain: [toy_qa]}}", "'a' and 'b' have different benchmarks"),
     ("arms: {a: {train: null, train.rank: 4}}", "trial 'a': train.rank=4: train is null here"),
     ("arms: {a: {}}\nbase: [nowhere.yaml]", "no file .*nowhere.yaml"),
+    ("arms: {a: {}}\nstopping: nonsense", "bad.yaml: stopping=nonsense: expected {rule: NAME} .* the rules wilcoxon, asha"),
+    ("arms: {a: {}}\nstopping: {p: 0.1}", "there are the rules wilcoxon, asha"),
     ("- a list", "expected a mapping"),
     ("a: [", "cannot be read"),
 ])
@@ -164,12 +166,26 @@ def test_bad_sweep_file_is_named(tmp_path, text, words):
         proposers.of(read(str(path)))
 
 
+@pytest.mark.parametrize("text, words", [
+    ("stages: {trian: {cpus: 2}}", r"site.yaml: stages.trian: .* aggregate. Did you mean 'train'\?"),
+    ("stages: {cook: {cpus: 2}}", r"site.yaml: stages.cook: .* aggregate.$"),
+    ("stages: {train: {cpu: 2}}", r"site.yaml: stages.train: .*'cpu'.*Did you mean: 'cpus'\?"),
+    ("default: {partitoin: gpu}", r"site.yaml: default: .*Did you mean: 'partition'\?"),
+    ("stages: {train: 3}", "site.yaml: stages.train: expected what it asks for, .* got 3"),
+    ("slots: -1", "site.yaml: slots=-1 must be at least 0"),
+])
+def test_bad_profile_is_named_with_its_file_and_what_was_meant(tmp_path, text, words):
+    (tmp_path / "site.yaml").write_text(text + "\n")
+    with pytest.raises(ConfigError, match=words):
+        load(ClusterConfig, [str(tmp_path / "site.yaml")])
+
+
 @pytest.mark.parametrize("value", [1, 2.5, "a, b", "x=y", True, None, [1, 2], {"a": 1.5}, "1", "null", "- x"])
 def test_override_of_any_value_is_read_back_as_it_was(value):
     @dataclasses.dataclass
     class Anything:
-        key: Any = 0
-    assert load(Anything, [override("key", value)]).key == value
+        anything: Any = 0
+    assert load(Anything, [override("anything", value)]).anything == value
 
 
 @pytest.mark.parametrize("values", [

@@ -141,6 +141,7 @@ def test_long_log_of_one_among_several_is_shown_from_its_end(tmp_path):
 def failures(store, tmp_path):
     """Three failed stages: of class node, oom and node."""
     _, specs = launch(store, declare(tmp_path))
+    finish(store, of(specs, "prepare"))
     some = [*of(specs, "train"), of(specs, "collect")[0]]
     return [fail(store, s, kind) for s, kind in zip(some, ("node", "oom", "node"), strict=True)]
 
@@ -161,6 +162,23 @@ def test_retry_says_when_a_driver_takes_them_up_by_itself(store, failures):
     with store.lock("sweeps/declared"):
         assert "the driver takes them up by itself" in smartad("retry", "declared", store=store.root).stdout
     assert "nothing to retry" in smartad("retry", "declared", store=store.root).stdout
+
+
+def test_retry_of_what_was_taken_away_before_or_is_finished_says_so(store, failures):
+    done = of_kind(store, "prepare")
+    smartad("retry", "declared", failures[1], store=store.root)
+    said = smartad("retry", "declared", failures[1], done, store=store.root).stdout
+    assert f"{failures[1]} has no failure: it was taken away before, or has not run yet" in said
+    assert f"{done} is finished" in said and "nothing to retry: nothing of those has failed" in said
+    with store.claim(failures[1]):
+        assert f"{failures[1]} is running" in smartad("retry", "declared", failures[1], store=store.root).stdout
+    smartad("retry", "declared", store=store.root)
+    assert "nothing to retry: nothing of declared has failed" in smartad("retry", "declared", store=store.root).stdout
+
+
+def of_kind(store, kind):
+    """A finished stage."""
+    return next(f for f in store.fingerprints() if f.startswith(f"{kind}-"))
 
 
 def test_retry_of_an_unknown_class_names_those_there_are(store, failures):
@@ -229,16 +247,6 @@ def test_queued_jobs_say_that_they_are_held_and_cancel_takes_those_that_nobody_e
         slurm.until(lambda: len(queue(store)) == 1, "only the shared job is left")
     assert "1 job(s) taken out" in smartad("cancel", "mine", store=store.root).stdout
     slurm.until(lambda: not queue(store), "nothing is left")
-
-
-@pytest.mark.slow
-def test_detached_driver_that_has_yet_to_begin_is_seen_and_cancelled(store, slurm):
-    submit_driver(job(store), "mine", ["status"], HELD)
-    said = smartad("status", "mine", store=store.root).stdout
-    assert "its driver is job " in said and "(JobHeldUser)" in said
-    assert "1 job(s) taken out of SLURM's queue" in smartad("cancel", "mine", store=store.root).stdout
-    slurm.until(lambda: not queue(store), "nothing is left")
-    assert "no sweep 'mine'" in smartad("status", "mine", store=store.root, status=2).stderr
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from command import smartad
+from command import all_of, on_a_terminal, smartad
 from conftest import ROOT
 from smartad.cli import doctor, doctor_slurm
 
@@ -31,6 +31,15 @@ def test_doctor_without_slurm_has_nothing_to_mend(tmp_path, no_slurm):
     assert any(line.startswith("no sbatch, squeue") for line in lines(said, "warn"))
     assert any("packages as they must be" in line and "optuna" in line for line in lines(said, "ok"))
     assert not (tmp_path / "store").exists(), "looking makes nothing"
+
+
+@pytest.mark.slow
+def test_doctor_fits_a_terminal_and_keeps_its_commands_whole(tmp_path, no_slurm):
+    process, screen = on_a_terminal("doctor", store=tmp_path, columns=70)
+    said = all_of(screen)
+    assert process.wait() == 0
+    (at,) = [i for i, line in enumerate(said.splitlines()) if "packages as they must be" in line]
+    assert all(len(line) <= 70 for line in said.splitlines()[at:at + 3]) and said.splitlines()[at + 1].startswith(" " * 8), said
 
 
 @pytest.mark.slow

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from small_stages import Config, bring_to_end, job
 
 from conftest import ROOT
+from small_stages import Config, bring_to_end, job
 from smartad.cluster import ClusterConfig, connect
 from smartad.cluster.submission import script
 from smartad.config import load

@@ -8,7 +8,6 @@ import sys
 
 import numpy as np
 import pytest
-from wandb_double import KEY, WandbDouble
 
 from conftest import ROOT
 from proposer_cases import ALL, BOTH, CASES, GRIDS, LISTED, MIXED, RANGES, SERVER, declare, go, known, outcome, proposer_of, score
@@ -17,6 +16,7 @@ from smartad.sweep import proposers
 from smartad.sweep.space import Outcome, Trial
 from smartad.tracking import wandb_sweeps
 from smartad.types import UserError
+from wandb_double import KEY, WandbDouble
 
 EVERYONE = [*CASES, *(pytest.param(name, marks=pytest.mark.slow) for name in SERVER)]
 SEVERAL = ["tpe", "random", "nsga2", "gp"]
@@ -202,7 +202,7 @@ def test_grid_is_the_whole_product_with_arms_first(tmp_path):
 
 
 def summary(run):
-    return {key: value for key, value in json.loads(run["summaryMetrics"]).items() if not key.startswith("_")}
+    return {key: value for key, value in json.loads(run.summaryMetrics).items() if not key.startswith("_")}
 
 
 @pytest.mark.slow
@@ -210,13 +210,13 @@ def test_server_sweep_is_told_each_outcome_as_its_runs_summary(start, server):
     proposer = start("server-bayes", direction="minimize")
     trials = go(proposer, 3)
     sweep = server.sweeps[proposer.server.address.id]
-    assert sweep["config"]["method"] == "bayes" and sweep["config"]["metric"] == {"name": "avg", "goal": "minimize"}
-    assert sweep["config"]["parameters"]["train.rank"] == {"distribution": "q_log_uniform_values", "q": 1, "min": 1, "max": 64}
-    runs = [run for run in server.runs.values() if run["sweep"] == proposer.server.address.id]
-    assert [run["displayName"] for run in runs] == [trial.label for trial in trials]
+    assert sweep.config["method"] == "bayes" and sweep.config["metric"] == {"name": "avg", "goal": "minimize"}
+    assert sweep.config["parameters"]["train.rank"] == {"distribution": "q_log_uniform_values", "q": 1, "min": 1, "max": 64}
+    runs = [run for run in server.runs.values() if run.sweep == proposer.server.address.id]
+    assert [run.displayName for run in runs] == [trial.label for trial in trials]
     told = [{"outcome": "done", "avg": score(trials[0])}, {"outcome": "stopped"}, {"outcome": "failed"}]
     assert [summary(run) for run in runs] == told
-    assert [run["exitcode"] for run in runs] == [0, 1, 1]
+    assert [run.exitcode for run in runs] == [0, 1, 1]
     assert server.unknown == []
 
 
@@ -249,8 +249,8 @@ def test_server_sweep_goes_on_after_a_kill_without_asking_again_for_what_is_know
     done, _, asked, lost = killed.stdout.splitlines()[-4:]
     again.tell(Trial(done, {}), Outcome("done", (1.0,)))
     assert [trial.label for trial in iter(again.ask, None)][:2] == [asked, lost]
-    runs = [run for run in server.runs.values() if run["sweep"] == again.server.address.id]
-    assert len(runs) == 6 and again.server.live.keys() == {run["name"] for run in runs[2:]}
+    runs = [run for run in server.runs.values() if run.sweep == again.server.address.id]
+    assert len(runs) == 6 and again.server.live.keys() == {run.name for run in runs[2:]}
     assert [summary(run) for run in runs[:3]] == [{"outcome": "done", "avg": 1.0}, {"outcome": "failed"}, {}]
 
 
@@ -260,8 +260,8 @@ def test_server_sweep_hears_of_a_trial_that_failed_and_was_tried_again(start, se
     trial = proposer.ask()
     for told in (Outcome("failed"), Outcome("failed"), Outcome("done", (2.0,))):
         proposer.tell(trial, told)
-    (run,) = [run for run in server.runs.values() if run["sweep"] == proposer.server.address.id]
-    assert summary(run) == {"outcome": "done", "avg": 2.0} and run["exitcode"] == 0
+    (run,) = [run for run in server.runs.values() if run.sweep == proposer.server.address.id]
+    assert summary(run) == {"outcome": "done", "avg": 2.0} and run.exitcode == 0
 
 
 @pytest.mark.slow
@@ -280,7 +280,7 @@ def test_server_sweep_that_was_deleted_there_is_named(start, server, tmp_path):
 def test_server_sweep_that_is_paused_is_left_with_a_word(start, server, caplog, monkeypatch):
     monkeypatch.setattr(wandb_sweeps, "BEAT_S", 0.01)
     proposer = start("server")
-    server.sweeps[proposer.server.address.id]["paused"] = True
+    server.sweeps[proposer.server.address.id].paused = True
     assert proposer.ask() is None and "is it paused?" in caplog.text
 
 

@@ -117,10 +117,20 @@ def test_pulled_adapter_loads_with_peft_and_is_the_trained_one(quickstart, pulle
     model = AutoPeftModelForCausalLM.from_pretrained(str(pulled))
     assert model.peft_config["default"].r == 16
     card = json.loads((pulled / "smartad.json").read_text())
-    assert card["base"] == models.identify("toy") and set(card["recipe"]["row"]) == {"toy_math", "toy_qa", "toy_qa3"}
+    assert card["base"] == models.identify("toy") and set(card["row"]) == {"toy_math", "toy_qa", "toy_qa3"}
     store = quickstart[0]
     assert (pulled / "adapter_model.safetensors").read_bytes() == \
         (store.folder(card["fingerprint"]) / "adapter/adapter_model.safetensors").read_bytes()
+
+
+def test_merged_adapter_answers_like_base_and_adapter(quickstart, tmp_path):
+    said = smartad("pull", "latest", "--to", tmp_path / "latest", "--merge", store=quickstart[0].root).stdout
+    assert "3 of 3 greedy answers equal" in said
+    assert "## Results\n| benchmark | pass@1 |" in (tmp_path / "latest/README.md").read_text()
+
+
+def test_gc_finds_nothing_that_a_finished_sweep_could_do_without(quickstart):
+    assert "nothing in" in smartad("gc", store=quickstart[0].root).stdout
 
 
 def test_ask_shows_the_steps_of_the_pulled_adapter(pulled):

@@ -1,230 +1,181 @@
-import json
-import os
-import shutil
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+"""What aliases mean, who said so, and what they cannot be made to mean."""
+
+import multiprocessing
 
 import pytest
 
+from command import smartad
+from made_up import declare, finish, launch, of
+from small_adapters import OTHER, TRAIN, finish_adapters, finished
 from smartad import registry
-from smartad.fingerprint import file_sha256
-from smartad.models import TOY_FOLDER, identify
+from smartad.sweep import results
 from smartad.types import UserError
 
-TRAIN = "train-0123456789ab"
-OTHER = "train-ba9876543210"
-RECIPE = {"prompt": "toy", "dialect": "paper", "max_steps": 5, "row": {"pass@1": 0.5, "n": 120}}
+
+def test_resolve_in_a_sweep_and_without_one(store):
+    finished(store), finished(store, OTHER)
+    registry.promote(store, "best:pass@1", TRAIN, reason="first sweep", metric="pass@1", value=0.4, sweep="a")
+    registry.promote(store, "best:pass@1", OTHER, reason="second sweep", metric="pass@1", value=0.5, sweep="b")
+    assert registry.resolve(store, "best:pass@1", sweep="b") == OTHER
+    assert registry.resolve(store, "best:pass@1", sweep="a") == registry.resolve(store, "best", sweep="a") == TRAIN
+    with pytest.raises(UserError, match="an adapter of each of a, b; say which with --sweep"):
+        registry.resolve(store, "best")
+    registry.promote(store, "best:pass@1", TRAIN, reason="of them all")
+    assert registry.resolve(store, "best") == TRAIN
+    assert [e.value for e in registry.entries(store)] == [0.4, 0.5, None]
 
 
-def seal(store: Path, fingerprint: str = TRAIN) -> Path:
-    """Write the record that the store would, for the files that are there."""
-    folder = store / fingerprint
-    files = {p.relative_to(folder).as_posix(): {"size": p.stat().st_size, "sha256": file_sha256(p)}
-             for p in sorted(folder.rglob("*")) if p.is_file() and p.name != "record.json"}
-    (folder / "record.json").write_text(json.dumps({"fingerprint": fingerprint, "files": files}))
-    return folder
+def test_resolve_latest_of_no_sweep_is_the_latest_of_all(store):
+    finished(store), finished(store, OTHER)
+    registry.promote(store, "latest", OTHER, reason="", sweep="a")
+    registry.promote(store, "latest", TRAIN, reason="", sweep="b")
+    assert registry.resolve(store, "latest") == TRAIN
+    assert registry.resolve(store, "latest", sweep="a") == OTHER
 
 
-def finished(store: Path, fingerprint: str = TRAIN, weights: bytes = b"weights" * 100) -> Path:
-    """A finished train stage, as plain files: enough for everything but loading it."""
-    adapter = store / fingerprint / "adapter"
-    adapter.mkdir(parents=True)
-    (adapter / "adapter_model.safetensors").write_bytes(weights)
-    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": identify("toy"), "r": 4}))
-    (store / fingerprint / "metrics.jsonl").write_text("")
-    return seal(store, fingerprint)
-
-
-def pull(store: Path, name: str, to: Path, **more: Any) -> registry.Pulled:
-    return registry.pull(store, name, to, RECIPE, models={}, **more)
-
-
-def test_resolve_promoted_twice_the_last_one_counts(tmp_path):
-    finished(tmp_path), finished(tmp_path, OTHER)
-    registry.promote(tmp_path, "best:pass@1", TRAIN, reason="first sweep", metric="pass@1", value=0.4, sweep="a")
-    registry.promote(tmp_path, "best:pass@1", OTHER, reason="second sweep", metric="pass@1", value=0.5, sweep="b")
-    assert registry.resolve(tmp_path, "best:pass@1") == OTHER
-    assert registry.resolve(tmp_path, "best:pass@1", sweep="a") == TRAIN
-    assert [e.value for e in registry.entries(tmp_path)] == [0.4, 0.5]
-
-
-def test_resolve_best_means_the_only_metric_and_asks_when_there_are_two(tmp_path):
-    finished(tmp_path)
-    registry.promote(tmp_path, "best:pass@1", TRAIN, reason="highest")
-    assert registry.resolve(tmp_path, "best") == TRAIN
-    registry.promote(tmp_path, "best:nll", TRAIN, reason="lowest")
+def test_resolve_best_means_the_only_metric_and_asks_when_there_are_two(store):
+    finished(store)
+    registry.promote(store, "best:pass@1", TRAIN, reason="highest")
+    assert registry.resolve(store, "best") == TRAIN
+    registry.promote(store, "best:nll", TRAIN, reason="lowest")
     with pytest.raises(UserError, match="say best:nll or best:pass@1"):
-        registry.resolve(tmp_path, "best")
+        registry.resolve(store, "best")
 
 
-def test_resolve_unknown_alias_lists_the_known_ones(tmp_path):
+def test_resolve_unknown_alias_lists_the_known_ones(store):
     with pytest.raises(UserError, match=r"no alias 'best'.*none yet"):
-        registry.resolve(tmp_path, "best")
-    finished(tmp_path)
-    registry.promote(tmp_path, "latest", TRAIN, reason="newest", sweep="a")
+        registry.resolve(store, "best")
+    finished(store)
+    registry.promote(store, "latest", TRAIN, reason="newest", sweep="a")
     with pytest.raises(UserError, match=r"no alias 'champion'.*there are: latest"):
-        registry.resolve(tmp_path, "champion")
+        registry.resolve(store, "champion")
     with pytest.raises(UserError, match="of sweep b"):
-        registry.resolve(tmp_path, "latest", sweep="b")
+        registry.resolve(store, "latest", sweep="b")
 
 
-def test_promote_refuses_what_is_no_finished_adapter(tmp_path):
-    finished(tmp_path, "score-0123456789ab")
-    with pytest.raises(UserError, match="only a train stage"):
-        registry.promote(tmp_path, "latest", "score-0123456789ab", reason="")
-    with pytest.raises(UserError, match="is not finished"):
-        registry.promote(tmp_path, "latest", TRAIN, reason="")
-    with pytest.raises(UserError, match="cannot be an alias"):
-        registry.promote(tmp_path, "../latest", TRAIN, reason="")
+def test_withdrawn_alias_means_nothing_and_stays_in_the_log(store):
+    finished(store)
+    registry.promote(store, "mine", TRAIN, reason="I like it")
+    registry.withdraw(store, "mine", reason="I do not")
+    assert registry.current(store) == []
+    with pytest.raises(UserError, match="no alias 'mine'"):
+        registry.resolve(store, "mine")
+    with pytest.raises(UserError, match="'mine' means nothing"):
+        registry.withdraw(store, "mine", reason="again")
+    assert [entry.fingerprint for entry in registry.entries(store)] == [TRAIN, None]
 
 
-def test_ledger_torn_line_is_ignored_and_not_glued_to_the_next(tmp_path):
-    finished(tmp_path)
-    registry.promote(tmp_path, "latest", TRAIN, reason="newest")
-    with (tmp_path / registry.LEDGER).open("a") as file:
-        file.write('{"time": 1.0, "alias": "la')
-    assert registry.resolve(tmp_path, "latest") == TRAIN
-    registry.promote(tmp_path, "mine", TRAIN, reason="I like it")
-    assert [e.alias for e in registry.entries(tmp_path)] == ["latest", "mine"]
-
-
-def test_ledger_damaged_line_is_named(tmp_path):
-    (tmp_path / registry.LEDGER).write_text('{"alias": 3}\n')
-    with pytest.raises(UserError, match=r"registry.jsonl:1 is not an entry"):
-        registry.entries(tmp_path)
-
-
-def test_pull_writes_adapter_card_and_recipe(tmp_path):
-    finished(tmp_path / "store")
-    registry.promote(tmp_path / "store", "best:pass@1", TRAIN, reason="highest")
-    pulled = pull(tmp_path / "store", "best", tmp_path / "out")
-    assert (pulled.fingerprint, pulled.base, pulled.loads_from) == (TRAIN, identify("toy"), str(TOY_FOLDER))
-    assert (tmp_path / "out/adapter_model.safetensors").read_bytes() == b"weights" * 100
-    config = json.loads((tmp_path / "out/adapter_config.json").read_text())
-    assert config == {"base_model_name_or_path": str(TOY_FOLDER), "r": 4, "revision": None}
-    card = registry.read_pulled(tmp_path / "out")
-    assert card["recipe"] == RECIPE and card["base"] == identify("toy") and card["fingerprint"] == TRAIN
-    assert TRAIN in (tmp_path / "out/README.md").read_text()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "store"]
-
-
-def test_pull_again_replaces_the_earlier_pull_and_nothing_else(tmp_path):
-    finished(tmp_path / "store"), finished(tmp_path / "store", OTHER, b"better")
-    (tmp_path / "out").mkdir()
-    pull(tmp_path / "store", TRAIN, tmp_path / "out")
-    (tmp_path / "out/adapter_model.safetensors").write_bytes(b"spoilt")
-    pull(tmp_path / "store", OTHER, tmp_path / "out")
-    assert (tmp_path / "out/adapter_model.safetensors").read_bytes() == b"better"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "store"]
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis/chapter1.tex").write_text("years of work")
-    with pytest.raises(UserError, match="has other things in it"):
-        pull(tmp_path / "store", TRAIN, tmp_path / "thesis")
-    assert (tmp_path / "thesis/chapter1.tex").read_text() == "years of work"
-
-
-def flip_a_byte(adapter: Path) -> None:
-    content = bytearray((adapter / "adapter_model.safetensors").read_bytes())
-    content[50] ^= 1
-    (adapter / "adapter_model.safetensors").write_bytes(content)
-
-
-def truncate(adapter: Path) -> None:
-    os.truncate(adapter / "adapter_model.safetensors", 10)
-
-
-def remove(adapter: Path) -> None:
-    (adapter / "adapter_model.safetensors").unlink()
-
-
-def link(adapter: Path) -> None:
-    (adapter / "adapter_model.safetensors").rename(adapter.parent / "elsewhere")
-    (adapter / "adapter_model.safetensors").symlink_to(adapter.parent / "elsewhere")
-
-
-def link_folder(adapter: Path) -> None:
-    adapter.rename(adapter.parent / "elsewhere")
-    adapter.symlink_to(adapter.parent / "elsewhere")
-
-
-def edit_record(name: str, expected: Any) -> Callable[[Path], None]:
-    def edit(adapter: Path) -> None:
-        path = adapter.parent / "record.json"
-        record = json.loads(path.read_text())
-        record["files"][name] = expected
-        path.write_text(json.dumps(record))
-    return edit
-
-
-def cut_record(adapter: Path) -> None:
-    os.truncate(adapter.parent / "record.json", 20)
-
-
-@pytest.mark.parametrize("damage, message", [
-    (flip_a_byte, "adapter_model.safetensors is not what was recorded"),
-    (truncate, "adapter_model.safetensors has 10 bytes instead of 700"),
-    (remove, "adapter_model.safetensors is missing"),
-    (link, "adapter_model.safetensors is a link"),
-    (link_folder, "adapter is a link"),
-    (edit_record("adapter/../../../etc/passwd", {"size": 1, "sha256": ""}), "outside of its adapter"),
-    (edit_record("adapter/..\\evil", {"size": 1, "sha256": ""}), "outside of its adapter"),
-    (edit_record("adapter/adapter_model.safetensors", None), "no size and SHA-256 on record"),
-    (cut_record, "record.json is damaged"),
-    (lambda adapter: shutil.rmtree(adapter.parent), "is not finished"),
+@pytest.mark.parametrize(("alias", "fingerprint", "message"), [
+    ("latest", "score-0123456789ab", "only a train stage"),
+    ("latest", OTHER, "is not finished"),
+    ("latest", "train", "is not a fingerprint"),
+    ("../latest", TRAIN, "cannot be an alias"),
+    ("train-ba9876543210", TRAIN, "cannot be an alias: it must not look like a fingerprint"),
+    ("train-1f2e", TRAIN, "cannot be an alias: it must not look like a fingerprint"),
 ])
-def test_pull_damaged_adapter_is_one_clear_error_and_leaves_nothing(tmp_path, damage, message):
-    damage(finished(tmp_path / "store") / "adapter")
+def test_promote_refuses_what_is_no_alias_or_no_finished_adapter(store, alias, fingerprint, message):
+    finished(store), finished(store, "score-0123456789ab")
     with pytest.raises(UserError, match=message):
-        pull(tmp_path / "store", TRAIN, tmp_path / "out")
-    assert [p.name for p in tmp_path.iterdir()] == ["store"]
+        registry.promote(store, alias, fingerprint, reason="")
+    assert registry.entries(store) == []
 
 
-def test_pull_base_model_of_another_smartad_is_refused(tmp_path):
-    folder = finished(tmp_path / "store")
-    (folder / "adapter/adapter_config.json").write_text('{"base_model_name_or_path": "toy@000000000000"}')
-    seal(tmp_path / "store")
-    with pytest.raises(UserError, match="is not the toy student of this smartad"):
-        pull(tmp_path / "store", TRAIN, tmp_path / "out")
+def test_promote_refuses_a_damaged_adapter_and_says_what_to_do(store):
+    weights = finished(store) / "adapter/adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes().replace(b"w", b"v", 1))
+    with pytest.raises(UserError, match=rf"{weights} has changed since it was recorded. Delete {store.root / TRAIN}"):
+        registry.promote(store, "mine", TRAIN, reason="")
 
 
-def test_pull_hub_base_keeps_name_and_revision(tmp_path):
-    folder = finished(tmp_path / "store")
-    (folder / "adapter/adapter_config.json").write_text('{"base_model_name_or_path": "Qwen/Qwen2.5-1.5B@abc123"}')
-    seal(tmp_path / "store")
-    pulled = pull(tmp_path / "store", TRAIN, tmp_path / "out")
-    config = json.loads((tmp_path / "out/adapter_config.json").read_text())
-    assert config == {"base_model_name_or_path": "Qwen/Qwen2.5-1.5B", "revision": "abc123"}
-    assert pulled.base == "Qwen/Qwen2.5-1.5B@abc123"
+def test_reason_with_a_secret_in_it_is_written_without(store, monkeypatch):
+    monkeypatch.setenv("TEACHER_API_KEY", "correct-horse-battery")
+    finished(store)
+    registry.promote(store, "mine", TRAIN, reason="made with correct-horse-battery")
+    assert "horse" not in (store.root / registry.LEDGER).read_text() and registry.entries(store)[0].reason.startswith("made with")
 
 
-def test_read_pulled_truncated_adapter_or_other_folder_is_refused(tmp_path):
-    finished(tmp_path / "store")
-    pull(tmp_path / "store", TRAIN, tmp_path / "out")
-    truncate(tmp_path / "out")
-    with pytest.raises(UserError, match=r"has 10 bytes instead of 700.*pull again"):
-        registry.read_pulled(tmp_path / "out")
-    with pytest.raises(UserError, match="is not a pulled adapter"):
-        registry.read_pulled(tmp_path / "store")
+def _promote_often(store, first):
+    for number in range(first, first + 5):
+        registry.promote(store, f"alias{number}", TRAIN, reason="")
 
 
-@pytest.mark.slow
-def test_pull_real_adapter_loads_with_peft_and_computes_what_it_did(tmp_path):
-    import torch
-    from peft import AutoPeftModelForCausalLM, LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
+def test_promotions_at_the_same_time_are_all_kept_whole(store):
+    finished(store)
+    spawn = multiprocessing.get_context("spawn")
+    writers = [spawn.Process(target=_promote_often, args=(store, 5 * number)) for number in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert sorted(entry.alias for entry in registry.entries(store)) == sorted(f"alias{number}" for number in range(15))
 
-    torch.manual_seed(0)
-    base = AutoModelForCausalLM.from_pretrained(TOY_FOLDER)
-    model = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM",
-                                            init_lora_weights=False)).eval()
-    model.peft_config["default"].base_model_name_or_path = identify("toy")
-    model.save_pretrained(tmp_path / "store" / TRAIN / "adapter")
-    seal(tmp_path / "store")
-    pull(tmp_path / "store", TRAIN, tmp_path / "out")
-    loaded = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "out").eval()
-    tokens = torch.arange(20)[None]
-    with torch.no_grad():
-        assert torch.equal(loaded(tokens).logits, model(tokens).logits)
-        with model.disable_adapter():
-            assert not torch.allclose(loaded(tokens).logits, model(tokens).logits)
+
+def test_ledger_torn_line_is_ignored_and_not_glued_to_the_next(store):
+    finished(store)
+    registry.promote(store, "latest", TRAIN, reason="newest")
+    with (store.root / registry.LEDGER).open("a") as file:
+        file.write('{"time": 1.0, "alias": "la')
+    assert registry.resolve(store, "latest") == TRAIN
+    registry.promote(store, "mine", TRAIN, reason="I like it")
+    assert [e.alias for e in registry.entries(store)] == ["latest", "mine"]
+
+
+def test_ledger_damaged_line_is_named(store):
+    (store.root / registry.LEDGER).write_text('{"alias": 3}\n')
+    with pytest.raises(UserError, match=r"registry.jsonl:1 is not an entry"):
+        registry.entries(store)
+
+
+@pytest.fixture
+def swept(store, tmp_path):
+    """A finished sweep ``declared``: (ledger, stages)."""
+    book, specs = launch(store, declare(tmp_path))
+    finish(store, [spec for spec in specs if spec.stage.name not in ("train", "aggregate")], correct=8, n=10, ungraded=0)
+    finish_adapters(store, specs)
+    for number, goal in enumerate(of(specs, "aggregate")):
+        finish(store, [goal], **{"avg": 50.0 + number, "pass@1/toy_math": 60.0, "pass@1/toy_qa": 40.0,
+                                 "pass@1/toy_qa3": 20.0 - number})
+    return book, specs
+
+
+def test_end_of_a_sweep_says_best_by_every_metric_and_latest_once(store, swept):
+    book, specs = swept
+    trains = {trial.label: trial.runs[0].train for trial in book.trials}
+    results.promote_best(store, book)
+    newest = max(of(specs, "train"), key=lambda spec: store.record(spec.fingerprint)["started"]).fingerprint
+    scores = {run.train: store.record(run.goal)["metrics"] for trial in book.trials for run in trial.runs if run.train}
+    assert {entry.alias: entry.fingerprint for entry in registry.current(store, "declared")} == {
+        "best": max(scores, key=lambda f: scores[f]["avg"]), "best:avg": max(scores, key=lambda f: scores[f]["avg"]),
+        "best:pass@1/toy_math": trains["min"], "best:pass@1/toy_qa": trains["min"],
+        "best:pass@1/toy_qa3": max(scores, key=lambda f: scores[f]["pass@1/toy_qa3"]), "latest": newest}
+    before = registry.entries(store)
+    results.promote_best(store, book)
+    assert registry.entries(store) == before
+
+
+def test_aliases_and_their_log_say_what_who_and_why(store, swept):
+    book, _ = swept
+    results.promote_best(store, book)
+    low, high = book.trials[1].runs[0].train, book.trials[2].runs[0].train
+    said = smartad("promote", low, "paper-v1", "--reason", "the one in the figures", store=store.root).stdout
+    assert f"paper-v1 means {low} now" in said and "before, it meant nothing" in said
+    said = smartad("promote", high[:12], "paper-v1", "--reason", "a mistake", store=store.root).stdout
+    assert f"paper-v1 means {high} now" in said and f"before, it meant {low}: the one in the figures" in said
+    table = smartad("aliases", store=store.root).stdout
+    row = next(line for line in table.splitlines() if "paper-v1" in line)
+    assert high in row and "a mistake" in row and "best:pass@1/toy_qa3" in table and "latest" in table
+    assert "paper-v1" not in smartad("aliases", "--sweep", "declared", store=store.root).stdout
+    log = smartad("aliases", "--log", store=store.root).stdout.splitlines()
+    assert len(log) == 8 and " best of declared means " in log[0] and "by sweep: " in log[0]
+    assert f"paper-v1 means {high} instead of {low}  by " in log[-1] and log[-1].endswith(": a mistake")
+    said = smartad("promote", "none", "paper-v1", "--reason", "gone", store=store.root).stdout
+    assert "paper-v1 means nothing any more" in said and "paper-v1" not in smartad("aliases", store=store.root).stdout
+
+
+def test_promote_in_a_sweep_takes_only_its_adapters_and_warns_of_automatic_names(store, swept):
+    finished(store)
+    refused = smartad("promote", TRAIN, "best", "--sweep", "declared", "--reason", "mine", store=store.root, status=2)
+    assert f"{TRAIN} is no adapter of sweep declared" in refused.stderr
+    said = smartad("promote", swept[0].trials[1].runs[0].train, "best", "--sweep", "declared", "--reason", "x", store=store.root)
+    assert "when declared is started again and ends, it says anew what best means" in said.stdout
+    assert "--reason is empty" in smartad("promote", TRAIN, "x", "--reason", " ", store=store.root, status=2).stderr

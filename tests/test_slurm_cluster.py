@@ -1,7 +1,9 @@
 """slurm/dev is a cluster as sites have one: arrays, GPUs, limits on memory and time, preemption.  Plain submitit, no smartad."""
 
 import os
+import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -37,6 +39,18 @@ def eat(megabytes):
     eaten = [os.urandom(2**20) for _ in range(megabytes)]
     time.sleep(60)
     return len(eaten)
+
+
+@pytest.mark.parametrize("ahead", [0, 12])
+def test_port_that_is_taken_is_named_with_the_way_to_choose_others(slurm_of_session, ahead):
+    with socket.socket() as other, tempfile.TemporaryDirectory() as short:  # pytest's own are too deep for sockets
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        up = subprocess.run([str(DEV / "up")], capture_output=True, text=True, timeout=60,
+                            env={**os.environ, "SLURM_DEV": f"{short}/dev", "PORT": str(port - ahead)})
+        assert up.returncode == 1 and f"somebody listens on port {port};" in up.stderr and "PORT=" in up.stderr
+        assert not Path(short, "dev").exists()
 
 
 def test_array_of_twenty_comes_back_in_order(slurm, tmp_path):

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from slurm_stages import SITE, Drive, spec, starts
 
+from slurm_stages import SITE, Drive, spec, starts
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
 from smartad.config import load
 from smartad.experiment import Experiment, plan

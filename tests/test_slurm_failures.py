@@ -4,9 +4,13 @@ import json
 from dataclasses import replace
 
 import pytest
-from slurm_stages import SITE, STAGE, Config, Drive, spec
 
-from smartad.stage import Stage, StageSpec
+from slurm_stages import SITE, STAGE, Config, Drive, spec
+from smartad.cluster import Job
+from smartad.cluster.queue import ended
+from smartad.cluster.submission import places_of, submit
+from smartad.stage import Runtime, Stage, StageSpec
+from smartad.tracking import Tracking
 
 pytestmark = pytest.mark.slow
 
@@ -99,3 +103,30 @@ def test_queue_is_never_fuller_than_the_profile_allows_packed_or_not(slurm, stor
     assert set(drive.states().values()) == {"done"} and fullest == 2
     assert sorted(len(pack) for path in store.root.glob("jobs/*/submission.json")
                   for pack in json.loads(path.read_text())["packs"]) == [1, 3, 3, 3]
+
+
+@pytest.mark.parametrize("wrong, said", [
+    ({"setup": ["echo no such module >&2", "exit 3"]}, "exit code 3 before Python began: no such module"),
+    ({"setup": ["echo to standard output", "exit 4"]}, "exit code 4 before Python began: to standard output"),
+    ({"setup": ["exit 5"]}, "exit code 5 before Python began"),
+    ({"container": "/no/such/command"}, "before Python began: cannot execute /no/such/command: No such file or directory")])
+def test_job_that_fails_before_python_begins_says_with_which_words_and_is_not_tried_again(slurm, store, wrong, said):
+    specs = [spec("a"), spec("b")]
+    drive = Drive(store, specs, replace(SITE, default={**SITE.default, "pack": 2, **wrong}))
+    drive.to_end()
+    failures = [drive.dispatcher.failures[s.fingerprint] for s in specs]
+    assert [failure.kind for failure in failures] == ["user error"] * 2 and f"{said}; log /" in failures[0].message, failures
+    assert drive.submissions() == {"a": 1, "b": 1}
+
+
+
+
+@pytest.mark.parametrize("setup", ["kill -9 $$", "exit 132", "echo 'srun: error: Task launch failed on n1' >&2; exit 1",
+                                   "echo 'submitit INFO (of an earlier start) - Starting'; exit 1"])
+def test_job_that_may_have_been_failed_by_its_node_is_of_class_node(slurm, store, setup):
+    resources = replace(SITE.resources("grade"), setup=[setup])
+    submission, _ = submit(Job(store, Runtime(), Tracking(store.root)), "slurm", [[spec("a")]], resources)
+    slurm.until(lambda: not slurm.jobs(), "the job has ended")
+    [place] = places_of(store, submission).values()
+    failure = ended(place)
+    assert failure.kind == "node" and f"job {place.job}: FAILED" in failure.message

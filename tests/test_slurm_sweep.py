@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,66 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from code_checkout import SWEEP, begin, commit, run
 from command import environment, kill, smartad, start
 from conftest import ROOT
 from smartad.store import Store
 
 pytestmark = pytest.mark.slow
-
-PROFILE = """
-cluster: slurm
-poll_s: 0.5
-default: {timeout_min: 10, mem_gb: 1, signal_s: 20}
-stages:
-  prepare: {pack: 8}
-  grade: {pack: 8}
-"""
-SWEEP = """
-# One row, the student as it is.
-base: [CONFIG, limits.questions=2, train=null]
-arms: {base student: {}}
-"""
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    """A clone of the code as it is, so that a test may edit it."""
-    folder = tmp_path_factory.mktemp("checkout") / "clone"
-    subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], check=True)
-    shutil.copytree(ROOT / "smartad", folder / "smartad", dirs_exist_ok=True)
-    commit(folder)
-    return folder
-
-
-def commit(folder):
-    git = ["git", "-C", str(folder), "-c", "user.name=test", "-c", "user.email=test@localhost"]
-    subprocess.run([*git, "add", "-A"], check=True)
-    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "as tested"], check=True)
-    return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-
-
-@pytest.fixture
-def files(tmp_path, checkout):
-    """A profile and a sweep."""
-    (tmp_path / "profile.yaml").write_text(PROFILE)
-    (tmp_path / "one.yaml").write_text(SWEEP.replace("CONFIG", str(checkout / "configs/toy.yaml")))
-    return tmp_path
-
-
-def run(checkout, store, *words, status=0):
-    """smartad from the checkout."""
-    done = subprocess.run([sys.executable, "-m", "smartad", *map(str, words)], cwd=checkout, capture_output=True, text=True,
-                          timeout=600, env={**environment(store.root), "PYTHONPATH": str(checkout)})
-    assert done.returncode == status, f"{words}: exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
-
-
-def begin(checkout, store, *words):
-    return subprocess.Popen([sys.executable, "-m", "smartad", *map(str, words)], cwd=checkout, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            env={**environment(store.root), "PYTHONPATH": str(checkout)})
-
 
 def records(store):
     return [store.record(f) for f in store.fingerprints()]
@@ -112,23 +57,6 @@ def test_uncommitted_code_is_refused_or_run_under_a_name(slurm, store, files, ch
         assert status.stdout.strip() == "M smartad/stages/prepare.py", "the checkout is as it was"
     finally:
         subprocess.run(["git", "-C", str(checkout), "checkout", "-q", "--", "."], check=True)
-
-
-def test_detached_driver_is_a_job_that_is_requeued_and_finishes_the_sweep(slurm, store, files, checkout):
-    commit(checkout)
-    words = ("sweep", files / "one.yaml", "--cluster", files / "profile.yaml", "--track", "none")
-    said = run(checkout, store, *words, "--detach").stdout
-    assert "you may log out" in said
-    slurm.until(lambda: store.locked("sweeps/one"), "the driver runs")
-    (files / "one.yaml").write_text("arms: {}")  # what is edited after the submission is not in it
-    (files / "profile.yaml").unlink()
-    driver = next(job for job in slurm.jobs() if job.name.startswith("sweep."))
-    assert "driven already" in run(checkout, store, "sweep", store.root / "sweeps/one/one.yaml", status=2).stderr
-    slurm.until(lambda: store.fingerprints(), "something is done")
-    slurm.command("scontrol", "requeue", driver.id)
-    slurm.until(lambda: slurm.state(driver.id) == "COMPLETED", "the driver has come back and ended", within_s=300)
-    assert [f for f in store.fingerprints() if f.startswith("aggregate-")]
-    assert "base student" in run(checkout, store, "table", "one").stdout
 
 
 def test_sweep_without_its_driver_is_driven_on_and_ctrl_c_leaves_the_queue_alone(slurm, store, files, checkout):
@@ -173,11 +101,6 @@ def test_ctrl_c_ends_the_jobs_on_this_machine_without_a_traceback(store):
     assert not any(store.claimed(path.name) for path in store.root.glob("*-*"))
     logs = [path.read_text() for path in store.root.glob("jobs/*/*.err")]
     assert not [text for text in logs if "KeyboardInterrupt" in text]
-
-
-def test_detaching_without_slurm_is_refused(store):
-    words = ("sweep", "sweeps/quickstart.yaml", "--detach", "--cluster", "slurm/local.yaml")
-    assert "not a profile of one" in smartad(*words, store=store.root, status=2).stderr
 
 
 def test_driver_that_is_killed_gives_up_its_sweep(store, tmp_path):

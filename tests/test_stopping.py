@@ -159,7 +159,7 @@ def test_stop_is_recorded_with_what_it_was_decided_by(rule):
 
 @pytest.mark.parametrize("keys, words", [
     ({"stopping": {"rule": "median"}}, "stopping.rule='median' is unknown; there are wilcoxon, asha"),
-    ({"stopping": {"p": 0.1}}, "no value for stopping.rule"),
+    ({"stopping": {"p": 0.1}}, "expected {rule: NAME} and perhaps its options; there are the rules wilcoxon, asha"),
     ({"stopping": {"rule": "asha", "p": 0.1}}, "stopping.p: asha has no such option; there are eta, grace"),
     ({"stopping": {"rule": "wilcoxon", "p": 0}}, "stopping.p must be between 0 and 0.5, got 0"),
     ({"stopping": {"rule": "asha", "eta": 1}}, "stopping.eta must be at least 2, got 1"),

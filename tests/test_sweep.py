@@ -6,7 +6,6 @@ from collections import defaultdict
 import pytest
 
 from small_sweeps import QUESTIONS, declare, executions, run
-from smartad import registry
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
 from smartad.records import write_jsonl
 from smartad.stage import Runtime
@@ -46,16 +45,6 @@ def test_best_adapter_is_the_best_seed_of_the_row_with_the_best_mean(store, swee
     book = finish(store, sweep, {"good": (60, 70), "bad": (80, 20)})
     trial, run, value = results.best(store, book, "avg")
     assert (trial.label, run.seed, value) == ("good", 1, 70.0)
-
-
-def test_promotion_is_in_the_registry_once(store, sweep):
-    book = finish(store, sweep, {"good": (60, 70), "bad": (80, 20)})
-    for _ in range(3):
-        _, run = results.promote_best(store, book)
-    assert registry.resolve(store.root, "best") == registry.resolve(store.root, "best:avg", "declared") == run.train
-    assert [entry.alias for entry in registry.entries(store.root)] == ["best", "best:avg", "best:pass@1/toy_qa"]
-    worst_on_average = next(trial for trial in book.trials if trial.label == "bad")
-    assert registry.resolve(store.root, "best:pass@1/toy_qa") == worst_on_average.runs[1].train
 
 
 def test_table_of_a_sweep_has_its_rows_groups_and_seeds(store, sweep):

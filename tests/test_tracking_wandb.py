@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from wandb_double import KEY, WandbDouble
 
 from smartad.tracking import configure
 from smartad.types import UserError
+from wandb_double import KEY, WandbDouble
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,18 +26,18 @@ for name in names:
     folder = Path(store) / name
     (folder / "adapter").mkdir(parents=True, exist_ok=True)
     (folder / ".claim").write_text("ours")
-    with tracking.run(RunInfo(name, "train", {"lr": 0.1, "judge": {"api_key": "sk-verysecret"}}, inputs, folder,
+    with tracking.run(RunInfo(name, "index", {"lr": 0.1, "judge": {"api_key": "sk-verysecret"}}, inputs, folder,
                               group="my-sweep")) as run:
         for step in range(1, 6):
             run.log(step, loss=1 / step)
         (folder / "adapter" / "weights.bin").write_bytes(b"weights of " + name.encode())
         began = time.monotonic()
         DURING
-        status = run.finish({"pass@1": 0.5, "not_measured": None})
+        status = run.finish({"pass@1": 0.5, "loss": 0.1, "not_measured": None})
     print(status["wandb"], flush=True)
     inputs = {"pool": name}
 """
-A, B = "train-00000000000a", "train-00000000000b"
+A, B = "index-00000000000a", "index-00000000000b"
 
 
 def start(store: Path, *names: str, patience_s: float = 20, during: str = "pass", **env: str) -> subprocess.Popen[str]:
@@ -71,14 +71,15 @@ def test_wandb_online_run_has_config_history_summary_files_and_lineage(tmp_path)
         lines = finished(start(tmp_path, A, B, WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY))
     assert all("'status': 'ok'" in line and f"{server.url}/local/smartad/runs/" in line for line in lines)
     run = server.runs[B]
-    assert (run["jobType"], run["groupName"]) == ("train", "my-sweep")
-    assert [(row["_step"], row["loss"]) for row in run["history"]] == [(step, 1 / step) for step in range(1, 6)]
-    assert json.loads(run["summaryMetrics"])["pass@1"] == 0.5 and run["exitcode"] == 0
-    config = json.loads(run["config"])
+    assert (run.jobType, run.groupName) == ("index", "my-sweep")
+    assert [(row["_step"], row["loss"]) for row in run.history] == [(step, 1 / step) for step in range(1, 6)]
+    final = json.loads(run.summaryMetrics)
+    assert (final["pass@1"], final["loss"]) == (0.5, 0.1) and run.exitcode == 0
+    config = json.loads(run.config)
     assert config["lr"]["value"] == 0.1 and config["judge"]["value"] == {"api_key": "<redacted>"}
-    assert run["used"] == [A]
+    assert run.used == [A]
     files = server.files(f"{B}:v0")
-    assert sorted(files) == ["adapter/weights.bin", "metrics.jsonl"]
+    assert sorted(files) == ["adapter/weights.bin", "machine.jsonl", "metrics.jsonl"]
     assert files["adapter/weights.bin"] == b"weights of " + B.encode()
     assert server.unknown == []
 
@@ -90,11 +91,11 @@ def test_wandb_online_stage_that_failed_and_is_run_again_is_one_run_without_a_st
         failed = start(tmp_path, A, during="raise MemoryError('no room for sk-planted-key')",
                        OPENAI_KEY="sk-planted-key", **env)
         assert "MemoryError" in failed.communicate(timeout=100)[1]
-        assert server.runs[A]["exitcode"] == 1
-        assert json.loads(server.runs[A]["summaryMetrics"])["reason"] == "MemoryError: no room for <redacted>"
+        assert server.runs[A].exitcode == 1
+        assert json.loads(server.runs[A].summaryMetrics)["reason"] == "MemoryError: no room for <redacted>"
         finished(start(tmp_path, A, **env))
-    assert list(server.runs) == [A] and server.runs[A]["exitcode"] == 0
-    assert [row["_step"] for row in server.runs[A]["history"]] == [1, 2, 3, 4, 5]
+    assert list(server.runs) == [A] and server.runs[A].exitcode == 0
+    assert [row["_step"] for row in server.runs[A].history] == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.slow
@@ -108,7 +109,7 @@ def test_wandb_offline_is_on_disk_in_the_store_and_syncs_later(tmp_path):
         env = {**os.environ, "WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY, "WANDB_MODE": "online"}
         subprocess.run([sys.executable, "-m", "wandb", "sync", *map(str, runs)], cwd=tmp_path, env=env, check=True,
                        capture_output=True, timeout=100)
-    assert [row["loss"] for row in server.runs[A]["history"]] == [1, 1 / 2, 1 / 3, 1 / 4, 1 / 5]
+    assert [row["loss"] for row in server.runs[A].history] == [1, 1 / 2, 1 / 3, 1 / 4, 1 / 5]
     assert server.files(f"{A}:v0")["adapter/weights.bin"] == b"weights of " + A.encode()
 
 
@@ -128,6 +129,7 @@ def test_wandb_that_stops_answering_leaves_the_stage_alone(tmp_path, when):
         process.stdin.flush()
         statuses = [line for line in finished(process) if line.startswith("{")]
     assert len(statuses) == 2 and all(line.startswith("{'status': 'behind', 'reason': ") for line in statuses)
+    assert "failed within the last 300 s" in statuses[1]
     assert (tmp_path / A / "metrics.jsonl").read_text().count("\n") == 5
 
 

@@ -1,7 +1,8 @@
 """Benchmarks and training sets, one module each.
 
 A module has ``SOURCE`` (the raw file it reads, or None when its questions are generated) and
-``load(path: Path | None) -> list[Question]``.  To add one, write ``smartad/benchmarks/<name>.py``; nothing else lists it.
+``load(path: Path | None) -> list[Question]``; one that generates them may have a ``LICENCE``.  To add one, write
+``smartad/benchmarks/<name>.py``; nothing else lists it.
 """
 
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ class Source:
     file: str
     """Path below the data folder."""
     sha256: str
+    licence: str | None = None
+    """As the model hub spells it (``cc-by-4.0``), where its owner names one; None: not known."""
+    dataset: str | None = None
+    """Its id on the model hub; None when it is not there, or not known to be."""
 
 
 class Benchmark(Protocol):
@@ -28,6 +33,15 @@ class Benchmark(Protocol):
 
     def load(self, path: Path | None) -> list[Question]:
         """Every question, in the file's order.  ``path``: the raw file, None when ``SOURCE`` is."""
+
+
+class _Sourced(Protocol):
+    SOURCE: Source | None
+
+
+def licence(module: _Sourced) -> str | None:
+    """Of a benchmark's questions or a corpus' passages; ``LICENCE`` is that of generated ones.  None: not known."""
+    return module.SOURCE.licence if module.SOURCE else getattr(module, "LICENCE", None)
 
 
 def names() -> list[str]:

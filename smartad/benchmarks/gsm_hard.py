@@ -8,7 +8,7 @@ from smartad.benchmarks._numbers import decimal
 from smartad.types import Question
 
 SOURCE = Source("agent-distillation/data_processor/math_dataset/test/gsm_hard_500_20250507.json",
-                "970c69744216a75fe04eb86ff1adaf208df5191e2731c6ef0610bd2312266498")
+                "970c69744216a75fe04eb86ff1adaf208df5191e2731c6ef0610bd2312266498", licence="apache-2.0")
 
 
 def load(path: Path) -> list[Question]:

@@ -7,7 +7,8 @@ from smartad.benchmarks._agent_distillation import examples
 from smartad.types import Question
 
 SOURCE = Source("agent-distillation/data_processor/qa_dataset/train/hotpotqa_1000_20250402.json",
-                "35ae8108e8cb856813dc4aeb7de261b794ec2424ddb19c81449d1007a71f1fb8")
+                "35ae8108e8cb856813dc4aeb7de261b794ec2424ddb19c81449d1007a71f1fb8",
+                licence="cc-by-sa-4.0", dataset="hotpotqa/hotpot_qa")
 
 
 def load(path: Path) -> list[Question]:

@@ -7,7 +7,7 @@ from smartad.benchmarks._agent_distillation import examples
 from smartad.types import Question
 
 SOURCE = Source("agent-distillation/data_processor/math_dataset/test/olymath_200_20250511.json",
-                "dc105d5747a37031d1f981865dd5603d533488a435b8a2a0722fd167081912d1")
+                "dc105d5747a37031d1f981865dd5603d533488a435b8a2a0722fd167081912d1", licence="mit")
 
 
 def load(path: Path) -> list[Question]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from smartad.toyworld.problems import questions
+from smartad.types import LICENCE as LICENCE
 from smartad.types import Question
 
 SOURCE = None

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from smartad import __version__
+from smartad.redact import guarded
+from smartad.store import answered
 from smartad.types import UserError
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -27,12 +29,16 @@ SOURCES = """YAML files and dotted.key=value overrides, left to right, later win
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command.  0: done; 1: something failed; 2: something to mend in what was asked; 130: interrupted."""
-    args = parse(argv)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logging.getLogger("smartad").setLevel(logging.INFO if args.verbose else logging.WARNING)
+    with guarded():
+        return _main(parse(argv))
+
+
+def _main(args: argparse.Namespace) -> int:
+    log_to_stderr(args.verbose)
     signal.signal(signal.SIGTERM, _stop)
     try:
-        return _command(args.command)(args)
+        with answered(args.store.absolute()):
+            return _command(args.command)(args)
     except UserError as error:
         print(f"smartad: {error}", file=sys.stderr)
         return USER_ERROR
@@ -57,19 +63,33 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+class _Stderr(logging.Handler):
+    """Writes to standard error as it is by then: while bars are drawn, that is above them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
+def log_to_stderr(verbose: bool) -> None:
+    """Warnings, and of smartad also what is of interest when ``verbose``."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=[_Stderr()])
+    logging.getLogger("smartad").setLevel(logging.INFO if verbose else logging.WARNING)
+
+
 def _stop(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:
-    from smartad.cli import adapters, control, dashboards, doctor, looking, planning, running, status
+    from smartad.cli import adapters, control, dashboards, doctor, keeping, looking, planning, publishing, running, status
 
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "plan": planning.plan_command, "run": running.run_command, "sweep": running.sweep_command,
         "status": status.status_command, "table": looking.table_command, "show": looking.show_command,
-        "why": looking.why_command, "pull": adapters.pull_command, "ask": adapters.ask_command,
+        "why": looking.why_command, "aliases": adapters.aliases_command, "promote": adapters.promote_command,
+        "pull": adapters.pull_command, "ask": adapters.ask_command, "gc": keeping.gc_command, "forget": keeping.forget_command,
         "logs": control.logs_command, "cancel": control.cancel_command, "retry": control.retry_command,
-        "doctor": doctor.doctor_command, "dashboard": dashboards.dashboard_command}
+        "doctor": doctor.doctor_command, "dashboard": dashboards.dashboard_command, "publish": publishing.publish_command}
     return commands[name]
 
 
@@ -114,7 +134,8 @@ def parser() -> argparse.ArgumentParser:
                      "  smartad status quickstart --live     watch it; Ctrl-C only stops looking\n"
                      "What is finished is read from the store, what is queued from SLURM.  The time left is an estimate from\n"
                      "what finished stages took.  Of a large sweep the trials in which something happens are shown.")
-    status.add_argument("sweep", nargs="?", metavar="SWEEP", help="its name or file; without it, the sweeps of the store")
+    status.add_argument("sweep", nargs="?", metavar="SWEEP",
+                        help="its name, the beginning of it, or its file; without it, the sweeps of the store")
     status.add_argument("--live", action="store_true", help="keep showing it until it has ended (on a terminal)")
     status.add_argument("--all", action="store_true", help="every trial, wait and failure, however many")
 
@@ -130,19 +151,19 @@ def parser() -> argparse.ArgumentParser:
     cancel = command("cancel", "stop a sweep: its driver, what it runs, and its jobs in SLURM's queue",
                      "  smartad cancel quickstart\n"
                      "What is finished is kept, and so are jobs that another sweep needs; `smartad sweep` goes on.")
-    cancel.add_argument("sweep", metavar="SWEEP", help="its name or file")
+    cancel.add_argument("sweep", metavar="SWEEP", help="its name, the beginning of it, or its file")
 
     retry = command("retry", "have what failed tried again",
                     "  smartad retry quickstart --class node,timeout\n"
                     "  smartad retry quickstart train-1f2e\n"
                     "A driver that is still there takes them up by itself; without one, the next `smartad sweep` does.")
-    retry.add_argument("sweep", metavar="SWEEP", help="its name or file")
+    retry.add_argument("sweep", metavar="SWEEP", help="its name, the beginning of it, or its file")
     retry.add_argument("fingerprints", nargs="*", metavar="FINGERPRINT", help="only these stages (default: all that failed)")
     retry.add_argument("--class", dest="classes", metavar="CLASSES",
                        help="only failures of these classes: node, timeout, oom, ... with commas between (default: all)")
 
     table = command("table", "print a sweep's comparison table", "Holes are marked, never printed as zeros.")
-    table.add_argument("sweep", metavar="SWEEP", help="its name or file")
+    table.add_argument("sweep", metavar="SWEEP", help="its name, the beginning of it, or its file")
     table.add_argument("--format", choices=["terminal", "md", "tex", "csv"], default=None,
                        help="default: terminal on a terminal, md elsewhere")
 
@@ -159,13 +180,45 @@ def parser() -> argparse.ArgumentParser:
     why.add_argument("a", metavar="A")
     why.add_argument("b", metavar="B")
 
-    pull = command("pull", "copy an adapter out of the store, checksums verified",
-                   "NAME is best, best:METRIC, or the fingerprint of a train stage or its beginning:\n"
-                   "  smartad pull best --sweep quickstart --to best-adapter")
+    aliases = command("aliases", "show what best, latest and other names of adapters mean, or how they came to it",
+                      "  smartad aliases --sweep quickstart\n"
+                      "  smartad aliases --log                 every decision there was, oldest first: who, when and why\n"
+                      "A sweep that ends says best (by its metric), best:METRIC and latest; `smartad promote` says any other.")
+    aliases.add_argument("--sweep", metavar="SWEEP", help="only those of this sweep")
+    aliases.add_argument("--log", action="store_true", help="the audit log")
+
+    promote = command("promote", "let a name mean an adapter from now on, and write down why",
+                      '  smartad promote train-1f2e paper-v2 --reason "the one in the figures"\n'
+                      '  smartad promote none paper-v2 --reason "withdrawn"     the name means nothing any more\n'
+                      "The adapter must be finished and as it was recorded.  `smartad gc` keeps what a name means, and what\n"
+                      "that was made from.")
+    promote.add_argument("fingerprint", metavar="FINGERPRINT", help="a train stage or the beginning of it, or none")
+    promote.add_argument("alias", metavar="ALIAS", help="a name that does not look like a fingerprint")
+    promote.add_argument("--sweep", metavar="SWEEP", help="the name is one of this sweep's: pull it with --sweep")
+    promote.add_argument("--reason", required=True, metavar="TEXT", help="for `smartad aliases --log`")
+
+    pull = command("pull", "copy an adapter out of the store, checksums verified, with a model card",
+                   "NAME is an alias (best, best:METRIC, latest, ...), or the fingerprint of a train stage or its beginning:\n"
+                   "  smartad pull best --sweep quickstart --to best-adapter\n"
+                   "  smartad pull latest --to newest --merge     and the full model beside it, in newest/merged\n"
+                   "  smartad pull best --sweep quickstart --from wandb --to best-adapter      where there is no store\n"
+                   "An adapter is not given away for another base model than the one that it was trained on.")
     pull.add_argument("name", nargs="?", default="best", metavar="NAME")
-    pull.add_argument("--sweep", metavar="SWEEP", help="only adapters of this sweep")
+    pull.add_argument("--from", dest="source", choices=["store", "wandb"], default="store",
+                      help="where to take it from (default: store); W&B has what `smartad publish` put there")
+    pull.add_argument("--merge", action="store_true", help="also merge it into its base model, and compare the two")
+    pull.add_argument("--sweep", metavar="SWEEP", help="only adapters of this sweep: its name, the beginning of it, or its file")
     pull.add_argument("--to", type=Path, required=True, metavar="DIR")
     _add_model(pull)
+
+    publish = command("publish", "bring trackers up to date with a sweep, from the store alone, and check what they then have",
+                      "  smartad publish quickstart --to wandb\n"
+                      "Sends what was tracked offline, elsewhere or not at all, and what a tracker missed while it was down; in\n"
+                      "W&B also lineage, and the registry's aliases.  Safe to repeat: what is there stays as it is.  The exit\n"
+                      "status is 1 when something is not there in the end.")
+    publish.add_argument("sweep", metavar="SWEEP", help="its name or file")
+    publish.add_argument("--to", metavar="NAMES", help="trackers, comma-separated: trackio, wandb "
+                                                       "(default: trackio, and wandb where it is configured)")
 
     ask = command("ask", "let a pulled adapter answer a question, step by step",
                   '  smartad ask --adapter best-adapter "A garden is 12 m long and 7 m wide. What is its perimeter in m?"')
@@ -173,6 +226,20 @@ def parser() -> argparse.ArgumentParser:
     ask.add_argument("--adapter", type=Path, required=True, metavar="DIR", help="what `smartad pull` made")
     ask.add_argument("--data", type=Path, metavar="DIR", help="folder of the corpus file, when web_search needs one")
     _add_model(ask)
+
+    gc = command("gc", "say what the store could do without, and with --yes remove it",
+                 "  smartad gc            what would go, how large it is, and why\n"
+                 "  smartad gc --yes      remove it; killed in the middle, it is simply run again\n"
+                 "Kept is what a sweep's table or an alias cites, with all it was made from, and what somebody is at.  To let\n"
+                 "go of a sweep first: smartad forget SWEEP")
+    gc.add_argument("--yes", action="store_true", help="do it")
+
+    forget = command("forget", "let go of a sweep: its table and its aliases, so that gc may free what only they cite",
+                     "  smartad forget quickstart          what would go\n"
+                     "  smartad forget quickstart --yes    the table is gone then; its stages go with the next `smartad gc`\n"
+                     "Aliases that a person gave with `smartad promote` stay, and keep their adapters.")
+    forget.add_argument("sweep", metavar="SWEEP", help="its name or file")
+    forget.add_argument("--yes", action="store_true", help="do it")
 
     doctor = command("doctor", "check versions, GPUs, the store, sandbox, trackers and SLURM, and say what to mend",
                      "The exit status is 1 when something must be mended:\n"

@@ -1,87 +1,152 @@
-"""pull, ask: take an adapter out of the store, and use it."""
+"""aliases, promote, pull, ask: name adapters, take them out of the store, and use them."""
 
 import argparse
+import os
 import shutil
 import tempfile
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
+from rich.table import Table as RichTable
 
-from smartad import dialect, models, registry
-from smartad.cli.console import console
+from smartad import dialect, models, registry, tables
+from smartad.cli.console import console, format_metric
 from smartad.records import from_json
+from smartad.registry import Entry, pulled
+from smartad.registry.card import MERGED
 from smartad.stage import Runtime
 from smartad.stages.episodes import run_episodes
 from smartad.store import Store
 from smartad.sweep import ledger
+from smartad.tracking import wandb_registry
 from smartad.types import Question, Trajectory, UserError
 
+SOURCES = {"store": "the store", "wandb": "W&B"}
+AUTOMATIC = ("best", registry.LATEST)
+"""Aliases, and beginnings of them before a colon, that a sweep says anew when it ends."""
 
-def pull_command(args: argparse.Namespace) -> int:
-    """Copy an adapter out of the store."""
+
+def aliases_command(args: argparse.Namespace) -> int:
+    """What aliases mean, or how they came to it."""
     store = Store(args.store)
-    sweep = ledger.load(store, args.sweep).name if args.sweep else None
-    fingerprint = _fingerprint(store, args.name, sweep)
-    folders = {models.identify(folder): folder for folder in args.model}
-    name = fingerprint if args.name.startswith("train-") else args.name
-    pulled = registry.pull(store.root, name, args.to, recipe_of(store, fingerprint), models=folders, sweep=sweep)
-    print(f"{args.name} is {pulled.fingerprint}: checksums verified, copied to {pulled.folder}\n"
-          f"base model {pulled.base}, loaded from {pulled.loads_from}\n"
-          f'try it:  smartad ask --adapter {pulled.folder} "your question"')
+    sweep = _sweep(store, args.sweep)
+    if args.log:
+        for line in log(registry.entries(store, sweep)):
+            print(line)
+        return 0
+    found = registry.current(store, sweep)
+    if not found:
+        print(f"no aliases{f' of sweep {sweep}' if sweep else ''} in {store.root}: a sweep makes some when it ends, and "
+              "`smartad promote` at any time")
+        return 0
+    grid = RichTable()
+    for heading in ("alias", "sweep", "adapter", "metric", "value", "who", "when", "why"):
+        grid.add_column(heading, no_wrap=heading in ("alias", "adapter", "when"))
+    for entry in sorted(found, key=lambda entry: (entry.sweep or "", entry.alias)):
+        grid.add_row(*map(escape, (entry.alias, entry.sweep or tables.HOLE, str(entry.fingerprint), entry.metric or tables.HOLE,
+                                   format_metric(entry.value), entry.by, _when(entry), entry.reason)))
+    console().print(grid)
     return 0
 
 
-def _fingerprint(store: Store, name: str, sweep: str | None) -> str:
-    """What ``name`` means: an alias, of one sweep, or the beginning of a train stage's fingerprint."""
-    if name.startswith("train-"):
-        return store.find(name)
-    sweeps = sorted({str(entry.sweep) for entry in registry.entries(store.root, sweep) if entry.alias == name})
-    if len(sweeps) > 1:
-        raise UserError(f"{name!r} means an adapter of each of {', '.join(sweeps)}; say which with --sweep")
-    return registry.resolve(store.root, name, sweep)
+def log(entries: list[Entry]) -> list[str]:
+    """The audit log, a line for each decision: when, what, instead of what, who and why."""
+    lines, meant = [], dict[tuple[str, str | None], str | None]()
+    for entry in entries:
+        key = entry.alias, entry.sweep
+        before = f" instead of {meant[key]}" if meant.get(key) else ""
+        now = "means nothing any more" if entry.fingerprint is None else f"means {entry.fingerprint}"
+        metric = f", {entry.metric} {format_metric(entry.value)}" if entry.metric else ""
+        sweep = f" of {entry.sweep}" if entry.sweep else ""
+        lines.append(f"{_when(entry)}  {entry.alias}{sweep} {now}{before}{metric}  by {entry.by}: {entry.reason}")
+        meant[key] = entry.fingerprint
+    return lines
 
 
-def recipe_of(store: Store, adapter: str) -> dict[str, Any]:
-    """How an adapter was made and evaluated, from the records that cite it.
+def _sweep(store: Store, word: str | None) -> str | None:
+    """The sweep that ``word`` means; one that was forgotten may have aliases that a person gave."""
+    if word is None or word in {entry.sweep for entry in registry.current(store)}:
+        return word
+    return ledger.load(store, word).name
 
-    Keys: train (its config), evaluate (the config it was evaluated with; None when it never was), corpus, row
-    (benchmark -> correct, n, ungraded).  Evaluated in several ways, it is told as in the latest.
-    """
-    recipe: dict[str, Any] = {"train": store.record(adapter)["identity"]["config"], "evaluate": None, "corpus": None, "row": {}}
-    evaluations = [r for f in store.fingerprints() if f.startswith("evaluate-")
-                   and (r := store.record(f))["identity"]["inputs"].get("adapter") == adapter]
-    if not evaluations:
-        return recipe
-    latest = max(evaluations, key=lambda record: record["started"])
-    recipe["evaluate"] = latest["identity"]["config"]
-    if index := latest["identity"]["inputs"].get("index"):
-        recipe["corpus"] = store.record(index)["identity"]["config"]
-    alike = {record["fingerprint"]: record["identity"]["inputs"] for record in evaluations
-             if record["identity"]["config"] == recipe["evaluate"] and record["identity"]["inputs"].get("index") == index}
-    for grade in (store.record(f) for f in store.fingerprints() if f.startswith("grade-")):
-        if inputs := alike.get(grade["identity"]["inputs"]["attempts"]):
-            benchmark = next(role for role in inputs if role.startswith("questions/")).removeprefix("questions/")
-            recipe["row"][benchmark] = {name: grade["metrics"][name] for name in ("correct", "n", "ungraded")}
-    return recipe
+
+def _when(entry: Entry) -> str:
+    return time.strftime("%F %T", time.localtime(entry.time))
+
+
+def promote_command(args: argparse.Namespace) -> int:
+    """Let an alias mean an adapter, or nothing any more."""
+    store = Store(args.store)
+    if not args.reason.strip():
+        raise UserError("--reason is empty: whoever reads `smartad aliases --log` will want to know why")
+    sweep = _sweep(store, args.sweep)
+    before = next((entry for entry in registry.current(store) if (entry.alias, entry.sweep) == (args.alias, sweep)), None)
+    name = f"{args.alias}{f' of sweep {sweep}' if sweep else ''}"
+    if args.fingerprint == "none":
+        registry.withdraw(store, args.alias, reason=args.reason, sweep=sweep)
+        print(f"{name} means nothing any more")
+    else:
+        fingerprint = args.fingerprint if registry.FINGERPRINT.fullmatch(args.fingerprint) else store.find(args.fingerprint)
+        if sweep and fingerprint not in {run.train for trial in ledger.load(store, sweep).trials for run in trial.runs}:
+            raise UserError(f"{fingerprint} is no adapter of sweep {sweep}; `smartad status {sweep}` names those, and without "
+                            "--sweep an alias is of none")
+        registry.promote(store, args.alias, fingerprint, reason=args.reason, sweep=sweep)
+        print(f"{name} means {fingerprint} now")
+    print(f"before, it meant {before.fingerprint}: {before.reason} ({before.by}, {_when(before)})" if before else
+          "before, it meant nothing")
+    if sweep and args.alias.partition(":")[0] in AUTOMATIC:
+        print(f"when {sweep} is started again and ends, it says anew what {args.alias} means")
+    return 0
+
+
+def pull_command(args: argparse.Namespace) -> int:
+    """Copy an adapter out of the store, or out of W&B."""
+    if args.source == "store":
+        store = Store(args.store)
+        name = store.find(args.name) if args.name.startswith("train-") else args.name
+        return _pull(args, store, name, _sweep(store, args.sweep))
+    sweep = ledger.name_of(args.sweep) if args.sweep else None
+    with tempfile.TemporaryDirectory(prefix="smartad-pull-") as folder:
+        store = Store(Path(folder)).open()
+        fingerprint = wandb_registry.fetch(args.name, sweep, store.root)
+        if args.name != fingerprint:
+            registry.promote(store, args.name, fingerprint, reason="as in W&B", sweep=sweep)
+        return _pull(args, store, args.name, sweep)
+
+
+def _pull(args: argparse.Namespace, store: Store, name: str, sweep: str | None) -> int:
+    folders = {models.identify(folder): folder for folder in args.model}
+    merge = Runtime(models=folders, threads=os.cpu_count() or 1) if args.merge else None
+    made = pulled.pull(store, name, args.to, models=folders, sweep=sweep, merge=merge)
+    print(f"{args.name} is {made.about.fingerprint}: checksums verified, copied from {SOURCES[args.source]} to {made.folder}\n"
+          f"base model {made.about.base}, loaded from {made.loads_from}")
+    if made.merged:
+        print(f"merged with it in {made.folder / MERGED} ({made.merged.dtype}): {made.merged.equal} of "
+              f"{made.merged.prompts} greedy answers equal, logits within {made.merged.difference:.2g}")
+    print(f'what it is:  {made.folder / "README.md"}\n'
+          f'try it:  smartad ask --adapter {made.folder} "your question"')
+    return 0
 
 
 def ask_command(args: argparse.Namespace) -> int:
     """Let a pulled adapter answer one question, and show its steps."""
     if not args.question.strip():
         raise UserError("there is no question to answer")
-    card = registry.read_pulled(args.adapter)
+    card = pulled.read(args.adapter)
     evaluated = card["recipe"]["evaluate"]
     if evaluated is None:
         raise UserError(f"{args.adapter} was pulled before it was ever evaluated, so how it acts is not known; "
                         "finish its sweep and pull it again")
-    runtime = Runtime(data=args.data, models={models.identify(folder): folder for folder in args.model})
-    trajectory = answer(args.adapter, card["base"], args.question, evaluated, card["recipe"]["corpus"], runtime)
+    runtime = Runtime(data=args.data, models=pulled.base_folders(args.adapter, card["base"], args.model))
+    trajectory = answer(args.adapter, card["base"], args.question, evaluated, card["recipe"]["index"], runtime)
     show(trajectory, evaluated["dialect"])
     return 0 if trajectory.stop == "answered" else 1
 
 
-def answer(adapter: Path, base: str, question: str, evaluated: dict[str, Any], corpus: dict[str, Any] | None,
+def answer(adapter: Path, base: str, question: str, evaluated: dict[str, Any], searched: Mapping[str, Any] | None,
            runtime: Runtime) -> Trajectory:
     """One episode, run as the adapter was evaluated."""
     from smartad.engines import hf
@@ -90,10 +155,10 @@ def answer(adapter: Path, base: str, question: str, evaluated: dict[str, Any], c
     folder = Path(tempfile.mkdtemp(prefix="smartad-ask-"))
     try:
         inputs = {}
-        if corpus:
+        if searched:
             inputs["index"] = folder / "index"
             inputs["index"].mkdir()
-            index.run(from_json(index.IndexConfig, corpus), {}, inputs["index"], runtime)
+            index.run(from_json(index.IndexConfig, searched), {}, inputs["index"], runtime)
         config = from_json(evaluate.EvaluateConfig, evaluated)
         student = hf.load(base, runtime, adapter)
         asked = [Question("ask/0", question, ())]

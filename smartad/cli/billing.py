@@ -34,14 +34,18 @@ def real_table(rows: Sequence[Compared]) -> RichTable:
     names = [name for name in HEADS if any(getattr(cost, name) for row in rows for cost in (row.expected, row.real) if cost)]
     grid = _grid("expected / real", "stages", *(HEADS[name] for name in names))
     for row in rows:
-        grid.add_row(row.stage, str(row.stages),
+        grid.add_row(row.stage, _share(row.finished, row.stages),
                      *(f"{_expected(row, name)} / {number(getattr(row.real, name))}" for name in names))
     expected = _sums([row.expected for row in rows if row.expected], names)
     real = _sums([row.real for row in rows], names)
-    grid.add_row("total", str(sum(row.stages for row in rows)), *(f"{e} / {r}" for e, r in zip(expected, real, strict=True)),
-                 style="bold")
+    count = _share(sum(row.finished for row in rows), sum(row.stages for row in rows))
+    grid.add_row("total", count, *(f"{e} / {r}" for e, r in zip(expected, real, strict=True)), style="bold")
     _explain(grid, any(None in vars(cost).values() for row in rows for cost in (row.expected, row.real) if cost))
     return grid
+
+
+def _share(finished: int, stages: int) -> str:
+    return str(stages) if finished == stages else f"{finished} of {stages}"
 
 
 def _expected(row: Compared, name: str) -> str:

@@ -17,10 +17,14 @@ from rich.table import Table as RichTable
 
 from smartad import tables
 from smartad.cluster import Dispatcher
-from smartad.store import Store
+from smartad.store import Store, StoreError
+from smartad.sweep.ledger import Ledger
 from smartad.sweep.state import progress
+from smartad.sweep.stopping import Stop
 
 PLAIN_EVERY_S = 15.0
+LOOK_S = 2.0
+"""Between two looks at which of the submitted jobs have begun."""
 
 HEADLINES = {"collect": ("n", "answered"), "grade": ("pass@1", "n", "ungraded"), "score": ("scored", "mean_nll"),
              "select": ("selected", "coverage", "mean_nll"), "train": ("examples", "first_loss", "last_loss"),
@@ -34,25 +38,41 @@ def console(stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else 160)
 
 
-def program() -> str:
-    """How this command line is called from where the person is."""
+def program(folder: str | Path = ".") -> str:
+    """How this command line is called from ``folder``; without it, from where the person is."""
     if shutil.which("smartad"):
         return "smartad"
     beside = Path(sys.executable).parent / "smartad"
-    return os.path.relpath(beside) if beside.exists() else "python -m smartad"
+    return os.path.relpath(beside, folder) if beside.exists() else "python -m smartad"
 
 
-def at_store(store: Store) -> str:
+def at_store(store: Store, folder: str | Path = ".") -> str:
     """The option by which a command printed for the person finds this store; empty when it does so without."""
-    default = Path(os.environ.get("SMARTAD_STORE", "runs")).absolute()
+    default = (Path(folder) / os.environ.get("SMARTAD_STORE", "runs")).absolute()
     return "" if store.root == default else f" --store {shlex.quote(str(store.root))}"
+
+
+def again(store: Store, book: Ledger) -> str:
+    """The command that goes on with a sweep: the one by which it was started last."""
+    if book.start is None:
+        return "start the same `smartad sweep ...` again"
+    words, folder = book.start.words, book.start.folder
+    at = "" if any(word.startswith("--store") for word in words) else at_store(store, folder)
+    there = "" if Path.cwd() == Path(folder) else f"cd {shlex.quote(folder)} && "
+    return f"{there}{program(folder)} {shlex.join(words)}{at}"
 
 
 class Watch:
     """Shows a dispatcher's rounds.  Use as a context; call it after each round."""
 
-    def __init__(self, dispatcher: Dispatcher, owners: Callable[[], Mapping[str, str]]) -> None:
-        self.dispatcher, self.owners = dispatcher, owners
+    def __init__(self, dispatcher: Dispatcher, owners: Callable[[], Mapping[str, str]] = dict,
+                 stopped: Callable[[], Mapping[str, Stop]] = dict, queue: bool = False) -> None:
+        """``owners``, ``stopped``: what a Driver says.  ``queue``: what is submitted may wait in one before it runs."""
+        self.dispatcher, self.owners, self.stopped, self.queue = dispatcher, owners, stopped, queue
+        self.given_up = set(stopped())
+        self.away = False
+        self.at_work: set[str] = set()
+        self.looked = -LOOK_S
         self.owner_of: Mapping[str, str] = {}
         self.known = -1
         self.console = console(stderr=True)
@@ -75,25 +95,58 @@ class Watch:
             self.bars.stop()
 
     def __call__(self) -> None:
+        self._tell_store()
+        if self.away:
+            return
         self._tell_ended()
-        running = [f for f, state in self.dispatcher.states.items() if state == "running"]
+        self._tell_stopped()
+        silent = self.queue and self.dispatcher.executor.in_flight() is None
+        submitted = [f for f, state in self.dispatcher.states.items()
+                     if state == "running" or (silent and state == "waiting" and f in self.at_work)]
+        running = self._begun(submitted) if self.queue else submitted
+        queued = "SLURM does not answer" if silent else f"{len(submitted) - len(running)} queued"
+        counts = f"{len(running)} running, {queued}" if self.queue else ""
         if self.bars:
-            self._draw(running)
-        elif running and time.monotonic() - self.said > PLAIN_EVERY_S:
-            self._say("running: " + ", ".join(f"{self._describe(f)} {_part(self.dispatcher.store, f)}".strip()
-                                              for f in running[:4]))
+            self._draw(running, counts)
+        elif submitted and time.monotonic() - self.said > PLAIN_EVERY_S:
+            some = ", ".join(f"{self._describe(f)} {_part(self.dispatcher.store, f)}".strip() for f in running[:4])
+            self._say("; ".join(filter(None, [counts, some and f"running: {some}"])))
+
+    def _tell_store(self) -> None:
+        """Once when it goes, and once when it is back."""
+        if self.dispatcher.away != self.away:
+            self.away = self.dispatcher.away
+            self._say(f"the store {escape(str(self.dispatcher.store.root))} "
+                      + ("does not answer; nothing is concluded until it is back" if self.away else "is back"))
 
     def _tell_ended(self) -> None:
         for fingerprint, state in self.dispatcher.states.items():
             if fingerprint in self.told or state not in ("done", "failed", "blocked"):
                 continue
-            self.told.add(fingerprint)
             what = self._describe(fingerprint)
             if state == "done":
-                self._say(f"{what}  {summary(self.dispatcher.store, fingerprint)}")
+                try:
+                    said = summary(self.dispatcher.store, fingerprint)
+                except (StoreError, OSError):  # the store has gone this very moment; it is told when that is back
+                    continue
+                self._say(f"{what}  {said}")
             elif state == "failed":
                 failure = self.dispatcher.failures[fingerprint]
                 self._say(f"{what}  [red]failed[/red] ({failure.kind}): {escape(failure.message)}")
+            self.told.add(fingerprint)
+
+    def _tell_stopped(self) -> None:
+        for label, stop in self.stopped().items():
+            if label not in self.given_up:
+                self.given_up.add(label)
+                self._say(f"[yellow]stopped[/yellow]  {escape(stopped_line(label, stop))}")
+
+    def _begun(self, submitted: list[str]) -> list[str]:
+        """Those of ``submitted`` that somebody works on, as far as was seen a moment ago."""
+        if time.monotonic() - self.looked >= LOOK_S:
+            self.looked = time.monotonic()
+            self.at_work = {f for f in submitted if self.dispatcher.store.claimed(f)}
+        return [f for f in submitted if f in self.at_work]
 
     def _describe(self, fingerprint: str) -> str:
         """``evaluate-1f2e3d4c5b6a toy_math (SmartAD, seed 0)``."""
@@ -111,17 +164,25 @@ class Watch:
         since, total = time.monotonic() - self.started, len(self.dispatcher.specs)
         self.console.print(f"[dim]{since:6.1f}s[/dim] {counts['done']:4d}/{total}  {text}", soft_wrap=True)
 
-    def _draw(self, running: list[str]) -> None:
+    def _draw(self, running: list[str], note: str) -> None:
+        """A bar for each of ``running`` that there is room for."""
         assert self.bars
         counts = Counter(self.dispatcher.states.values())
-        self.bars.update(self.tasks[""], completed=counts["done"], total=len(self.dispatcher.specs))
-        for fingerprint in [f for f in self.tasks if f and f not in running]:
+        self.bars.update(self.tasks[""], description=f"[bold]all stages[/bold]  {note}", completed=counts["done"],
+                         total=len(self.dispatcher.specs))
+        shown = running[:max(1, self.console.height - 3)]
+        for fingerprint in [f for f in self.tasks if f and f not in shown]:
             self.bars.remove_task(self.tasks.pop(fingerprint))
-        for fingerprint in running:
+        for fingerprint in shown:
             if fingerprint not in self.tasks:
                 self.tasks[fingerprint] = self.bars.add_task(f"  {self._describe(fingerprint)}", total=None)
             if part := progress(self.dispatcher.store, fingerprint):
                 self.bars.update(self.tasks[fingerprint], completed=part[0], total=part[1])
+
+
+def stopped_line(label: str, stop: Stop) -> str:
+    """Which trial was stopped early, and by what it was judged."""
+    return f"{label}: {stop.score:.1f} at {', '.join(stop.at)}, where {stop.against} has {stop.bar:.1f} ({stop.rule})"
 
 
 def summary(store: Store, fingerprint: str) -> str:

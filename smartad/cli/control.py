@@ -10,16 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from smartad.cli.console import program
-from smartad.cli.status import again
+from smartad.cli.console import again, program
 from smartad.cluster import queue
 from smartad.cluster.base import RETRIES
 from smartad.cluster.submission import Place, places
 from smartad.records import write_json
 from smartad.store import LOG, Store, StoreError, explained
-from smartad.sweep import ledger
+from smartad.sweep import detached, ledger
+from smartad.sweep.detached import Detached
 from smartad.sweep.ledger import Ledger
-from smartad.sweep.state import Jobs, book_of, jobs_of
+from smartad.sweep.state import Jobs, book_of, jobs_of, look
 from smartad.types import UserError
 
 TAIL = 40
@@ -39,7 +39,11 @@ def logs_command(args: argparse.Namespace) -> int:
     kinds = [kind for kind in ("out", "err") if getattr(args, kind)] or ["out", "err"]
     for fingerprint in fingerprints:
         _print_logs(store, fingerprint, jobs.get(fingerprint), [] if args.follow else kinds, None if one else TAIL)
-    if not fingerprints:
+    driver = None if one else _driver_to_show(store, ledger.name_of(args.target), bool(fingerprints))
+    if driver:
+        print(f"==== driver of {ledger.name_of(args.target)}: job {driver.job}")
+        _print_files([path for path in driver.logs() if path.suffix.removeprefix(".") in kinds], TAIL)
+    if not fingerprints and not driver:
         print(f"nothing of {args.target} failed or is running")
     if args.follow:  # what a worker process runs writes no log of its own
         _follow(store, [f for f in fingerprints if f in jobs or not store.claimed(f)], kinds, 10**9 if one else TAIL_BYTES)
@@ -49,13 +53,19 @@ def logs_command(args: argparse.Namespace) -> int:
 def _meant(store: Store, target: str) -> tuple[bool, list[str]]:
     """Whether ``target`` is a single stage, and which stages it means."""
     names = ledger.names(store)
-    if ledger.name_of(target) in names:
+    if ledger.candidates(store, target):
         stages = [f for f in ledger.load(store, target).stages() if not store.has(f)]
         return False, [f for f in stages if store.claimed(f) or store.failure(f)]
     known = set(_begun(store))
     for name in names:
         known.update(ledger.load(store, name).stages())
     return True, [_one(store, target, known)]
+
+
+def _driver_to_show(store: Store, name: str, others: bool) -> Detached | None:
+    """The detached driver of a sweep, when it has left it unfinished, or there are no ``others`` whose logs are shown."""
+    now = look(store, ledger.load(store, name), jobs_of(store))
+    return now.ended or (None if others else detached.last(store, name))
 
 
 def _begun(store: Store) -> list[str]:
@@ -85,12 +95,16 @@ def _print_logs(store: Store, fingerprint: str, place: Place | None, kinds: Sequ
     if note:
         print(f"{time.strftime('%F %T', time.localtime(note['time']))} on {note['host']}: {note['message']}")
     shown = [*([store.folder(fingerprint) / LOG] if note else []), *_job_logs(place, kinds)]
-    for path in (path for path in shown if path.exists()):
+    _print_files([path for path in shown if path.exists()], tail)
+    if kinds and not any(path.exists() for path in shown) and not note:
+        print("no log: it was not submitted as a job" if place is None else "no log yet")
+
+
+def _print_files(paths: Sequence[Path], tail: int | None) -> None:
+    for path in paths:
         print(f"---- {path}")
         for line in _lines(path, tail):
             print(line)
-    if kinds and not any(path.exists() for path in shown) and not note:
-        print("no log: it was not submitted as a job" if place is None else "no log yet")
 
 
 def _job_logs(place: Place | None, kinds: Sequence[str]) -> list[Path]:
@@ -173,7 +187,7 @@ def cancel_command(args: argparse.Namespace) -> int:
         print(f"nobody drives {book.name}, and none of its jobs is queued")
     stages = book.stages()
     done = sum(store.has(f) for f in stages)
-    print(f"{done} of {len(stages)} stages are finished and kept; to go on: {again(store, book.name)}")
+    print(f"{done} of {len(stages)} stages are finished and kept; to go on: {again(store, book)}")
     return 0
 
 
@@ -218,12 +232,26 @@ def retry_command(args: argparse.Namespace) -> int:
         with explained(store.root):
             store.forget_failure(fingerprint)
         print(f"{fingerprint} ({note['class']}): {note['message']}")
+    for fingerprint in wanted if args.fingerprints else []:
+        if fingerprint not in failed:
+            print(f"{fingerprint} {_no_failure(store, fingerprint)}")
     others = Counter(note["class"] for f, note in failed.items() if f not in chosen)
     left = f" ({', '.join(f'{count} of class {kind}' for kind, count in others.items())} left as they are)" if others else ""
-    if not chosen:
+    if not failed:
+        print(f"nothing to retry: nothing {'of those' if args.fingerprints else f'of {book.name}'} has failed")
+    elif not chosen:
         print(f"nothing to retry: no failure of {book.name} is of class {', '.join(classes)}{left}")
     elif store.locked(f"sweeps/{book.name}"):
         print(f"{len(chosen)} stage(s) to try again{left}; the driver takes them up by itself")
     else:
-        print(f"{len(chosen)} stage(s) to try again{left}: {again(store, book.name)}")
+        print(f"{len(chosen)} stage(s) to try again{left}: {again(store, book)}")
     return 0
+
+
+def _no_failure(store: Store, fingerprint: str) -> str:
+    """Why there is nothing to take away."""
+    if store.has(fingerprint):
+        return "is finished"
+    if store.claimed(fingerprint):
+        return "is running"
+    return "has no failure: it was taken away before, or has not run yet"

@@ -2,19 +2,31 @@
 
 import argparse
 import dataclasses
+import os
+import sys
 
+from smartad.cli.acceptance import check_accepted
 from smartad.cli.console import program
-from smartad.cli.driving import check_data, driven
+from smartad.cli.driving import check_data, driven, is_copy
 from smartad.cluster import ClusterConfig, Job, connect
 from smartad.config import frozen, written
 from smartad.experiment import Experiment
+from smartad.redact import redact
 from smartad.stage import upstream_first
-from smartad.store import explained
+from smartad.store import Store, explained
 from smartad.sweep import ledger
 from smartad.sweep.driver import Driver
+from smartad.sweep.ledger import Start
 from smartad.sweep.space import Sweep
 from smartad.sweep.state import jobs_of
 from smartad.types import UserError
+
+
+def start_of(store: Store, file: str, profile: ClusterConfig, sweep: str) -> Start | None:
+    """How a sweep is being started.  For the driver that was handed over, and reads copies: by the command that did so."""
+    if is_copy(store, file) and ledger.path(store, sweep).exists():
+        return ledger.load(store, sweep).start
+    return Start(tuple(redact(sys.argv[1:])), os.getcwd(), profile.cluster)
 
 
 def detach(args: argparse.Namespace, profile: ClusterConfig, job: Job, sweep: Sweep) -> int:
@@ -26,7 +38,9 @@ def detach(args: argparse.Namespace, profile: ClusterConfig, job: Job, sweep: Sw
         raise UserError(driven(store, sweep.name))
     connect(profile, job)  # whatever the driver would stumble over in the queue is said now
     driver = Driver(sweep, store, dry_run=True)
-    check_data(upstream_first(driver.ask()), job.runtime.data)
+    specs = upstream_first(driver.ask())
+    check_data(specs, job.runtime.data)
+    check_accepted(profile, args.cluster, store.root, {spec.stage.name for spec in specs if not store.has(spec.fingerprint)})
     if queued := jobs_of(store).drivers.get(sweep.name):
         raise UserError(f"a driver of sweep {sweep.name} is in the queue already, job {queued.id}; "
                         f"stop it: {program()} cancel {sweep.name}")
@@ -39,8 +53,10 @@ def detach(args: argparse.Namespace, profile: ClusterConfig, job: Job, sweep: Sw
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
-    if not ledger.path(store, sweep.name).exists():  # so that it is known by its name before its driver begins
-        ledger.save(store, ledger.Ledger(sweep.name, driver.declared, driver.groups, ()))
+    # Before its driver begins the sweep is known by its name, with what an earlier driver has left of it.
+    known = ledger.path(store, sweep.name).exists()
+    book = ledger.load(store, sweep.name) if known else ledger.Ledger(sweep.name, driver.declared, driver.groups, ())
+    ledger.save(store, dataclasses.replace(book, start=start_of(store, args.file, profile, sweep.name)))
     words = ["sweep", str(folder / f"{sweep.name}.yaml"), "--cluster", str(folder / "profile.yaml"), "--store", str(store.root),
              *(["--track", args.track] if args.track else []), *(["--fail-fast"] if args.fail_fast else [])]
     try:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from smartad.cli.console import console
 from smartad.cluster import ClusterConfig
 from smartad.config import load
 from smartad.runner import environment
-from smartad.tracking import trackio, wandb
+from smartad.tracking import trackio, wandb, wandb_server
 from smartad.types import UserError
 
 FULL_GB, TIGHT_GB = 1.0, 20.0
@@ -70,11 +71,18 @@ def doctor_command(args: argparse.Namespace) -> int:
         for finding in findings:
             levels[finding.level] += 1
             style = styles[finding.level]
-            console().print(f"  [{style}]{finding.level:<4}[/{style}]  {escape(finding.told)}", soft_wrap=True)
+            console().print(f"  [{style}]{finding.level:<4}[/{style}]  {escape(_folded(finding.told))}", soft_wrap=True)
             if finding.way_out:
                 console().print(f"        {escape(finding.way_out)}", soft_wrap=True)
     console().print(f"{levels['fail']} to mend, {levels['warn']} to know, {levels['ok']} in order")
     return 1 if levels["fail"] else 0
+
+
+def _folded(text: str) -> str:
+    """On a terminal, over as many lines as it needs beside the level; elsewhere a finding is a line."""
+    out = console()
+    lines = textwrap.wrap(text, max(20, out.width - 8), break_long_words=False, break_on_hyphens=False)
+    return f"\n{' ' * 8}".join(lines) if out.is_terminal else text
 
 
 def versions() -> Iterator[Finding]:
@@ -222,7 +230,7 @@ def trackers(root: Path, online: bool) -> Iterator[Finding]:
                             "shows them")
     except UserError as error:
         yield Finding("warn", str(error))
-    mode = wandb.mode()
+    mode = wandb_server.mode()
     if mode is None:
         yield Finding("ok", "W&B is not configured, so nothing is sent; `wandb login` changes that")
     elif mode == "offline":

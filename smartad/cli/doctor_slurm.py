@@ -1,6 +1,5 @@
 """What doctor asks a SLURM cluster."""
 
-import math
 import os
 import re
 import shutil
@@ -10,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from smartad.cli.acceptance import answers, asked
 from smartad.cli.doctor import NETWORK, Finding, Level, file_system_type
-from smartad.cluster import STAGES, ClusterConfig, Job, Resources
+from smartad.cluster import STAGES, ClusterConfig, Job
 from smartad.cluster.queue import SlurmError, command
-from smartad.cluster.submission import places_of, script, submit
+from smartad.cluster.submission import places_of, submit
 from smartad.stage import Runtime, Stage, StageSpec
 from smartad.store import Store
 from smartad.tracking import Tracking
@@ -108,46 +108,13 @@ def _limits(config: Mapping[str, str], profile: ClusterConfig | None) -> Iterato
 
 
 def _resources(profile: ClusterConfig, root: Path) -> Iterator[Finding]:
-    """Let sbatch itself judge what each stage asks for: partition, account, qos, constraint, GPUs, memory, time."""
-    limits = _time_limits_min()
-    alike: list[tuple[Resources, list[str]]] = []
-    for stage in STAGES:
-        resources = profile.resources(stage)
-        same = next((stages for known, stages in alike if known == resources), None)
-        same.append(stage) if same else alike.append((resources, [stage]))
-    for resources, stages in alike:
-        told = ", ".join(stages) if len(stages) < len(STAGES) else "every stage"
-        if resources.timeout_min > (limit := limits.get(resources.partition, math.inf)):  # sbatch lets it wait for ever
-            yield Finding("fail", f"{told}: timeout_min={resources.timeout_min} is above its partition's {limit:.0f} minutes",
-                          "lower it; a job whose time is up requeues itself and goes on")
-            continue
-        with tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
-            file.write(script(Job(Store(root), Runtime(), Tracking(root)), stages[0], resources, 1))
-            file.flush()
-            try:
-                command("sbatch", "--test-only", file.name)
-                yield Finding("ok", f"{told}: a job would be accepted")
-            except SlurmError as error:
-                yield Finding("fail", f"{told}: {error}", f"the profile asks for {_asked(resources)}; sinfo shows what there is")
-
-
-def _time_limits_min() -> dict[str | None, float]:
-    """Partition -> its time limit; None is the default partition."""
-    limits: dict[str | None, float] = {}
-    for line in command("sinfo", "-h", "-o", "%P|%l").splitlines():
-        name, limit = line.split("|")
-        days, _, clock = limit.rpartition("-")
-        if limit[:1].isdigit():  # else infinite
-            hours, minutes, _ = (int(part) for part in f"0:{clock}".split(":")[-3:])
-            limits[name.rstrip("*")] = int(days or 0) * 1440 + hours * 60 + minutes
-            if name.endswith("*"):
-                limits[None] = limits[name.rstrip("*")]
-    return limits
-
-
-def _asked(resources: Resources) -> str:
-    names = ("partition", "account", "qos", "gres", "constraint", "gpus", "cpus", "mem_gb", "timeout_min")
-    return ", ".join(f"{name}={value}" for name in names if (value := getattr(resources, name)))
+    """Whether a job of each stage would be accepted."""
+    for answer in answers(profile, root):
+        told = ", ".join(answer.stages) if len(answer.stages) < len(STAGES) else "every stage"
+        if answer.word == "accepted":
+            yield Finding("ok", f"{told}: a job would be accepted")
+        else:
+            yield Finding("fail", f"{told}: {answer.said}", answer.way_out)
 
 
 @dataclass(frozen=True)
@@ -175,7 +142,7 @@ def signals(profile: ClusterConfig, root: Path) -> Iterator[Finding]:
             submission, jobs = submit(Job(store, Runtime(), Tracking(store.root)), "slurm", [[spec]], resources)
         except Exception as error:  # submitit passes on whatever sbatch said
             yield Finding("fail", f"sbatch refused a job: {' '.join(str(error).split())[-300:]}",
-                          f"it asked for {_asked(resources)}")
+                          f"it asked for {asked(resources)}")
             return
         job = str(jobs[0].job_id)
         yield Finding("ok", f"job {job} is submitted, with the resources of train")

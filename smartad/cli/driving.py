@@ -4,19 +4,24 @@ import argparse
 import os
 import shlex
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from smartad.claims import Claim
 from smartad.cli import INTERRUPTED
+from smartad.cli.acceptance import check_accepted
 from smartad.cli.console import Watch, at_store, program
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
+from smartad.cluster.base import POLL_S
+from smartad.cluster.submission import STARTED_AGAIN
 from smartad.config import load
 from smartad.experiment import missing_data
 from smartad.stage import Runtime, StageSpec
 from smartad.store import LOG, Store
 from smartad.sweep.bill import save_estimate
 from smartad.sweep.driver import Driver, drive, start
+from smartad.sweep.garbage import GC
 from smartad.tracking import configure
 from smartad.types import UserError
 
@@ -62,12 +67,14 @@ def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, wor
     ``lock``: the right to drive the sweep, which a process that was not heard of for a minute loses to another one.
     """
     store = job.store
+    _await_clearing(store)
     cancel = store.root / "sweeps" / f"{work.sweep.name}.cancel" if isinstance(work, Driver) else None
     if cancel:  # an old one; what comes from now on is meant for us
         cancel.unlink(missing_ok=True)
     executor = connect(profile, job, args.jobs)
     # A driver that SLURM has started again goes on as if it had never been away; a person who starts one wants another try.
-    dispatcher = Dispatcher(store, executor, keep_failures=int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0)
+    restarted = int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0 or STARTED_AGAIN in os.environ
+    dispatcher = Dispatcher(store, executor, keep_failures=restarted)
     try:
         if isinstance(work, Driver):
             start(work, dispatcher)
@@ -75,12 +82,16 @@ def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, wor
         else:
             dispatcher.add(work)
         check_data(dispatcher.unfinished.values(), job.runtime.data)
-        with Watch(dispatcher, work.owners if isinstance(work, Driver) else dict) as watch:
+        if profile.cluster == "slurm" and not (args.command == "sweep" and is_copy(store, args.file)):
+            check_accepted(profile, args.cluster, store.root, {spec.stage.name for spec in dispatcher.unfinished.values()})
+        owners, given_up = (work.owners, work.stopped) if isinstance(work, Driver) else (dict, dict)
+        with Watch(dispatcher, owners, given_up, queue=profile.cluster == "slurm") as watch:
             def each_round() -> None:
-                watch()
-                _stop_if_asked(args, dispatcher, cancel)
-                if lock and not lock.held() and store.present():
-                    raise Stopped("another process drives this sweep now: nothing was heard of this one for a minute", 1)
+                with dispatcher.patient():
+                    watch()
+                    _stop_if_asked(args, dispatcher, cancel)
+                    if lock and not lock.held():
+                        raise Stopped("another process drives this sweep now: nothing was heard of this one for a minute", 1)
             if isinstance(work, Driver):
                 drive(work, dispatcher, each_round)
             else:
@@ -93,6 +104,15 @@ def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, wor
     finally:
         executor.close()
     return _report_failures(dispatcher)
+
+
+def _await_clearing(store: Store) -> None:
+    """While somebody clears up, what is finished may go at any moment."""
+    if who := store.locked(GC):
+        print(f"process {who.get('pid')} on {who.get('host')} is clearing up {store.root}; this goes on when it has ended",
+              file=sys.stderr)
+    while store.locked(GC):
+        time.sleep(POLL_S)
 
 
 def _stop_if_asked(args: argparse.Namespace, dispatcher: Dispatcher, cancel: Path | None) -> None:
@@ -123,6 +143,11 @@ def check_data(specs: Iterable[StageSpec], data: Path | None) -> None:
     if missing := missing_data(specs, data):
         where = f"not in {data}" if data else "needed"
         raise UserError(f"{', '.join(missing)}: {where}; say which folder holds them with data=FOLDER")
+
+
+def is_copy(store: Store, file: str) -> bool:
+    """Whether a sweep's file is the copy that a detached driver reads."""
+    return Path(file).absolute().parent.parent == store.root / "sweeps"
 
 
 def again() -> str:

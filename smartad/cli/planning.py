@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import yaml
 from rich.table import Table as RichTable
 
+from smartad.cli.acceptance import check_accepted
 from smartad.cli.billing import bill_table
 from smartad.cli.console import console
 from smartad.cluster import STAGES, ClusterConfig, Job
@@ -44,7 +45,9 @@ def plan_command(args: argparse.Namespace) -> int:
     if lines := estimate(store, specs):
         console().print(bill_table(lines))
     if profile and profile.cluster == "slurm":
-        _print_scripts(store, profile, [spec for spec in specs if not store.has(spec.fingerprint)])
+        missing = [spec for spec in specs if not store.has(spec.fingerprint)]
+        _print_scripts(store, profile, missing)
+        check_accepted(profile, args.cluster, store.root, {spec.stage.name for spec in missing})
     return 0
 
 
@@ -59,8 +62,7 @@ def is_sweep(source: str) -> bool:
 def _print_plan(what: str, store: Store, goals: Sequence[StageSpec]) -> None:
     specs = upstream_first(list(goals))
     users = Counter(s.fingerprint for goal in goals for s in goal.upstream_first())
-    title = f"{what}: {len(specs)} stages for {len(goals)} row(s)"
-    grid = RichTable(title=title, title_justify="left", title_style="")
+    grid = RichTable()
     grid.add_column("stage")
     for column in ("to run", "done", "without sharing", "shared"):
         grid.add_column(column, justify="right")
@@ -70,6 +72,7 @@ def _print_plan(what: str, store: Store, goals: Sequence[StageSpec]) -> None:
         alone = sum(users[f] for f in mine)
         shared = f"{alone - len(mine)} saved" if alone > len(mine) else ""
         grid.add_row(name, str(len(mine) - done), str(done), str(alone), shared)
+    console().print(f"{what}: {len(specs)} stages for {len(goals)} row(s)", soft_wrap=True)
     console().print(grid)
 
 
@@ -90,8 +93,9 @@ def _print_scripts(store: Store, profile: ClusterConfig, missing: Sequence[Stage
     from smartad.cluster.submission import script
 
     code = store.root / "code" / "COMMIT" if (PACKAGE.parent / ".git").exists() else None
-    for stage, count in Counter(spec.stage.name for spec in missing).items():
+    counts = Counter(spec.stage.name for spec in missing)
+    for stage in (stage for stage in STAGES if counts[stage]):
         resources = profile.resources(stage)
         job = Job(store, Runtime(threads=resources.cpus, gpus=resources.gpus), Tracking(store.root), code)
-        jobs = min(-(-count // resources.pack), profile.max_array)
-        print(f"\n# {count} {stage} in jobs of {resources.pack}:\n{script(job, stage, resources, jobs)}")
+        jobs = min(-(-counts[stage] // resources.pack), profile.max_array)
+        print(f"\n# {counts[stage]} {stage} in jobs of {resources.pack}:\n{script(job, stage, resources, jobs)}")

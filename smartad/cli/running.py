@@ -1,23 +1,29 @@
 """run, sweep: have what is missing run."""
 
 import argparse
+import dataclasses
 import shlex
+import sys
+import uuid
 from pathlib import Path
 
 from smartad import tables
 from smartad.cli import INTERRUPTED
 from smartad.cli.billing import print_bill
 from smartad.cli.console import print_table, program
-from smartad.cli.detaching import detach
+from smartad.cli.detaching import detach, start_of
 from smartad.cli.driving import bring_to_end, driven, job_of, profile_of
 from smartad.cli.planning import is_sweep, plan_command
+from smartad.cli.publishing import publish_at_end
+from smartad.cluster import ClusterConfig
 from smartad.config import load, read_yaml
 from smartad.experiment import Experiment, Plan, plan
 from smartad.stage import StageSpec
 from smartad.store import Store
 from smartad.sweep import ledger, results
 from smartad.sweep.driver import Driver
-from smartad.sweep.space import Sweep, corners, read
+from smartad.sweep.garbage import RUNS
+from smartad.sweep.space import Sweep, corners, most, read
 from smartad.tracking import Tracking
 from smartad.types import UserError
 
@@ -32,7 +38,9 @@ def run_command(args: argparse.Namespace) -> int:
     goals = _until(planned, args.until) if args.until else [planned.goal]
     store = Store(args.store).open()
     profile = profile_of(args)
-    status = bring_to_end(args, profile, job_of(args, profile, store, None, experiment.data, planned.models), goals)
+    job = job_of(args, profile, store, None, experiment.data, planned.models)
+    with store.lock(f"{RUNS}/run-{uuid.uuid4().hex[:8]}"):  # no ledger says what this needs: `smartad gc` waits for it
+        status = bring_to_end(args, profile, job, goals)
     if store.has(planned.goal.fingerprint):
         groups = {"In-domain": experiment.benchmarks.in_domain, "Out-of-domain": experiment.benchmarks.out_of_domain}
         print_table(tables.build("experiment", groups, {"this run": [results.cells(store, planned.goal.fingerprint)]}))
@@ -57,20 +65,35 @@ def sweep_command(args: argparse.Namespace) -> int:
     job = job_of(args, profile, store, sweep.name, some[0].data, folders)
     if args.detach:
         return detach(args, profile, job, sweep)
+    start = start_of(store, args.file, profile, sweep.name)
     with store.lock(f"sweeps/{sweep.name}") as claim:
         if claim is None:
             raise UserError(driven(store, sweep.name))
-        status = bring_to_end(args, profile, job, Driver(sweep, store), claim)
-    if status == INTERRUPTED:
-        return status
-    book = ledger.load(store, sweep.name)
+        _print_start(args, store, profile, sweep)
+        status = bring_to_end(args, profile, job, Driver(sweep, store, start=start), claim)
+        if status == INTERRUPTED:
+            return status
+        book = ledger.load(store, sweep.name)
+        promoted = results.promote_best(store, book)
     print_table(results.table(store, book))
     if sweep.config.backend != "grid":
         _print_importances(store, book)
     print_bill(store, book)
-    promoted = results.promote_best(store, book)
+    publish_at_end(store, book, job.tracking.names)
     _print_next(args, store, job.tracking, sweep, promoted)
     return status
+
+
+def _print_start(args: argparse.Namespace, store: Store, profile: ClusterConfig, sweep: Sweep) -> None:
+    """What the sweep is called from now on, how large it is, and where it is kept and run."""
+    config, count = sweep.config, most(dataclasses.asdict(sweep.config))
+    how_many = f"{count} trial{'s' if count > 1 else ''}" if count else "as many trials as its proposer wants"
+    what = how_many if config.backend == "grid" else f"a search of {how_many} by {config.backend}"
+    seeds = f" x {len(config.seeds)} seeds" if len(config.seeds) > 1 else ""
+    places = {"workers": "in worker processes here", "local": f"as jobs of {args.cluster} on this machine",
+              "slurm": f"as SLURM jobs of {args.cluster}"}
+    where = "in this process" if args.jobs == 0 else places[profile.cluster]
+    print(f"sweep {sweep.name}: {what}{seeds}, {where}; store {store.root}", file=sys.stderr)
 
 
 def _print_importances(store: Store, book: ledger.Ledger) -> None:

@@ -14,19 +14,19 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from smartad.cli.billing import bill_of, duration
-from smartad.cli.console import at_store, console, format_metric, program
+from smartad.cli.console import again, console, format_metric, stopped_line
 from smartad.cluster import STAGES
 from smartad.cluster.submission import places
 from smartad.store import LOG, Store
 from smartad.sweep import ledger
 from smartad.sweep.ledger import Ledger, LedgerTrial, Run
-from smartad.sweep.state import ENDED, NOBODY, STATES, Jobs, Left, Look, book_of, jobs_of, kind_of, look
+from smartad.sweep.state import ENDED, NOBODY, STATES, Jobs, Left, Look, State, book_of, jobs_of, kind_of, look
 
 REFRESH_S = 2.0
 ASK_SLURM_S = 10.0
 """The queue is everybody's: a status that is left open asks it seldom."""
-ROWS, LINES = 30, 8
-"""Trials, and lines of what runs, waits or failed, unless --all are asked for."""
+ROWS, LINES, IDS = 30, 8, 3
+"""Trials, and lines of what runs, waits or failed, unless --all are asked for; and jobs named in a line."""
 SHORT = {"prepare": "prep", "index": "idx", "collect": "coll", "select": "sel", "evaluate": "eval", "aggregate": "agg"}
 MARKS = {"done": "[green]✓[/]", "running": "[cyan]▶[/]", "queued": "[yellow]q[/]", "waiting": "[dim]·[/]", "failed": "[red]✗[/]",
          "blocked": "[red]–[/]", "stopped": "[dim]s[/]"}
@@ -103,35 +103,41 @@ def view(store: Store, book: Ledger, now: Look, width: int, rows: int | None, li
 
 
 def _counts(now: Look) -> str:
+    if not now.states:
+        return "yet to begin"
     counts = Counter(now.states.values())
     others = "".join(f", {counts[state]} {state}" for state in STATES if state != "done" and counts[state])
     return f"{counts['done']} of {len(now.states)} stages finished{others}"
 
 
 def _who(store: Store, book: Ledger, now: Look) -> str:
-    unfinished = not set(now.states.values()) <= set(ENDED)
+    unfinished = not now.states or not set(now.states.values()) <= set(ENDED)
     if now.coming:
         return f"its driver is {now.coming}"
+    if now.ended:
+        return (f"its driver, job {now.ended.job}, has ended: {now.ended.last_word()}; log {now.ended.logs()[-1]}\n"
+                f"to go on: {again(store, book)}")
     if now.driver is None:
-        return f"{NOBODY}: {again(store, book.name)}" if unfinished else "complete"
+        if not unfinished and now.left.to_come:
+            proposed = f"{len(book.trials)} of up to {len(book.trials) + now.left.to_come} trials were proposed"
+            return f"{proposed}, and {NOBODY}: {again(store, book)}"
+        return f"{NOBODY}: {again(store, book)}" if unfinished else "complete"
     since = f" since {_clock(now.driver['since'])}" if now.driver.get("since") else ""
     job = f" (SLURM job {now.driver['job']})" if now.driver.get("job") else ""
     return f"driven by process {now.driver.get('pid')} on {now.driver.get('host')}{job}{since}; {time_left(now.left)}"
 
 
-def again(store: Store, name: str) -> str:
-    """The command that goes on with a sweep, as far as it can be known."""
-    file = Path("sweeps") / f"{name}.yaml"
-    return f"{program()} sweep {file}{at_store(store)}" if file.exists() else "start the same `smartad sweep ...` again"
-
-
 def time_left(left: Left) -> str:
     """``about 12 min left``, and what that rests on."""
-    unknown = f"of {', '.join(left.unknown)} none was ever finished here" if left.unknown else ""
+    notes = [f"of {', '.join(left.unknown)} none was ever finished here"] if left.unknown else []
+    if left.to_come:
+        notes.append(f"with up to {left.to_come} trials to come" if left.counted else
+                     f"of the trials proposed so far, without up to {left.to_come} to come")
     if not left.seconds:
-        return f"time left unknown ({unknown})" if unknown else "almost done"
-    return (f"{'more than' if unknown else 'about'} {duration(left.seconds)} left "
-            f"(estimate, {left.at_once} at a time{'; ' + unknown if unknown else ''})")
+        return f"time left unknown ({'; '.join(notes)})" if notes else "almost done"
+    least = left.unknown or not left.counted
+    return (f"{'more than' if least else 'about'} {duration(left.seconds)} left "
+            f"({'; '.join([f'estimate, {left.at_once} at a time', *notes])})")
 
 
 def _clock(when: float) -> str:
@@ -213,16 +219,26 @@ def _running(now: Look, most: int | None) -> list[str]:
     for fingerprint, stage in now.running.items():
         part = f" {stage.progress[0]}/{stage.progress[1]}" if stage.progress else ""
         since = f" since {_clock(stage.since)} ({duration(max(0.0, time.time() - stage.since))})" if stage.since else ""
-        lines.append(f"running  {fingerprint}{part}{since} on {stage.host}")
+        job = f", job {stage.job}" if stage.job else ""
+        lines.append(f"running  {fingerprint}{part}{since} on {stage.host}{job}")
     return _some(lines, most)
 
 
 def _waiting(now: Look, most: int | None) -> list[str]:
-    """What has not begun, by reason; the reasons of most stages first."""
-    groups = Counter((now.states[fingerprint], why) for fingerprint, why in now.why.items())
-    lines = [f"{state:<8} {count} stage{'s' if count > 1 else ''}: {why}"
-             for (state, why), count in sorted(groups.items(), key=lambda group: (STATES.index(group[0][0]), -group[1]))]
+    """What has not begun, by reason, with the first of its jobs; the reasons of most stages first."""
+    groups: dict[tuple[State, str], list[str]] = {}
+    for fingerprint, why in now.why.items():
+        groups.setdefault((now.states[fingerprint], why), []).append(fingerprint)
+    lines = [f"{state:<8} {len(stages)} stage{'s' if len(stages) > 1 else ''}: {why}{_jobs(now, stages)}"
+             for (state, why), stages in sorted(groups.items(), key=lambda group: (STATES.index(group[0][0]), -len(group[1])))]
     return _some(lines, most)
+
+
+def _jobs(now: Look, stages: Sequence[str]) -> str:
+    """``; jobs 12_0, 12_1, 12_2 and 9 more``: those of ``stages`` in SLURM's queue."""
+    ids = list(dict.fromkeys(now.jobs[f] for f in stages if f in now.jobs))
+    more = f" and {len(ids) - IDS} more" if len(ids) > IDS else ""
+    return f"; job{'s' if len(ids) > 1 else ''} {', '.join(ids[:IDS])}{more}" if ids else ""
 
 
 def _failed(store: Store, now: Look, most: int | None) -> list[str]:
@@ -237,8 +253,8 @@ def _failed(store: Store, now: Look, most: int | None) -> list[str]:
 
 def _stopped(store: Store, book: Ledger, most: int | None) -> list[str]:
     """Trials that were stopped early, and by what they were judged."""
-    lines = [f"stopped  {trial.label}: {stop.score:.1f} at {', '.join(stop.at)}, where {stop.against} has {stop.bar:.1f} "
-             f"({stop.rule})" for trial in book.trials if (stop := trial.stopped) and trial.was_stopped(store)]
+    lines = [f"stopped  {stopped_line(trial.label, trial.stopped)}" for trial in book.trials
+             if trial.stopped and trial.was_stopped(store)]
     return _some(lines, most)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from smartad.redact import guarded, redact
 from smartad.runner import classify, run_one
 from smartad.stage import Runtime, StageSpec
 from smartad.store import Store, StoreAway, StoreError
@@ -46,10 +47,11 @@ class Job:
     def run(self, spec: StageSpec) -> Failure | None:
         """Run ``spec``; None when it is finished or another process is at it."""
         try:
-            run_one(spec, self.store, self.runtime, self.tracking)
+            with guarded():
+                run_one(spec, self.store, self.runtime, self.tracking)
         except Exception as error:
             full = isinstance(error, StoreError) and not isinstance(error, StoreAway)  # or read-only: that does not pass
-            return Failure(classify(error), str(error) or type(error).__name__, final=full)
+            return Failure(classify(error), redact(str(error)) or type(error).__name__, final=full)
         return None
 
     def variables(self) -> dict[str, str]:

@@ -4,6 +4,7 @@ A job imports smartad when it starts, hours after it was submitted; what is edit
 """
 
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -32,19 +33,36 @@ def snapshot(store: Store, name: str | None = None) -> Path | None:
         raise UserError(f"{len(changes)} uncommitted change(s) in the code that the jobs would run ({', '.join(changes[:3])}"
                         f"{', ...' if len(changes) > 3 else ''}); commit them, or name them: --snapshot NAME")
     commit = _commit_changes(name) if changes and name else _git("rev-parse", "HEAD").strip()
-    folder = store.root / "code" / commit[:12]
+    at = folder(store) / commit[:12]
     until = time.monotonic() + WAIT_S
-    while not (folder / ".git").exists():
+    while not (at / ".git").exists():
         with store.lock("code") as claim:
-            if claim and not (folder / ".git").exists():
-                half = folder.with_name(f"{folder.name}.half-{uuid.uuid4().hex[:6]}")
+            if claim and not (at / ".git").exists():
+                half = at.with_name(f"{at.name}.half-{uuid.uuid4().hex[:6]}")
                 _git("worktree", "prune")
                 _git("worktree", "add", "--quiet", "--detach", "--force", str(half), commit)
-                _git("worktree", "move", str(half), str(folder))  # whole, or not there
+                _git("worktree", "move", str(half), str(at))  # whole, or not there
         if time.monotonic() > until:
-            raise StoreError(f"another process has been making {folder} for {WAIT_S:g} s; try again in a moment")
+            raise StoreError(f"another process has been making {at} for {WAIT_S:g} s; try again in a moment")
         time.sleep(0.0 if claim else 0.5)
-    return folder
+    os.utime(at)  # wanted now, though no submission says so yet
+    return at
+
+
+def folder(store: Store) -> Path:
+    """Where snapshots are kept."""
+    return store.root / "code"
+
+
+def remove(snapshot: Path) -> None:
+    """Take a snapshot away, from its repository's list of worktrees as well."""
+    try:
+        done = subprocess.run(["git", "-C", str(snapshot), "worktree", "remove", "--force", str(snapshot)], capture_output=True,
+                              timeout=120)
+    except FileNotFoundError:
+        done = None
+    if done is None or done.returncode:  # its repository is gone, or it was never whole
+        shutil.rmtree(snapshot)
 
 
 def _commit_changes(name: str) -> str:

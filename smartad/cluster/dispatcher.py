@@ -6,11 +6,12 @@ Each round submits what is missing, ready, not claimed by a live process and not
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from smartad.cluster.base import PAUSE_S, POLL_S, Executor, Failure
 from smartad.stage import StageSpec, upstream_first
-from smartad.store import Store, StoreAway
+from smartad.store import Store, StoreAway, answered
 
 State = Literal["done", "running", "waiting", "failed", "blocked", "stopped"]
 """blocked: something it needs has failed.  stopped: nobody wants it any more."""
@@ -81,11 +82,18 @@ class Dispatcher:
 
     def step(self) -> None:
         """One round: learn what ended, submit what is ready.  While the store is away, nothing."""
-        try:
+        with self.patient():
             if self._away():
                 time.sleep(POLL_S)
             else:
                 self._step()
+
+    @contextmanager
+    def patient(self) -> Iterator[None]:
+        """What turns out to be without a store is broken off, to be begun again in a later round."""
+        try:
+            with answered(self.store.root):
+                yield
         except StoreAway:
             self.away = True
 
@@ -119,10 +127,10 @@ class Dispatcher:
         if not failure.final and self.attempts[fingerprint] <= self.executor.retries.get(failure.kind, 0):
             self.not_before[fingerprint] = time.monotonic() + PAUSE_S.get(failure.kind, 0.0)
             return
-        self.failures[fingerprint] = failure
         self.store.note_failure(fingerprint, failure.kind, failure.message)
         if self.store.failure(fingerprint) is not None:  # which a full disk has no room for
             self.noted.add(fingerprint)
+        self.failures[fingerprint] = failure
 
     def _in_turn(self, in_flight: set[str]) -> set[str]:
         """Those of ``in_flight`` that are finished, as far as it is their turn to be looked at."""

@@ -34,6 +34,7 @@ class Local:
     def __init__(self, job: Job, config: ClusterConfig, slots: int) -> None:
         self.job, self.config, self.slots = job, config, slots
         self.running: dict[str, _Running] = {}
+        self.failures: dict[str, Failure] = {}
         self.orphans = {f: place.submission for f, place in places(job.store).items()
                         if place.submission.cluster == "local" and job.store.claimed(f)}
         """Jobs of a driver that was killed: they live on, and use what they were given."""
@@ -85,19 +86,24 @@ class Local:
 
     def collect(self) -> dict[str, Failure]:
         time.sleep(POLL_S)
-        failures = {}
         for fingerprint, running in list(self.running.items()):
             if running.job.done():
+                if failure := self._ended(fingerprint, running.submission):
+                    self.failures[fingerprint] = failure
                 del self.running[fingerprint]
-                note = self.job.store.failure(fingerprint)
-                if self.job.store.has(fingerprint):
-                    continue
-                if note and note["time"] >= running.submission.time:
-                    failures[fingerprint] = Failure(note["class"], note["message"])
-                elif not self.job.store.claimed(fingerprint):
-                    failures[fingerprint] = Failure("node", f"its job ended without a word; logs in "
-                                                            f"{folder(self.job.store) / running.submission.tag}")
+        failures, self.failures = self.failures, {}
         return failures
+
+    def _ended(self, fingerprint: str, submission: Submission) -> Failure | None:
+        """None when it is finished, or somebody else is at it."""
+        note = self.job.store.failure(fingerprint)
+        if self.job.store.has(fingerprint):
+            return None
+        if note and note["time"] >= submission.time:
+            return Failure(note["class"], note["message"])
+        if self.job.store.claimed(fingerprint):
+            return None
+        return Failure("node", f"its job ended without a word; logs in {folder(self.job.store) / submission.tag}")
 
     def cancel(self, fingerprints: set[str]) -> None:
         self._stop({f: running for f, running in self.running.items() if f in fingerprints})

@@ -1,5 +1,6 @@
 """A site profile: one file in slurm/ that says where stages run and what each of them may use."""
 
+import difflib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -90,7 +91,12 @@ class ClusterConfig:
             raise UserError(f"max_jobs={self.max_jobs} and max_array={self.max_array} must be at least 1, "
                             f"poll_s={self.poll_s} above 0")
         if unknown := sorted(self.stages.keys() - set(STAGES)):
-            raise UserError(f"stages.{unknown[0]}: there is no such stage; there are {', '.join(STAGES)}")
+            meant = difflib.get_close_matches(unknown[0], STAGES, 1)
+            hint = f" Did you mean {meant[0]!r}?" if meant else ""
+            raise UserError(f"stages.{unknown[0]}: there is no such stage; there are {', '.join(STAGES)}.{hint}")
+        for stage, own in self.stages.items():
+            if own is not None and not isinstance(own, dict):
+                raise UserError(f"stages.{stage}: expected what it asks for, {{cpus: 4}}, got {own!r}")
         for stage in (*STAGES, "driver"):
             self.resources(stage)
 

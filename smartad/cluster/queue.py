@@ -4,6 +4,7 @@ import re
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from smartad.cluster.base import Failure
 from smartad.cluster.submission import Place
@@ -13,6 +14,11 @@ ANSWER_S = 30.0
 LOG_TAIL = 20_000
 HOPELESS = ("requeued held", "requeued_held", "DependencyNeverSatisfied", "BadConstraints", "JobHeldAdmin", "JobHoldMaxRequeue")
 """Reasons for which a job waits for ever, and another submission may not.  A job that its owner holds is theirs to release."""
+SIGNALLED = 128
+"""A shell's exit codes above it are signals, which are sent by somebody, or come from a processor that lacks an instruction."""
+TROUBLE = re.compile(r"^srun: error: (?!.*Exited with exit code)", re.MULTILINE)
+"""srun could not do its part: that is the cluster's."""
+EXECVE = re.compile(r"^slurmstepd\S*: error: execve\(\): ", re.MULTILINE)
 
 
 class SlurmError(RuntimeError):
@@ -60,19 +66,40 @@ def cancel(jobs: Iterable[str]) -> None:
 
 def ended(place: Place) -> Failure:
     """Why a job that is no longer queued did not finish its stage, from what SLURM remembers and what the log says."""
-    state, log = _state(place), _log(place)
-    where = f"; log {place.logs()[-1]}" if place.logs() else ""
-    said = f"job {place.element}: {state or 'not known to SLURM any more'}"
+    state, code = outcome(place.element) if place.element else ("", 0)
+    log = tail(place.folder / f"{place.element}_0_log.err")
     kind = next((kind for kind, states, _ in _SIGNS if state.startswith(states)), None) or _last_word(log)
-    own = [line for line in log.strip().splitlines() if not line.startswith(("srun:", "slurmstepd"))]
-    return Failure(kind, f"{said}: {own[-1]}{where}" if kind == "error" and own else said + where)
+    said = f"job {place.element}: {state or 'not known to SLURM any more'}{f' with exit code {code}' if code else ''}"
+    where = f"; log {place.logs()[-1]}" if place.logs() else ""
+    if kind is None and state == "FAILED" and 0 < code <= SIGNALLED and _never_began(place, log):
+        own = own_lines(log) or own_lines(tail(place.folder / f"{place.element}_0_log.out"))
+        return Failure("user error", f"{said} before Python began{f': {own[-1]}' if own else ''}{where}")
+    own = own_lines(log) if kind == "error" else []
+    return Failure(kind or "node", f"{said}{f': {own[-1]}' if own else ''}{where}")
 
 
-def _last_word(log: str) -> str:
+def _never_began(place: Place, log: str) -> bool:
+    """Whether the profile's setup or container has failed: on another node it would fail the same way."""
+    if not place.logs() or TROUBLE.search(log):  # a node without the store's file system leaves no log
+        return False
+    for path in place.logs():
+        with path.open(encoding="utf-8", errors="replace") as file:
+            if any(line.startswith("submitit INFO") for line in file):
+                return False
+    return True
+
+
+def own_lines(log: str) -> list[str]:
+    """What the job itself wrote, without what SLURM says about it; but that a command is not there, SLURM alone says."""
+    lines = EXECVE.sub("cannot execute ", log).strip().splitlines()
+    return [line for line in lines if line and not line.startswith(("srun:", "slurmstepd"))]
+
+
+def _last_word(log: str) -> str | None:
     """The class of failure that a log ends with: a job that was preempted before may have gone wrong by itself since."""
     found = {kind: max(match.start() for match in matches) for kind, _, words in _SIGNS
              if (matches := list(re.finditer(words, log, re.IGNORECASE | re.MULTILINE)))}
-    return "disk" if "disk" in found else max(found, key=found.__getitem__, default="node")  # a lost disk is lamented at length
+    return "disk" if "disk" in found else max(found, key=found.__getitem__, default=None)  # a lost disk is lamented at length
 
 
 _SIGNS: tuple[tuple[str, tuple[str, ...], str], ...] = (
@@ -85,29 +112,26 @@ _SIGNS: tuple[tuple[str, tuple[str, ...], str], ...] = (
 """Class of failure, what SLURM's word for the job begins with, what the log says."""
 
 
-def _state(place: Place) -> str:
-    """``FAILED``, ``TIMEOUT``, ...; empty when nobody remembers."""
-    if place.element is None:
-        return ""
+def outcome(job: str) -> tuple[str, int]:
+    """``FAILED``, ``TIMEOUT``, ..., and the exit code; ``"", 0`` when nobody remembers."""
     try:
-        told = command("scontrol", "show", "job", "-o", place.element)
-        if match := re.search(r"JobState=(\S+)", told):
-            return match[1]
+        told = command("scontrol", "show", "job", "-o", job)
+        if match := re.search(r"JobState=(\S+).* ExitCode=(\d+)", told):
+            return match[1], int(match[2])
     except SlurmError:
         pass
     try:  # sites without accounting have nobody to ask here
-        told = command("sacct", "-n", "-X", "-P", "-j", place.element, "-o", "State")
-        return told.split()[0] if told.split() else ""
+        told = command("sacct", "-n", "-X", "-P", "-j", job, "-o", "State,ExitCode")
+        match = re.match(r"(\w+).*\|(\d+)", told)
+        return (match[1], int(match[2])) if match else ("", 0)
     except SlurmError:
-        return ""
+        return "", 0
 
 
-def _log(place: Place) -> str:
-    """The end of the job's standard error, of all its starts."""
-    if not place.job:
-        return ""
+def tail(log: Path) -> str:
+    """The end of what a job wrote, in all its starts; empty when there is nothing."""
     try:
-        with (place.folder / f"{place.element}_0_log.err").open("rb") as file:
+        with log.open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - LOG_TAIL))
             return file.read().decode("utf-8", "replace")
     except OSError:

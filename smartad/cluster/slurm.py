@@ -50,7 +50,8 @@ class Slurm:
         """Fingerprint -> how often it ran out of memory."""
         self.alone: set[str] = set()
         """What died in a pack: next time it gets a job of its own, so that it takes nobody with it."""
-        self.refused: dict[str, Failure] = {}
+        self.failed: dict[str, Failure] = {}
+        """What the next ``collect`` reports."""
         self.adopted: set[tuple[str, int]] = set()
         self.mine: set[str] = set()
         """Tags of our own submissions."""
@@ -90,7 +91,7 @@ class Slurm:
         except Refused as error:
             grown = any(spec.fingerprint in self.growth for pack in packs for spec in pack)
             refused = Failure("oom" if grown else "user error", f"SLURM refuses the job: {error}", final=True)
-            self.refused |= {spec.fingerprint: refused for pack in packs for spec in pack}
+            self.failed |= {spec.fingerprint: refused for pack in packs for spec in pack}
             return True
         except UserError:
             raise
@@ -114,13 +115,13 @@ class Slurm:
         """Look at the queue every ``poll_s``; what has left it without finishing has failed."""
         time.sleep(min(self.config.poll_s, POLL_MOST_S))
         if time.monotonic() - self.looked < self.config.poll_s:
-            return self._refusals()
+            return self._failures()
         try:
             jobs = queue.queue(self.job.store)
             queue.cancel(job.id for job in jobs if job.hopeless())
         except queue.SlurmError as error:
             self._unsure(str(error))
-            return self._refusals()
+            return self._failures()
         self.known, self.looked, self.jobs = True, time.monotonic(), len(jobs)
         here = {(job.tag, job.index) for job in jobs if not job.hopeless()}
         for job in jobs:
@@ -128,16 +129,15 @@ class Slurm:
                 self._adopt(job)
         gone = {f: place for f, place in self.places.items() if (place.submission.tag, place.index) not in here
                 and (place.job or time.time() - place.submission.time > GRACE_S)}
-        failures = self._refusals()
         for fingerprint, place in gone.items():
-            del self.places[fingerprint]
             if failure := self._ended(fingerprint, place):
-                failures[fingerprint] = failure
-        return failures
+                self.failed[fingerprint] = failure
+            del self.places[fingerprint]
+        return self._failures()
 
-    def _refusals(self) -> dict[str, Failure]:
-        refused, self.refused = self.refused, {}
-        return refused
+    def _failures(self) -> dict[str, Failure]:
+        failed, self.failed = self.failed, {}
+        return failed
 
     def _adopt(self, job: queue.Queued) -> None:
         """A job of a driver that is gone, or of another one."""
@@ -160,7 +160,8 @@ class Slurm:
             failure = Failure(note["class"], note["message"])
         else:
             failure = queue.ended(place)
-            if len(place.submission.packs[place.index]) > 1:  # one of them has died; which, a job of its own will tell
+            pack = place.submission.packs[place.index]
+            if len(pack) > 1 and failure.kind != "user error":  # one of them has died; which, a job of its own will tell
                 failure = Failure("node", failure.message)
         self.alone.add(fingerprint)
         if failure.kind == "oom":

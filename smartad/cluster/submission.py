@@ -30,13 +30,15 @@ from smartad.cluster.base import Job, environment
 from smartad.cluster.profile import Resources
 from smartad.records import from_json, to_json, write_json
 from smartad.stage import StageSpec
-from smartad.store import Store, explained
+from smartad.store import Store, StoreAway, explained
 
 TIMEOUTS = 3
 """How often submitit requeues one job whose time was up; then it is a failure of class timeout."""
 DRIVER_TIMEOUTS = 1000
 DRIVER_STARTS, DRIVER_PAUSE_S = 10, 5.0
 """How often a driver that dies in its job is started again there, and after how long."""
+STARTED_AGAIN = "SMARTAD_STARTED_AGAIN"
+"""In the environment of a driver that its job has started again."""
 BUSY = "contact|timed out|timeout|temporarily|try again|socket|connection|submit limit|MaxSubmit|too many|slurm_load"
 """What sbatch says when the same job may be taken later."""
 INPUTS_S = 60.0
@@ -61,6 +63,8 @@ class Submission:
     """Fingerprints of each element of the array."""
     gpus: tuple[int, ...] = ()
     """Of this machine, for a job on it."""
+    code: str | None = None
+    """Folder that smartad is imported from; None where it is installed."""
 
     @property
     def name(self) -> str:
@@ -164,7 +168,7 @@ def submit(job: Job, cluster: str, packs: Sequence[Sequence[StageSpec]], resourc
     now = time.time()
     tag = f"{job.store.id()}-{int(now * 1000):012x}{uuid.uuid4().hex[:4]}"
     submission = Submission(tag, cluster, packs[0][0].stage.name, now, tuple(tuple(s.fingerprint for s in p) for p in packs),
-                            tuple(gpus))
+                            tuple(gpus), str(job.code) if job.code else None)
     at = folder(job.store) / tag
     with explained(job.store.root):
         folder(job.store).mkdir(exist_ok=True)
@@ -204,8 +208,9 @@ class Driver:
 
     def __call__(self) -> None:
         _leave_when_told()
-        for _ in range(DRIVER_STARTS):
-            status = subprocess.run([sys.executable, "-m", "smartad", *self.words], check=False).returncode
+        for again in range(DRIVER_STARTS):
+            variables = {**os.environ, **({STARTED_AGAIN: str(again)} if again else {})}
+            status = subprocess.run([sys.executable, "-m", "smartad", *self.words], check=False, env=variables).returncode
             if status in (0, 1, 2) or self.cancel.exists():
                 return
             time.sleep(DRIVER_PAUSE_S)  # it was killed, or told to end by somebody who takes the job away next
@@ -222,15 +227,32 @@ def driver_name(store: Store, sweep: str) -> str:
 
 def submit_driver(job: Job, sweep: str, words: Sequence[str], resources: Resources) -> tuple[str, Path]:
     """Submit the driver of ``sweep`` as a job.  Its id, and where it writes."""
-    at = folder(job.store) / f"driver-{sweep}-{time.time_ns()}"
+    at = folder(job.store) / f"{_driver_prefix(sweep)}{time.time_ns()}"
     executor = submitit.SlurmExecutor(at, max_num_timeout=DRIVER_TIMEOUTS, python=_python(resources))
     executor.update_parameters(**_sbatch(driver_name(job.store, sweep), resources, job))
     with outside_of_jobs(), environment(job.variables()):
         try:
             submitted = executor.submit(Driver(tuple(words), job.store.root / "sweeps" / f"{sweep}.cancel"))
         except submitit.core.utils.FailedJobError as error:
+            shutil.rmtree(at, ignore_errors=True)
             raise Refused(" ".join(str(error).split())[-300:]) from error
+    with explained(job.store.root):
+        write_json(at / "job.json", {"job": str(submitted.job_id)})
     return str(submitted.job_id), Path(submitted.paths.stderr)
+
+
+def driver_folders(store: Store, sweep: str) -> list[Path]:
+    """Where the detached drivers of ``sweep`` were submitted from, the oldest first."""
+    prefix = _driver_prefix(sweep)
+    try:
+        names = [name for name in os.listdir(folder(store)) if name.startswith(prefix) and name[len(prefix):].isdigit()]
+    except FileNotFoundError:
+        return []
+    return [folder(store) / name for name in sorted(names)]
+
+
+def _driver_prefix(sweep: str) -> str:
+    return f"driver-{sweep}-"
 
 
 def script(job: Job, stage: str, resources: Resources, elements: int) -> str:
@@ -306,7 +328,10 @@ def _leave_when_told() -> None:
 
 
 def _inputs_there(store: Store, spec: StageSpec) -> bool:
-    return all(store.has(parent.fingerprint) for parent in spec.inputs.values())
+    try:
+        return all(store.has(parent.fingerprint) for parent in spec.inputs.values())
+    except StoreAway:
+        return False
 
 
 def _wait(condition: Callable[[], bool], seconds: float) -> None:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -141,12 +142,21 @@ def _work(pipe: Connection, job: Job, parent: int) -> None:
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    sys.unraisablehook = _leave_after_all
     while True:
         try:
             spec = pipe.recv()
         except (EOFError, OSError):
             return
         pipe.send(job.run(spec))
+
+
+def _leave_after_all(ignored: "sys.UnraisableHookArgs") -> None:
+    """Have a SIGTERM heard again that came while a weak reference was cleared, where Python drops every exception."""
+    if isinstance(ignored.exc_value, SystemExit):
+        threading.Timer(POLL_S, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    else:
+        sys.__unraisablehook__(ignored)
 
 
 def die_with_parent(parent: int) -> None:

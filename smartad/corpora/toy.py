@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from smartad.toyworld.world import world
+from smartad.types import LICENCE as LICENCE
 from smartad.types import Passage
 
 SOURCE = None

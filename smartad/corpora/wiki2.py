@@ -7,7 +7,7 @@ from smartad.benchmarks import Source
 from smartad.types import Passage
 
 SOURCE = Source("2wiki/2wikimultihopqa_corpus_hipporag.json",
-                "9d6e352952aafb18dab22bf8195039461321a44a949df902ae83bce134ad238a")
+                "9d6e352952aafb18dab22bf8195039461321a44a949df902ae83bce134ad238a", licence="cc-by-sa-3.0")
 
 
 def load(path: Path) -> list[Passage]:

@@ -33,11 +33,12 @@ def load(identity: str, runtime: Runtime, adapter: Path | None = None) -> "HfEng
     """
     model = load_model(identity, runtime)
     if adapter is not None:
-        model = _adapted(model, adapter)
+        model = adapted(model, adapter).merge_and_unload().eval()
     return HfEngine(model, load_tokenizer(identity, runtime.models))
 
 
-def _adapted(model: Model, folder: Path) -> Model:
+def adapted(model: Model, folder: Path) -> PeftModel:
+    """``model`` with the adapter in ``folder`` beside its weights.  Raises UserError when it is not whole or does not fit."""
     try:
         with safe_open(folder / WEIGHTS, "pt") as weights:  # reads the header, and that the file is as long as it says
             names = list(weights.keys())
@@ -49,7 +50,7 @@ def _adapted(model: Model, folder: Path) -> Model:
         raise UserError(f"the adapter {folder} changes the word embeddings, which this model shares between input and "
                         "output: merged, it would be another model")
     try:
-        return PeftModel.from_pretrained(model, folder).merge_and_unload().eval()
+        return PeftModel.from_pretrained(model, folder).eval()
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"the adapter {folder} does not fit the model: {error}") from error
 

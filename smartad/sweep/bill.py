@@ -223,7 +223,7 @@ class Compared:
     expected: Cost | None
     """None: nobody expected them; a search has proposed them later."""
     real: Cost
-    """Of those that are finished."""
+    """Of those that are finished; not known while there are none."""
 
 
 def compare(store: Store, book: Ledger, bill: Bill) -> list[Compared]:
@@ -235,7 +235,8 @@ def compare(store: Store, book: Ledger, bill: Bill) -> list[Compared]:
     for stage, lines in expected.items():
         stages = [f for line in lines for f in line.fingerprints]
         finished = [cost_of(store.record(f)) for f in stages if store.has(f)]
-        rows.append(Compared(stage, len(stages), len(finished), total(line.cost for line in lines), total(finished)))
+        rows.append(Compared(stage, len(stages), len(finished), total(line.cost for line in lines),
+                             total(finished) if finished else UNKNOWN))
     foreseen = {f for line in bill.lines for f in line.fingerprints}
     later = [record for f in book.stages() if f not in foreseen and store.has(f)
              and (record := store.record(f)).get("started", 0.0) > bill.time]

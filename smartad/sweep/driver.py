@@ -10,7 +10,7 @@ from smartad.experiment import Experiment, Plan, plan
 from smartad.stage import StageSpec
 from smartad.store import Store
 from smartad.sweep import ledger, proposers
-from smartad.sweep.ledger import Ledger, LedgerTrial, run_of
+from smartad.sweep.ledger import Ledger, LedgerTrial, Start, run_of
 from smartad.sweep.space import Outcome, Sweep, Trial, corners, declaration
 from smartad.sweep.stopping import Race, Stop
 
@@ -52,9 +52,11 @@ class Row:
 class Driver:
     """One sweep on its way.  All it knows is in the store, so it may die and be made again at any time."""
 
-    def __init__(self, sweep: Sweep, store: Store, dry_run: bool = False, planned: Callable[[Experiment], Plan] = plan) -> None:
-        """``dry_run``: leave no trace, neither in the store nor on a server.  ``planned``: what stages an experiment has."""
-        self.sweep, self.store, self.dry_run, self.planned = sweep, store, dry_run, planned
+    def __init__(self, sweep: Sweep, store: Store, dry_run: bool = False, planned: Callable[[Experiment], Plan] = plan,
+                 start: Start | None = None) -> None:
+        """``dry_run``: leave no trace, neither in the store nor on a server.  ``planned``: what stages an experiment has.
+        ``start``: for the ledger, the command that made this driver."""
+        self.sweep, self.store, self.dry_run, self.planned, self.start = sweep, store, dry_run, planned, start
         self.proposer = proposers.of(sweep, None if dry_run else store.root / "sweeps")
         self.rows: dict[str, Row] = {}
         self.open: dict[str, Row] = {}
@@ -150,12 +152,12 @@ class Driver:
     def _end(self, row: Row, states: States) -> None:
         label = row.trial.label
         row.outcome = self._outcome(row.entry)
+        self.proposer.tell(row.trial, row.outcome)
         del self.open[label]
         if row.has_failed(states):
             self.failed[label] = row
         if self.race:
             self.race.end(label, row.outcome.state == "done")
-        self.proposer.tell(row.trial, row.outcome)
 
     def _outcome(self, entry: LedgerTrial) -> Outcome:
         """Done is what is finished, even when it was to be stopped."""
@@ -167,7 +169,13 @@ class Driver:
 
     def ledger(self) -> Ledger:
         """What the sweep consists of so far."""
-        return Ledger(self.sweep.name, self.declared, self.groups, tuple(row.entry for row in self.rows.values()))
+        trials = tuple(row.entry for row in self.rows.values())
+        return Ledger(self.sweep.name, self.declared, self.groups, trials, start=self.start)
+
+    def stopped(self) -> dict[str, Stop]:
+        """Label -> why, of the trials that were stopped before they were finished."""
+        return {row.trial.label: row.entry.stopped for row in self.rows.values()
+                if row.entry.stopped and row.outcome and row.outcome.state == "stopped"}
 
     def owners(self) -> Mapping[str, str]:
         """Fingerprint -> whose stage it is: ``SmartAD, seed 0``, or how many rows share it.  It grows with the sweep."""
@@ -175,10 +183,11 @@ class Driver:
 
     def save(self) -> None:
         """Bring the ledger up to date."""
-        if self._unsaved is None:
+        unsaved, self._unsaved = self._unsaved, None  # a line that could not be added may be torn: then all is written anew
+        if unsaved is None:
             ledger.save(self.store, self.ledger())
-        elif self._unsaved:
-            ledger.add(self.store, self.sweep.name, self._unsaved.values())
+        elif unsaved:
+            ledger.add(self.store, self.sweep.name, unsaved.values())
         self._unsaved = {}
 
     def _admit(self, trial: Trial, stopped: Stop | None = None) -> Row:
@@ -220,11 +229,17 @@ def start(driver: Driver, dispatcher: Dispatcher) -> None:
 
 def drive(driver: Driver, dispatcher: Dispatcher, each_round: Callable[[], None]) -> None:
     """Run a started sweep to its end; ``each_round`` is called after every round, for whoever watches."""
-    while not driver.dry or dispatcher.open():
+    whole = True
+    while not driver.dry or dispatcher.open() or not whole:
         dispatcher.step()
         if not dispatcher.away:
-            driver.tell(dispatcher)
-            new = driver.ask()
-            driver.save()
-            dispatcher.add(new)
+            with dispatcher.patient():
+                if not whole:  # the store went away between what was asked and what was wanted
+                    dispatcher.add(driver.wanted())
+                whole = False
+                driver.tell(dispatcher)
+                new = driver.ask()
+                driver.save()
+                dispatcher.add(new)
+                whole = True
         each_round()

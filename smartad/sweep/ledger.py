@@ -6,7 +6,7 @@ sweep file nor a plan.  Its first line is the sweep, every other a trial; the la
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,18 @@ class LedgerTrial:
 
 
 @dataclass(frozen=True)
+class Start:
+    """How a sweep was started last.  It is no part of what the sweep is: started otherwise, it keeps its trials."""
+
+    words: tuple[str, ...]
+    """What was said to ``smartad``."""
+    folder: str
+    """Where: paths among the words may be relative to it."""
+    cluster: str
+    """What runs its stages: workers, local or slurm."""
+
+
+@dataclass(frozen=True)
 class Declared:
     """What all trials of a sweep have in common."""
 
@@ -71,6 +83,8 @@ class Declared:
     config: dict[str, Any]
     groups: dict[str, Any]
     """Table groups: title -> benchmarks."""
+    start: Start | None = field(default=None, kw_only=True)
+    """None: not from the command line."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +109,10 @@ def path(store: Store, name: str) -> Path:
 
 def save(store: Store, ledger: Ledger) -> None:
     """Write it whole."""
+    head = Declared(ledger.name, ledger.config, ledger.groups, start=ledger.start)
     with explained(store.root):
         path(store, ledger.name).parent.mkdir(exist_ok=True)
-        write_jsonl(path(store, ledger.name), [Declared(ledger.name, ledger.config, ledger.groups), *ledger.trials])
+        write_jsonl(path(store, ledger.name), [head, *ledger.trials])
 
 
 def add(store: Store, name: str, trials: Iterable[LedgerTrial]) -> None:
@@ -116,14 +131,29 @@ def name_of(word: str) -> str:
     return Path(word).stem if word.endswith((".yaml", ".yml")) else word
 
 
-def load(store: Store, name: str) -> Ledger:
-    """The ledger of ``name``, a sweep's name or its file.  Raises StoreError naming the others when there is none."""
-    stem = name_of(name)
-    try:
-        # What follows the last newline is a line that a driver is writing, or did not get to finish.
-        head, *lines = path(store, stem).read_text(encoding="utf-8").split("\n")[:-1]
-    except FileNotFoundError as error:
-        raise StoreError(f"no sweep {stem!r} in {store.root}; there are {', '.join(names(store)) or 'none'}") from error
+def candidates(store: Store, word: str) -> list[str]:
+    """The sweeps that ``word`` may mean: the one of that name or file, else those whose names begin so.
+
+    A file means its sweeps with overrides, too, which are called after it: ``quickstart+1f2e3d``.
+    """
+    name = name_of(word)
+    if path(store, name).exists():
+        return [name]
+    return [other for other in names(store) if other.startswith(name if name == word else f"{name}+")]
+
+
+def load(store: Store, word: str) -> Ledger:
+    """The ledger of the sweep that ``word`` means: its name, the beginning of it, or its file.
+
+    Raises StoreError naming those there are when it means none or several.
+    """
+    found = candidates(store, word)
+    if len(found) > 1:
+        raise StoreError(f"{word!r} may mean each of {', '.join(found)} in {store.root}; say more of its name")
+    if not found:
+        raise StoreError(f"no sweep {name_of(word)!r} in {store.root}; there are {', '.join(names(store)) or 'none'}")
+    # What follows the last newline is a line that a driver is writing, or did not get to finish.
+    head, *lines = path(store, found[0]).read_text(encoding="utf-8").split("\n")[:-1]
     declared: Declared = from_json(Declared, json.loads(head))
     trials = {trial.label: trial for line in lines if (trial := from_json(LedgerTrial, json.loads(line)))}
-    return Ledger(declared.name, declared.config, declared.groups, tuple(trials.values()))
+    return Ledger(declared.name, declared.config, declared.groups, tuple(trials.values()), start=declared.start)

@@ -2,10 +2,13 @@
 
 from smartad import registry, tables
 from smartad.records import read_jsonl
-from smartad.store import Store, explained
+from smartad.store import Store
 from smartad.sweep.ledger import Ledger, LedgerTrial, Run
 from smartad.tables import RunCells, Table
 from smartad.types import Cell, Question
+
+Chosen = tuple[LedgerTrial, Run, float | None]
+"""An adapter: whose it is, and what the metric is by which it was chosen."""
 
 
 def cells(store: Store, goal: str) -> RunCells:
@@ -46,7 +49,7 @@ def some_question(store: Store, run: Run) -> str:
     return next(read_jsonl(questions, Question)).text
 
 
-def best(store: Store, book: Ledger, metric: str) -> tuple[LedgerTrial, Run, float] | None:
+def best(store: Store, book: Ledger, metric: str) -> Chosen | None:
     """The finished trial with the best mean of ``metric``, and of its seeds the best run; ties go to the first.
 
     Only trials with adapters count; None while there is none.
@@ -58,7 +61,7 @@ def best(store: Store, book: Ledger, metric: str) -> tuple[LedgerTrial, Run, flo
         return None
     values, trial = max(scored, key=lambda pair: sign * sum(v for v in pair[0] if v is not None))
     value, run = max(zip(values, trial.runs, strict=True), key=lambda pair: sign * (pair[0] or 0.0))
-    return trial, run, float(value or 0.0)
+    return trial, run, value
 
 
 def _value(store: Store, run: Run, metric: str) -> float | None:
@@ -66,18 +69,35 @@ def _value(store: Store, run: Run, metric: str) -> float | None:
 
 
 def promote_best(store: Store, book: Ledger) -> tuple[LedgerTrial, Run] | None:
-    """Let ``best`` of this sweep mean its best adapter, and ``best:<metric>`` the best by that metric.
+    """Let ``best`` of this sweep mean its best adapter, ``best:<metric>`` the best by that metric, and ``latest`` the newest.
 
     The trial and run that ``best`` means; None while no adapter is evaluated.  What an alias says already is not said again.
     """
     metrics = ["avg", *(f"pass@1/{name}" for names in book.groups.values() for name in names)]
-    chosen = {f"best:{metric}": (metric, found) for metric in metrics if (found := best(store, book, metric))}
+    chosen: dict[str, tuple[str, Chosen]] = {f"best:{metric}": (metric, found) for metric in metrics
+                                             if (found := best(store, book, metric))}
     if overall := best(store, book, book.config["metric"]):
         chosen = {"best": (book.config["metric"], overall), **chosen}
-    meaning = {entry.alias: entry.fingerprint for entry in registry.entries(store.root, book.name)}
+    if newest := latest(store, book, book.config["metric"]):
+        chosen[registry.LATEST] = (book.config["metric"], newest)
+    meaning = {entry.alias: entry.fingerprint for entry in registry.current(store, book.name)}
     for alias, (metric, (trial, run, value)) in chosen.items():
         if run.train is not None and meaning.get(alias) != run.train:
-            with explained(store.root):
-                registry.promote(store.root, alias, run.train, metric=metric, value=value, by="sweep", sweep=book.name,
-                                 reason=f"{trial.label}, seed {run.seed}")
+            registry.promote(store, alias, run.train, metric=metric, value=value, by=registry.BY_SWEEP, sweep=book.name,
+                             reason=f"{trial.label}, seed {run.seed}")
     return overall[:2] if overall else None
+
+
+def latest(store: Store, book: Ledger, metric: str) -> Chosen | None:
+    """The evaluated adapter that was trained last, and its ``metric``; None while there is none."""
+    found = [(trial, run) for trial in book.trials for run in trial.runs if run.train and store.has(run.goal)]
+    if not found:
+        return None
+    trial, run = max(found, key=lambda pair: _finished(store, str(pair[1].train)))
+    return trial, run, _value(store, run, metric)
+
+
+def _finished(store: Store, fingerprint: str) -> float:
+    """When, in seconds since the epoch."""
+    record = store.record(fingerprint)
+    return float(record["started"] + record["seconds"])

@@ -4,13 +4,14 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, get_args
 
 from smartad.config import ConfigError, Template, load, read_yaml, settings
 from smartad.experiment import Experiment
 from smartad.fingerprint import canonical, digest
-from smartad.sweep.stopping import Course, StoppingConfig, course
+from smartad.sweep.stopping import RULES, Course, StoppingConfig, course
 from smartad.types import UserError
 
 Direction = Literal["maximize", "minimize"]
@@ -108,6 +109,15 @@ def dimensions(config: SweepConfig) -> dict[str, Any]:
     return {**({ARM: list(config.arms)} if config.arms else {}), **config.space}
 
 
+def most(config: Mapping[str, Any]) -> int | None:
+    """How many trials a sweep can come to, from its ``declaration``; None when only its proposer knows."""
+    if config.get("backend") != "grid":
+        return config.get("trials")
+    sizes = [len(config["arms"])] if config["arms"] else []
+    whole = prod([*sizes, *(len(values) for values in config["space"].values())])
+    return min(whole, config["trials"] or whole)
+
+
 def label(values: Mapping[str, Any]) -> str:
     """A trial's name: its arm, then what else it sets."""
     parts = [f"{key}={value}" for key, value in values.items() if key != ARM]
@@ -152,11 +162,11 @@ def read(path: str, overrides: Sequence[str] = ()) -> Sweep:
     Raises ConfigError for anything that would fail later: an unknown key, a wrong type, an arm named twice, a missing
     file, a metric that no trial has.
     """
-    read_yaml(path)
-    try:
-        config = load(SweepConfig, [path])
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}" if path not in str(error) else str(error)) from error
+    stopping = read_yaml(path).get("stopping", {"rule": None})
+    if stopping is not None and (not isinstance(stopping, Mapping) or "rule" not in stopping):
+        raise ConfigError(f"{path}: stopping={stopping}: expected {{rule: NAME}} and perhaps its options; "
+                          f"there are the rules {', '.join(RULES)}")
+    config = load(SweepConfig, [path])
     if not config.arms and not config.space:
         raise ConfigError(f"{path} declares neither arms nor a space: there is nothing to compare")
     for source in overrides:

@@ -7,14 +7,17 @@ import json
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from smartad.cluster import queue, submission
 from smartad.store import PROGRESS, Store, StoreError
-from smartad.sweep import ledger
+from smartad.sweep import detached, ledger
+from smartad.sweep.detached import Detached
 from smartad.sweep.ledger import Ledger
+from smartad.sweep.space import most
 
 State = Literal["done", "running", "queued", "waiting", "failed", "blocked", "stopped"]
 """queued: SLURM has its job.  waiting: nobody has been given it.  blocked: something it needs has failed.  stopped: only
@@ -26,7 +29,10 @@ SAMPLE = 20
 
 INPUTS = "inputs that are not finished"
 TURN = "its turn: the driver submits it next"
+SLOT = "its turn, as soon as a slot is free"
 NOBODY = "nobody drives this sweep"
+COMING = "its driver has yet to begin"
+NO_SQUEUE = "there is no squeue here: what is queued is not known"
 
 REASONS = {
     "Resources": "no node is free", "Priority": "others are before it", "None": "just submitted",
@@ -48,6 +54,8 @@ class Running:
     host: str
     progress: tuple[int, int] | None
     """(done, total) in the stage's own units; None when it has said nothing yet."""
+    job: str | None
+    """SLURM's id, ``1234_5``; None when it is not a job."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,10 @@ class Left:
     """Stages running side by side, as seen now."""
     unknown: tuple[str, ...]
     """Kinds of stages still to run of which none was ever finished here: they are not in ``seconds``."""
+    to_come: int = 0
+    """Trials that may yet be proposed."""
+    counted: bool = True
+    """Whether what they may take is in ``seconds``."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +93,16 @@ class Look:
     why: Mapping[str, str]
     """Of each stage that is queued, waiting or blocked."""
     running: Mapping[str, Running]
+    jobs: Mapping[str, str]
+    """SLURM's id of the job of each stage that is queued."""
     failures: Mapping[str, Mapping[str, Any]]
     """The notes of failed stages: class, message, time, host."""
     driver: Mapping[str, Any] | None
     """Who drives it: host, pid, job, since."""
     coming: str
     """Why its driver, a job in SLURM's queue, is not there yet; empty when none is queued."""
+    ended: Detached | None
+    """The driver that has left it unfinished; None when it was no job."""
     left: Left
     problem: str
 
@@ -135,15 +151,33 @@ def look(store: Store, book: Ledger, jobs: Jobs) -> Look:
             states[fingerprint] = "done"
         elif (worker := store.worker(fingerprint)) is not None:
             states[fingerprint] = "running"
-            running[fingerprint] = Running(worker.get("since"), worker.get("host", "?"), progress(store, fingerprint))
+            part = progress(store, fingerprint)
+            running[fingerprint] = Running(worker.get("since"), worker.get("host", "?"), part, worker.get("job"))
         elif fingerprint in wanted and (note := store.failure(fingerprint)) and (note["final"] or not driver):
             states[fingerprint], failures[fingerprint] = "failed", note
     inputs = book.inputs()
     queued = jobs.drivers.get(book.name)
     coming = f"job {queued.id}: {in_words(queued)}" if queued and driver is None else ""
-    why = _why(states, inputs, jobs, driven=bool(driver or coming))
-    left = _left(states, inputs, running, _recorded(store, states, started))
-    return Look(states, why, running, failures, driver, coming, left, jobs.problem)
+    on_slurm = book.start is not None and book.start.cluster == "slurm"
+    over = bool(states) and all(state in ENDED for state in states.values())
+    here = jobs.problem == "" and shutil.which("squeue")  # else its job may still be there
+    ended = detached.ended(store, book.name) if here and not (driver or coming or over) else None
+    if on_slurm and driver and not shutil.which("squeue"):
+        jobs = Jobs(problem=NO_SQUEUE)
+    turn = _turn(book, on_slurm, jobs) if driver else COMING if coming else NOBODY
+    why = _why(states, inputs, jobs, turn)
+    to_come = max(0, (most(book.config) or 0) - len(book.trials))
+    adds = _added_by_a_trial(book, states) if to_come else {}
+    left = _left(states, inputs, running, _recorded(store, states, started, adds), adds, to_come)
+    queued_as = {f: jobs.of[f].id for f, state in states.items() if state == "queued"}
+    return Look(states, why, running, queued_as, failures, driver, coming, ended, left, jobs.problem)
+
+
+def _turn(book: Ledger, on_slurm: bool, jobs: Jobs) -> str:
+    """Why a stage whose inputs are finished has not begun, though the sweep is driven."""
+    if book.start and not on_slurm:
+        return SLOT
+    return f"its turn, or queued: {jobs.problem.partition(':')[0]}" if on_slurm and jobs.problem else TURN
 
 
 def progress(store: Store, fingerprint: str) -> tuple[int, int] | None:
@@ -160,8 +194,8 @@ def kind_of(fingerprint: str) -> str:
     return fingerprint.rpartition("-")[0]
 
 
-def _why(states: dict[str, State], inputs: Mapping[str, Sequence[str]], jobs: Jobs, driven: bool) -> dict[str, str]:
-    """Why what has not begun has not; ``states`` are made more precise on the way, upstream first."""
+def _why(states: dict[str, State], inputs: Mapping[str, Sequence[str]], jobs: Jobs, turn: str) -> dict[str, str]:
+    """Why what has not begun has not, ``turn`` of what could; ``states`` are made more precise on the way, upstream first."""
     why: dict[str, str] = {}
     for fingerprint in [f for f, state in states.items() if state == "waiting"]:
         hopeless = [f for f in inputs[fingerprint] if states[f] in ("failed", "blocked")]
@@ -173,21 +207,32 @@ def _why(states: dict[str, State], inputs: Mapping[str, Sequence[str]], jobs: Jo
         elif any(states[f] != "done" for f in inputs[fingerprint]):
             why[fingerprint] = INPUTS
         else:
-            why[fingerprint] = TURN if driven else NOBODY
+            why[fingerprint] = turn
     return why
 
 
 def in_words(job: queue.Queued) -> str:
     """Why a job in the queue does not run its stage yet: in plain words, and in SLURM's."""
     if job.state != "PENDING":
-        return f"its job is {job.state.lower()} and not there yet"
+        return f"its job is {job.state.lower()}, and nobody is at it yet or any more"
     plain = next((words for begin, words in REASONS.items() if job.reason.startswith(begin)), "")
     return f"{plain.format(job=job.id.partition('_')[0])} ({job.reason})" if plain else job.reason
 
 
-def _recorded(store: Store, states: Mapping[str, State], started: Iterable[str]) -> dict[str, float]:
-    """Kind -> mean seconds of some that are finished: of this sweep, else of any in the store."""
-    kinds = {kind_of(f) for f, state in states.items() if state in ("running", "queued", "waiting")}
+def _added_by_a_trial(book: Ledger, states: Mapping[str, State]) -> dict[str, float]:
+    """Kind -> how many stages each trial after the first has added on average; empty while there is no second one."""
+    known, added = set[str](), Counter[str]()
+    for number, trial in enumerate(book.trials):
+        own = {f for run in trial.runs for f in run.stages if states[f] != "stopped"} - known
+        known |= own
+        added.update(kind_of(f) for f in own if number)
+    return {kind: count / (len(book.trials) - 1) for kind, count in added.items()}
+
+
+def _recorded(store: Store, states: Mapping[str, State], started: Iterable[str], more: Iterable[str]) -> dict[str, float]:
+    """Kind -> mean seconds of some that are finished: of this sweep, else of any in the store.  For kinds that are still to
+    run, and ``more``."""
+    kinds = {*more, *(kind_of(f) for f, state in states.items() if state in ("running", "queued", "waiting"))}
     own = [f for f, state in states.items() if state == "done"]
     means = {}
     for kind in kinds:
@@ -198,9 +243,13 @@ def _recorded(store: Store, states: Mapping[str, State], started: Iterable[str])
 
 
 def _left(states: Mapping[str, State], inputs: Mapping[str, Sequence[str]], running: Mapping[str, Running],
-          recorded: Mapping[str, float]) -> Left:
-    """The work left shared among as many as run now, and no less than the longest chain of it."""
-    total, chains, unknown = 0.0, dict[str, float](), set[str]()
+          recorded: Mapping[str, float], adds: Mapping[str, float], to_come: int) -> Left:
+    """The work left shared among as many as run now, and no less than the longest chain of it.
+
+    ``adds``: by kind, the stages of its own that each trial ``to_come`` will have.
+    """
+    unknown = adds.keys() - recorded.keys()
+    total, chains = to_come * sum(count * recorded.get(kind, 0.0) for kind, count in adds.items()), dict[str, float]()
     for fingerprint, state in states.items():
         if state not in ("running", "queued", "waiting"):
             continue
@@ -212,7 +261,8 @@ def _left(states: Mapping[str, State], inputs: Mapping[str, Sequence[str]], runn
         total += seconds or 0.0
         chains[fingerprint] = (seconds or 0.0) + max((chains.get(f, 0.0) for f in inputs[fingerprint]), default=0.0)
     at_once = max(1, len(running))
-    return Left(max(total / at_once, max(chains.values(), default=0.0)), at_once, tuple(sorted(unknown)))
+    seconds = max(total / at_once, max(chains.values(), default=0.0))
+    return Left(seconds, at_once, tuple(sorted(unknown)), to_come, counted=bool(adds) or not to_come)
 
 
 def _rest(running: Running, recorded: float | None) -> float | None:

@@ -15,14 +15,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from smartad.tracking import wandb
-from smartad.tracking.base import Row, RunInfo, Settings, Tracker
+from smartad.redact import redact
+from smartad.tracking import wandb_server
+from smartad.tracking.base import Finished, Incomplete, Page, Row, RunInfo, Settings, Summary, Table, Tracker
 from smartad.tracking.jsonl import FILE, Journal, read_rows
 from smartad.tracking.machine import Sampler
-from smartad.tracking.redact import redact
+from smartad.tracking.mirror import Mirror
 from smartad.types import UserError
 
-__all__ = ["TRACKERS", "Row", "RunInfo", "TrackedRun", "Tracker", "Tracking", "configure", "read_rows"]
+__all__ = ["TRACKERS", "Finished", "Incomplete", "Mirror", "Page", "Row", "RunInfo", "Summary", "Table", "TrackedRun", "Tracker",
+           "Tracking", "configure", "mirror", "read_rows"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +38,9 @@ BATCH_S = 1.0
 QUEUE_ROWS = 10_000
 """A tracker this many rows behind is told no more, and is given the whole file at the end."""
 COSTLY_S = 1.0
-REST_S = 300.0
-"""A tracker that failed a run and kept it waiting longer than COSTLY_S is left alone by this process for so long."""
+REST_S, MOST_REST_S = 300.0, 4 * 3600.0
+"""A tracker that failed a run and kept it waiting longer than COSTLY_S is left alone by this process for so long: twice as long
+each time, until one run has gone well."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def configure(names: Sequence[str] | None, root: Path, group: str | None = None)
     Raises UserError for an unknown name and for a tracker that cannot start, with the way out.
     """
     if names is None:
-        names = ["trackio", *(["wandb"] if wandb.mode() else [])]
+        names = ["trackio", *(["wandb"] if wandb_server.mode() else [])]
         if "wandb" not in names:
             logger.info("not shown in W&B, which is not configured; the store keeps everything that it would be shown")
     for name in names:
@@ -81,6 +84,15 @@ def configure(names: Sequence[str] | None, root: Path, group: str | None = None)
     for name in chosen:
         _module(name).check(root)
     return Tracking(root, chosen, group)
+
+
+def mirror(name: str, root: Path) -> Mirror:
+    """The tracker ``name`` as what is to show the store ``root``.  Raises UserError for an unknown name."""
+    if name not in TRACKERS:
+        raise UserError(f"no tracker {name!r}; there are {', '.join(TRACKERS)}")
+    kind = _module("wandb_mirror").WandbMirror if name == "wandb" else Mirror
+    found: Mirror = kind(name, root, TRACKERS[name])
+    return found
 
 
 class TrackedRun:
@@ -98,7 +110,7 @@ class TrackedRun:
         settings = Settings(tracking.root, tracking.patience_s)
         for name in tracking.names:
             if time.monotonic() < _resting.get(name, 0.0):
-                self._status[name] = {"status": "behind", "reason": f"failed within the last {REST_S:.0f} s"}
+                self._status[name] = {"status": "behind", "reason": f"failed within the last {_rests[name]:.0f} s"}
                 continue
             try:
                 tracker = getattr(_module(name), TRACKERS[name])(info, settings)
@@ -200,9 +212,11 @@ class _Feed(threading.Thread):
         began = time.monotonic()
         self.join(wait_s)
         if self._found is not None:
+            _rests.pop(self.name, None)
             return {"status": "ok", **self._found}
         if time.monotonic() - began > COSTLY_S:
-            _resting[self.name] = time.monotonic() + REST_S
+            rest_s = min(MOST_REST_S, 2 * _rests.get(self.name, REST_S / 2))
+            _rests[self.name], _resting[self.name] = rest_s, time.monotonic() + rest_s
         return {"status": "behind", "reason": self._error or "did not answer in time"}
 
     def run(self) -> None:
@@ -249,6 +263,7 @@ def _reason(error: Exception) -> str:
 
 
 _resting: dict[str, float] = {}
+_rests: dict[str, float] = {}
 _warned: set[str] = set()
 
 

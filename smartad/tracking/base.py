@@ -28,6 +28,8 @@ class RunInfo:
     """What people filter by: the kind of stage, the benchmarks."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """What a row is called: trial, seed, and the swept keys with their values.  Of other stages nothing."""
+    version: int = 0
+    """Of the stage."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,10 @@ class Row:
     time: float
     """Seconds since the epoch."""
     metrics: Mapping[str, float]
+
+
+class Incomplete(RuntimeError):
+    """A run is there, and something of it is not; the message says what."""
 
 
 class Tracker(Protocol):
@@ -59,7 +65,8 @@ class Tracker(Protocol):
     def finish(self, metrics: Mapping[str, float | None]) -> Mapping[str, str]:
         """The stage is done, and its files are final: show them (see views.py), and its final metrics.
 
-        Returns what identifies the run there: ``id`` and, if it has one, ``url``.
+        Returns what identifies the run there: ``id`` and, if it has one, ``url``.  Raises Incomplete when only a part of
+        it is there.
         """
 
     def fail(self, reason: str) -> None:
@@ -74,6 +81,18 @@ class Settings:
     """The store; trackers keep their files in it."""
     patience_s: float
     """How long one run may keep the next waiting at its end."""
+    live: bool = True
+    """False when a run is told from the store afterwards: this process is not what it ran on."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished stage, as the store has it."""
+
+    run: RunInfo
+    metrics: Mapping[str, float | None]
+    files: Mapping[str, Mapping[str, Any]]
+    """Path -> its ``size`` and ``sha256``."""
 
 
 @dataclass(frozen=True)

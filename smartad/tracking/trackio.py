@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from smartad.redact import redact
 from smartad.tracking import views
 from smartad.tracking.base import Row, RunInfo, Settings, Summary, View
-from smartad.tracking.redact import redact
 from smartad.tracking.trackio_runs import Line, Run, beside, folder, iso, states
 from smartad.types import UserError
 

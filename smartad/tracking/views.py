@@ -11,8 +11,8 @@ from typing import Any
 
 from smartad import dialect
 from smartad.records import read_jsonl
+from smartad.redact import redact
 from smartad.tracking.base import Page, RunInfo, Table, View
-from smartad.tracking.redact import redact
 from smartad.types import Cell, Question, ScoredTrajectory, Segment, Selected, Trajectory, Verdict
 
 ROWS, SAMPLES = 1000, 20

@@ -20,7 +20,7 @@ import yaml
 
 from smartad.fingerprint import digest
 from smartad.records import RecordError, read_jsonl, write_jsonl
-from smartad.tracking import wandb
+from smartad.tracking import wandb, wandb_server
 from smartad.types import UserError
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class SweepRun:
 
 def check() -> None:
     """Raise UserError when W&B is not set up for a server here."""
-    if (found := wandb.mode()) != "online":
+    if (found := wandb_server.mode()) != "online":
         raise UserError(f"a sweep on a W&B server needs the server, and W&B is {found or 'not configured'} here: {WAY_OUT}")
 
 
@@ -150,7 +150,7 @@ class ServerSweep:
 
 
 def _digest(search: Mapping[str, Any]) -> str:
-    return digest([wandb.server_url(), search])
+    return digest([wandb_server.server_url(), search])
 
 
 def _found(search: Mapping[str, Any], file: Path) -> Address | None:
@@ -164,9 +164,9 @@ def _found(search: Mapping[str, Any], file: Path) -> Address | None:
 def _created(search: Mapping[str, Any], file: Path) -> Address:
     # Through JSON, which leaves YAML nothing but plain values to write.
     sweep = _ask(CREATE, config=yaml.safe_dump(json.loads(json.dumps(search))), entityName=os.environ.get("WANDB_ENTITY"),
-                 projectName=wandb.project_name())["upsertSweep"]["sweep"]
+                 projectName=wandb_server.project_name())["upsertSweep"]["sweep"]
     project, entity = sweep["project"]["name"], sweep["project"]["entity"]["name"]
-    url = f"{wandb.server_url().replace('://api.', '://')}/{entity}/{project}/sweeps/{sweep['name']}"
+    url = f"{wandb_server.app_url()}/{entity}/{project}/sweeps/{sweep['name']}"
     address = Address(sweep["name"], entity, project, url, _digest(search))
     file.parent.mkdir(parents=True, exist_ok=True)
     write_jsonl(file, [address])
@@ -177,7 +177,7 @@ def _ask(query: str, **variables: Any) -> dict[str, Any]:
     problem = ""
     for pause_s in (*RETRIES_S, None):
         try:
-            answer = wandb.graphql(query, **variables)
+            answer = wandb_server.graphql(query, **variables)
         except urllib.error.HTTPError as error:
             problem = f"answers {error.code} {error.reason}"
             if error.code < 500 and error.code != 429:
@@ -192,4 +192,4 @@ def _ask(query: str, **variables: Any) -> dict[str, Any]:
             break
         if pause_s is not None:
             time.sleep(pause_s)
-    raise UserError(f"W&B at {wandb.server_url()} {problem}. {GO_ON}")
+    raise UserError(f"W&B at {wandb_server.server_url()} {problem}. {GO_ON}")

@@ -1,0 +1,196 @@
+"""What the store knows of an adapter: how it was made and from what, how good it is, and under which terms."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from smartad import benchmarks, corpora, models, tables
+from smartad.benchmarks import Benchmark
+from smartad.store import Store
+
+Record = Mapping[str, Any]
+"""Of a finished stage."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One benchmark of the adapter's row."""
+
+    correct: int
+    n: int
+    """Graded attempts."""
+    ungraded: int
+    percent: float | None
+    """pass@1; None when nothing was graded."""
+    low: float | None
+    high: float | None
+    """The 95 % Wilson interval of ``percent``."""
+    grader: str
+    source: str
+    """Fingerprint of the grade."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A stage that the adapter comes from, or the adapter's own."""
+
+    fingerprint: str
+    stage: str
+    what: str
+    """In a line."""
+    finished: float | None = None
+    """Seconds since the epoch; None, as all that follows, when the stage is no longer in the store."""
+    seconds: float | None = None
+    host: str | None = None
+    commit: str | None = None
+    """Of smartad; with ``+changes`` when they were not committed."""
+    versions: Mapping[str, str | None] | None = None
+
+
+@dataclass(frozen=True)
+class About:
+    """Everything about one adapter that a person who is given it may ask."""
+
+    fingerprint: str
+    base: str
+    """The base model's identity (see ``models``)."""
+    recipe: Mapping[str, Any]
+    """Stage -> its config: train, select, score, collect, evaluate (as it was evaluated; None: it never was), index (what it
+    searched when it was; None: nothing)."""
+    row: Mapping[str, Score]
+    """By benchmark; of adapters that were evaluated in several ways, as in the latest."""
+    lineage: tuple[Origin, ...]
+    """Inputs before users; the last is the adapter."""
+    licences: Mapping[str, str | None]
+    """What it was made from -> its licence; None: not known here."""
+    datasets: tuple[str, ...]
+    """What it learned from, where that is on the model hub."""
+
+
+def about(store: Store, adapter: str, folders: Mapping[str, str]) -> About:
+    """What is on record of a finished train stage.  ``folders``: identity -> folder of local models.
+
+    Raises StoreError when it is not finished.
+    """
+    train = store.record(adapter)
+    upstream = _upstream(store, train)
+    latest, row = _row(store, adapter)
+    config = train["identity"]["config"]
+    recipe = {"train": config, **{name: _config(upstream, name) for name in ("select", "score", "collect")},
+              "evaluate": latest and latest["identity"]["config"],
+              "index": latest and _index(store, latest["identity"]["inputs"].get("index"))}
+    sets = [role.removeprefix("questions/") for role in train["identity"]["inputs"] if role.startswith("questions/")]
+    lineage = tuple(_origin(fingerprint, record) for fingerprint, record in upstream.items())
+    licences = _licences(config["student"], recipe["collect"], sets, (recipe["index"], _config(upstream, "index")), folders)
+    sources = [module.SOURCE for name in sets if (module := _benchmark(name))]
+    datasets = {source.dataset for source in sources if source and source.dataset}
+    return About(adapter, config["student"], recipe, row, lineage, licences, tuple(sorted(datasets)))
+
+
+def _upstream(store: Store, record: Record) -> dict[str, Record | None]:
+    """Fingerprint -> record, inputs before users; None of what is no longer there."""
+    found: dict[str, Record | None] = {}
+
+    def visit(fingerprint: str) -> None:
+        if fingerprint in found:
+            return
+        here = store.record(fingerprint) if store.has(fingerprint) else None
+        for parent in here["identity"]["inputs"].values() if here else ():
+            visit(parent)
+        found[fingerprint] = here
+
+    visit(record["fingerprint"])
+    return found
+
+
+def _config(upstream: Mapping[str, Record | None], stage: str) -> dict[str, Any] | None:
+    return next((record["identity"]["config"] for record in upstream.values() if record and record["identity"]["stage"] == stage),
+                None)
+
+
+def _index(store: Store, fingerprint: str | None) -> dict[str, Any] | None:
+    config: dict[str, Any] | None = store.record(fingerprint)["identity"]["config"] if fingerprint else None
+    return config
+
+
+def _row(store: Store, adapter: str) -> tuple[Record | None, dict[str, Score]]:
+    """The latest evaluation, and what was scored in that way."""
+    evaluations = [r for f in store.fingerprints() if f.startswith("evaluate-")
+                   and (r := store.record(f))["identity"]["inputs"].get("adapter") == adapter]
+    if not evaluations:
+        return None, {}
+    latest = max(evaluations, key=lambda record: record["started"])
+    alike = {record["fingerprint"]: record["identity"]["inputs"] for record in evaluations
+             if record["identity"]["config"] == latest["identity"]["config"]
+             and record["identity"]["inputs"].get("index") == latest["identity"]["inputs"].get("index")}
+    row = {}
+    grades = [store.record(f) for f in store.fingerprints() if f.startswith("grade-")]
+    for grade in sorted(grades, key=lambda record: record["started"]):
+        if inputs := alike.get(grade["identity"]["inputs"]["attempts"]):
+            benchmark = next(role for role in inputs if role.startswith("questions/")).removeprefix("questions/")
+            row[benchmark] = _score(grade)
+    return latest, dict(sorted(row.items()))
+
+
+def _score(grade: Record) -> Score:
+    correct, n = int(grade["metrics"]["correct"]), int(grade["metrics"]["n"])
+    low, high = tables.wilson(correct, n) if n else (None, None)
+    return Score(correct, n, int(grade["metrics"]["ungraded"]), 100 * correct / n if n else None, low, high,
+                 grade["identity"]["config"]["grader"], grade["fingerprint"])
+
+
+def _origin(fingerprint: str, record: Record | None) -> Origin:
+    if record is None:
+        return Origin(fingerprint, fingerprint.rpartition("-")[0], "no longer in the store that this was pulled from")
+    environment = record["environment"]
+    git = environment.get("git")
+    commit = f"{git['commit']}{'+changes' if git['dirty'] else ''}" if git else None
+    versions = {"python": environment.get("python"), "smartad": environment.get("smartad"), **environment.get("packages", {})}
+    return Origin(fingerprint, record["identity"]["stage"], _in_a_line(record), record["started"] + record["seconds"],
+                  record["seconds"], environment.get("host"), commit, versions)
+
+
+def _in_a_line(record: Record) -> str:
+    config, metrics = record["identity"]["config"], record["metrics"]
+
+    def metric(name: str) -> str:
+        return tables.HOLE if metrics.get(name) is None else f"{metrics[name]:.4g}"
+
+    def counted(*names: str) -> str:
+        return ", ".join(f"{metric(name)} {name}" for name in names)
+
+    match record["identity"]["stage"]:
+        case "prepare":
+            return f"{config['benchmark']}: {counted('questions')}"
+        case "index":
+            return f"{config['corpus']}, {config['method']}: {counted('passages')}"
+        case "collect":
+            return f"teacher {config['teacher']}, {config['samples']} samples a question: {metric('n')} trajectories"
+        case "grade":
+            return f"grader {config['grader']}: {metric('correct')} of {metric('n')} right, {counted('ungraded')}"
+        case "score":
+            return f"NLL under {config['student']}: {counted('scored')}, mean {metric('mean_nll')} nats per token"
+        case "select":
+            return (f"rule {config['rule']} of the first {config['first']}: {metric('selected')} of {counted('questions')}, "
+                    f"mean NLL {metric('mean_nll')}")
+        case "train":
+            return f"{counted('examples', 'steps')}, loss {metric('first_loss')} to {metric('last_loss')}"
+    return ", ".join(f"{name} {metric(name)}" for name in list(metrics)[:3])
+
+
+def _licences(base: str, collect: Mapping[str, Any] | None, sets: Iterable[str], indices: Iterable[Mapping[str, Any] | None],
+              folders: Mapping[str, str]) -> dict[str, str | None]:
+    found = {f"base model {base}": models.licence(base, folders)}
+    if collect:
+        found[f"teacher {collect['teacher']}"] = models.licence(collect["teacher"], folders)
+    for name in sets:
+        module = _benchmark(name)
+        found[f"questions of {name}"] = benchmarks.licence(module) if module else None
+    for name in dict.fromkeys(index["corpus"] for index in indices if index):
+        found[f"passages of {name}"] = benchmarks.licence(corpora.get(name)) if name in corpora.names() else None
+    return found
+
+
+def _benchmark(name: str) -> Benchmark | None:
+    """None for one that this smartad has not."""
+    return benchmarks.get(name) if name in benchmarks.names() else None

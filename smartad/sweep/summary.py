@@ -1,0 +1,75 @@
+"""A sweep as trackers show it: its comparison table, its trials with their swept values, its figure."""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import combinations
+
+from smartad import tables
+from smartad.records import read_jsonl
+from smartad.store import Store, explained
+from smartad.sweep import results
+from smartad.sweep.figures import draw_scores
+from smartad.sweep.ledger import Ledger
+from smartad.tracking import Summary, Table
+from smartad.types import Verdict
+
+WORDS = {True: "correct", False: "wrong", None: "ungraded"}
+
+
+def summary(store: Store, book: Ledger) -> Summary:
+    """What a sweep has come to so far.  Draws its figure into the store."""
+    found = results.best(store, book, book.config["metric"])
+    stages = book.stages()
+    metrics = {"stages": len(stages), "finished": sum(store.has(f) for f in stages), "trials": len(book.trials),
+               f"best/{book.config['metric']}": found[2] if found else None}
+    views = (comparison(store, book), trials(store, book), *confusion(store, book))
+    figure = store.root / "sweeps" / book.name / "scores.png"
+    rows = results.rows(store, book)
+    benchmarks = [name for names in book.groups.values() for name in names]
+    if drawn := any(run.cells for runs in rows.values() for run in runs):
+        with explained(store.root):
+            figure.parent.mkdir(parents=True, exist_ok=True)
+            draw_scores(figure, rows, benchmarks)
+    return Summary(book.name, book.config, metrics, views, {"scores": figure} if drawn else {})
+
+
+def comparison(store: Store, book: Ledger) -> Table:
+    """The comparison table, in percent; None where there is no number, and what there is instead beside it."""
+    table = results.table(store, book)
+    rows = []
+    for label, entries in table.rows.items():
+        notes = dict.fromkeys(entry.note for entry in entries.values() if entry.note)
+        ungraded = sum(entry.ungraded for column, entry in entries.items() if column != tables.AVERAGE)
+        rows.append((label, *(entries[column].percent for column in table.columns), entries[tables.AVERAGE].sd, ungraded,
+                     ", ".join(notes)))
+    return Table("comparison", ("method", *table.columns, "sd of Avg", "ungraded", "note"), tuple(rows))
+
+
+def trials(store: Store, book: Ledger) -> Table:
+    """A row per trial and seed with every swept key in a column of its own, as parallel coordinates want them."""
+    keys = list(dict.fromkeys(key for trial in book.trials for key in trial.values))
+    metric = book.config["metric"]
+    rows = [(trial.label, run.seed, *(trial.values.get(key) for key in keys),
+             store.record(run.goal)["metrics"].get(metric) if store.has(run.goal) else None, run.train, run.goal)
+            for trial in book.trials for run in trial.runs]
+    return Table("trials", ("trial", "seed", *keys, metric, "adapter", "row"), tuple(rows))
+
+
+def confusion(store: Store, book: Ledger) -> list[Table]:
+    """Where the same attempts were graded by several graders: how often each pair of verdicts was given.  Else nothing."""
+    graded: dict[str, list[str]] = {}
+    for fingerprint in book.stages():
+        if fingerprint.startswith("grade-") and store.has(fingerprint):
+            graded.setdefault(store.record(fingerprint)["identity"]["inputs"]["attempts"], []).append(fingerprint)
+    rows = [row for attempts, grades in graded.items() for a, b in combinations(grades, 2)
+            for row in _pairs(store, attempts, a, b)]
+    columns = ("attempts", "benchmark", "grader", "its verdict", "other grader", "its verdict there", "count")
+    return [Table("confusion of graders", columns, tuple(rows))] if rows else []
+
+
+def _pairs(store: Store, attempts: str, a: str, b: str) -> Iterator[tuple[str, str, str, str, str, str, int]]:
+    verdicts = [{(v.question_id, v.sample): v for v in read_jsonl(store.folder(f) / "verdicts.jsonl", Verdict)} for f in (a, b)]
+    counts = Counter((key[0].partition("/")[0], one.by, WORDS[one.correct], other.by, WORDS[other.correct])
+                     for key, one in verdicts[0].items() if (other := verdicts[1].get(key)))
+    for (benchmark, by, said, other_by, other_said), count in sorted(counts.items()):
+        yield attempts, benchmark, by, said, other_by, other_said, count
