@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,29 @@ def storage(root: Path) -> Any:
     for variable in ELSEWHERE:
         os.environ.pop(variable, None)
     from trackio import fragments, utils  # noqa: F401
-    from trackio.sqlite_storage import SQLiteStorage
     if Path(utils.TRACKIO_DIR) != folder(root):
         raise UserError(f"trackio writes to {utils.TRACKIO_DIR} in this process and cannot change to {folder(root)}")
+    return _prepared_once()
+
+
+@cache
+def _prepared_once() -> Any:
+    """trackio's storage class, which prepares a database before the first write of this process instead of before each.
+
+    trackio 0.43 builds an index of all links between runs and artifacts anew each time: in a sweep of 6,000 stages a write
+    took 14 ms of CPU instead of 2.
+    """
+    from trackio.sqlite_storage import SQLiteStorage
+    prepare, ready = SQLiteStorage.init_db, set[tuple[str, int]]()
+
+    def init_db(project: str) -> Path:
+        path: Path = SQLiteStorage.get_project_db_path(project)
+        if not path.exists() or (project, path.stat().st_ino) not in ready:  # somebody may have removed it meanwhile
+            prepare(project)
+            ready.add((project, path.stat().st_ino))
+        return path
+
+    SQLiteStorage.init_db = staticmethod(init_db)
     return SQLiteStorage
 
 
@@ -82,7 +103,8 @@ class Run:
     def clear(self) -> None:
         """Take back what was shown."""
         if not beside():
-            self.storage.delete_run(**self._me)
+            # By its id alone: for the name trackio would look through the rows of all runs.
+            self.storage.delete_run(PROJECT, None, run_id=self.id)
             from trackio.utils import project_media_dir
             shutil.rmtree(project_media_dir(PROJECT) / self.id, ignore_errors=True)
 
