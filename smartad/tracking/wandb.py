@@ -51,18 +51,22 @@ class WandbTracker:
         prepare(settings.root.absolute())
         self.live: Any = None
         self.unlinked: list[str] = []
+        self.next_step, self.open_row = 0, False
+        """W&B keeps the last row back, for more of the same step."""
 
     def start(self, history: Sequence[Row]) -> None:
         if self.live is None:
             self.live = self._init()
+            self.next_step = self.live.starting_step
             self._use_inputs()
         self.log(history)
 
     def log(self, rows: Sequence[Row]) -> None:
         for row in rows:
             # A resumed run stands where the first attempt stopped, and W&B cannot go back: those steps are there.
-            if row.step >= self.live.step:
+            if row.step >= self.next_step:
                 self.live.log({**row.metrics, "_timestamp": row.time}, step=row.step)
+                self.next_step, self.open_row = row.step, True
 
     def machine(self, rows: Sequence[Row]) -> None:
         """W&B samples the machine by itself."""
@@ -71,7 +75,8 @@ class WandbTracker:
         problems = []
         if self.unlinked:
             problems.append(f"these inputs are not in W&B, so its lineage lacks them: {', '.join(self.unlinked)}")
-        self.live.log({}, commit=True)  # the last row is kept back for more of its step, and would have the last word
+        if self.open_row:  # it would have the last word in the summary
+            self.live.log({}, commit=True)
         self.live.summary.update({k: v for k, v in metrics.items() if v is not None})
         try:
             self._log_output(metrics)
