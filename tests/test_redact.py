@@ -54,6 +54,42 @@ def test_redact_leaves_what_only_resembles_a_secret(text):
     assert redact(text) == text and not list(find({"model": text}))
 
 
+@pytest.mark.parametrize("name", ["PGPASSWORD", "SLURM_JWT", "accessToken", "MYSQL_PWD", "HF_TOKEN", "judge.api-key"])
+def test_redact_knows_secrets_by_the_names_people_give_them(monkeypatch, name):
+    monkeypatch.setenv(name.replace(".", "_").replace("-", "_"), "live-12345")
+    assert redact("it is live-12345") == f"it is {HIDDEN}"
+    assert redact({name: ["abc"]}) == {name: HIDDEN} and [key for key, _ in find({name: ["abc"]})] == [f"{name}[0]"]
+
+
+@pytest.mark.parametrize("name", ["turkey", "monkey", "max_tokens", "tokens", "MAXTOKENS", "hotkeys"])
+def test_redact_leaves_names_that_only_end_alike(name):
+    assert redact({name: "some text"}) == {name: "some text"} and not list(find({name: "some text"}))
+
+
+def test_redact_knows_what_is_in_netrc(monkeypatch, tmp_path):
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password " + "0a" * 20 + "\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert redact("key " + "0a" * 20) == f"key {HIDDEN}"
+    assert list(find({"model": "0a" * 20})) == [("model", "it holds what is in your netrc file")]
+
+
+CRASH = """
+import os, sys
+from smartad import cli
+def fall(args):
+    sys.stdout.writelines(["said ", os.environ["MY_PASSWORD"], "\\n"])
+    raise RuntimeError("the server refused " + os.environ["MY_PASSWORD"])
+cli._main = fall
+sys.exit(cli.main(["status"]))
+"""
+
+
+def test_command_that_crashes_shows_its_traceback_and_no_secret():
+    done = subprocess.run([sys.executable, "-c", CRASH], capture_output=True, text=True, env={**environment(None), **PLANTED})
+    assert done.returncode == 1 and f"RuntimeError: the server refused {HIDDEN}" in done.stderr and "Traceback" in done.stderr
+    assert done.stdout == f"said {HIDDEN}\n"
+
+
 def test_redact_takes_no_path_for_a_secret(monkeypatch, tmp_path):
     for name in ("PWD", "OLDPWD", "GOOGLE_APPLICATION_CREDENTIALS"):
         monkeypatch.setenv(name, str(tmp_path) if name != "OLDPWD" else "/no/such/folder")
@@ -122,6 +158,28 @@ def test_secrets_in_exceptions_and_output_reach_nothing_that_is_kept_or_shown(pl
     assert goal.fingerprint in told, "W&B was told of it"
     shown = [failure.message, said.out, said.err, told]
     assert not [name for name, value in PLANTED.items() if any(value in text for text in shown)] and leaks(store.root) == []
+
+
+def give_away(config, inputs, out, runtime):
+    (out / "answers.txt").write_text(f"the model said {PLANTED['MY_PASSWORD']}")
+    return {"n": 1}
+
+
+@pytest.mark.slow
+def test_file_that_holds_a_secret_stays_in_the_store_and_the_record_says_why(planted, store, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    with WandbDouble() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        goal = StageSpec(Stage("x", 1, give_away), Config("generous"))
+        executor = connect(ClusterConfig(), Job(store, Runtime(), Tracking(store.root, ("wandb",), "leaky")), 1)
+        dispatcher = Dispatcher(store, executor)
+        dispatcher.add([goal])
+        while dispatcher.open():
+            dispatcher.step()
+        executor.close()
+    assert not any(PLANTED["MY_PASSWORD"].encode() in body for body in server.received)
+    told = store.record(goal.fingerprint)["trackers"]["wandb"]
+    assert told["status"] == "behind" and "answers.txt would show a secret" in told["reason"], told
 
 
 def test_environment_of_a_stage_is_not_in_its_record(planted, store):

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -166,3 +167,11 @@ def test_full_or_read_only_store_is_one_clear_error(tmp_path, options, words):
     assert words in done.stderr and "--store ELSEWHERE" in done.stderr
     assert "Traceback" not in done.stderr
     assert Store(folder).fingerprints() == []
+
+
+def test_claim_whose_folder_is_removed_meanwhile_leaves_no_thread_behind(store):
+    before = threading.active_count()
+    for number in range(20):
+        with store.claim(f"x-{number:012x}"):
+            shutil.rmtree(store.folder(f"x-{number:012x}"))
+    assert threading.active_count() == before

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,11 @@ SOURCES = """YAML files and dotted.key=value overrides, left to right, later win
 def main(argv: list[str] | None = None) -> int:
     """Run one command.  0: done; 1: something failed; 2: something to mend in what was asked; 130: interrupted."""
     with guarded():
-        return _main(parse(argv))
+        try:
+            return _main(parse(argv))
+        except Exception:  # by Python itself it would be printed where nothing is hidden any more
+            traceback.print_exc()
+            return 1
 
 
 def _main(args: argparse.Namespace) -> int:

@@ -1,7 +1,11 @@
 """publish: bring trackers up to date from the store."""
 
 import argparse
-import threading
+import contextlib
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 
@@ -9,59 +13,61 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from smartad import tracking
+from smartad.cli import USER_ERROR
 from smartad.cli.console import PLAIN_EVERY_S, at_store, console, program
-from smartad.redact import redact
 from smartad.store import Store
 from smartad.sweep import ledger
 from smartad.sweep.ledger import Ledger
 from smartad.sweep.publish import Published, publish
 from smartad.tracking import wandb_server
+from smartad.types import UserError
 
 END_S = 60.0
 """How long the end of a sweep waits for each tracker."""
 
 
 def publish_command(args: argparse.Namespace) -> int:
-    """Tell trackers what they lack of a sweep, and check what they have then."""
+    """Tell trackers what they lack of a sweep, and check what they have then.  One that is away does not hold up the others."""
     store = Store(args.store)
     book = ledger.load(store, args.sweep)
-    names = args.to.split(",") if args.to else tracking.configure(None, store.root).names
+    names = args.to.split(",") if args.to else ["trackio", *(["wandb"] if wandb_server.mode() else [])]
     mirrors = [tracking.mirror(name, store.root) for name in names]
-    wrong = 0
+    status = 0
     for mirror in mirrors:
-        with Sending(mirror.name) as sending:
-            found = publish(store, book, mirror, sending)
+        try:
+            with Sending(mirror.name) as sending:
+                found = publish(store, book, mirror, sending)
+        except UserError as error:
+            print(f"smartad: {mirror.name}: {error}", file=sys.stderr)
+            status = USER_ERROR
+            continue
         print_published(found)
-        wrong += len(found.wrong)
-    return 1 if wrong else 0
+        status = status or bool(found.wrong)
+    return int(status)
 
 
 def publish_at_end(store: Store, book: Ledger, names: Sequence[str]) -> None:
     """What a sweep's end leaves for its trackers: its summary, its aliases, and whatever they were behind on.
 
-    A tracker that is away does not hold the person up: it is named, with the command that makes it good later.
+    In a process of its own, which is ended after END_S: a tracker that hangs would keep this one from ending, too.
     """
     for name in names:
         if name == "wandb" and wandb_server.mode() != "online":
             continue
-        outcome: list[Published | Exception] = []
-        with Sending(name) as sending:
-            sender = threading.Thread(target=_send, args=(store, book, name, sending, outcome), daemon=True)
-            sender.start()
-            sender.join(END_S)
-        found = outcome[0] if outcome else TimeoutError(f"it was not told everything within {END_S:g} s")
-        if isinstance(found, Exception):
-            console(stderr=True).print(f"{name} has not got all of it: {escape(redact(str(found)))}. When it can be reached:\n"
-                                       f"  {program()} publish {book.name} --to {name}{at_store(store)}", soft_wrap=True)
-        elif found.wrong or found.address:
-            print_published(found)
-
-
-def _send(store: Store, book: Ledger, name: str, sending: "Sending", outcome: list[Published | Exception]) -> None:
-    try:
-        outcome.append(publish(store, book, tracking.mirror(name, store.root), sending))
-    except Exception as error:
-        outcome.append(error)
+        words = ["publish", book.name, "--to", name, "--store", str(store.root)]
+        child = subprocess.Popen([sys.executable, "-m", "smartad", *words], start_new_session=True)
+        try:
+            told = child.wait(END_S) == 0
+        except subprocess.TimeoutExpired:
+            told = False
+            print(f"smartad: {name} was not told everything within {END_S:g} s", file=sys.stderr)
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # with whatever it has started
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+        if not told:
+            print(f"When {name} can be reached, this shows it the sweep:\n"
+                  f"  {program()} publish {book.name} --to {name}{at_store(store)}", file=sys.stderr)
 
 
 def print_published(found: Published) -> None:

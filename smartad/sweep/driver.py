@@ -4,6 +4,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from smartad.cluster import Dispatcher
 from smartad.experiment import Experiment, Plan, plan
@@ -83,7 +84,7 @@ class Driver:
         if not ledger.path(self.store, self.sweep.name).exists():
             return ()
         earlier = ledger.load(self.store, self.sweep.name)
-        return earlier.trials if earlier.config == self.declared else ()
+        return earlier.trials if _meaning(earlier.config) == _meaning(self.declared) else ()
 
     @property
     def trials(self) -> dict[str, Trial]:
@@ -216,6 +217,11 @@ class Driver:
         self._users.update(stages)
         for fingerprint in stages:
             self._owners[fingerprint] = user if self._users[fingerprint] == 1 else f"shared by {self._users[fingerprint]} rows"
+
+
+def _meaning(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a declaration says what its trials are; how many there are to be is another matter."""
+    return {key: value for key, value in config.items() if key not in ("trials", "parallel", "stopping")}
 
 
 def start(driver: Driver, dispatcher: Dispatcher) -> None:

@@ -54,7 +54,8 @@ def best(store: Store, book: Ledger, metric: str) -> Chosen | None:
 
     Only trials with adapters count; None while there is none.
     """
-    sign = 1 if book.config["direction"] == "maximize" else -1
+    aims = book.config["objectives"] or {book.config["metric"]: book.config["direction"]}
+    sign = 1 if aims.get(metric, "maximize") == "maximize" else -1
     scored = [(values, trial) for trial in book.trials
               if trial.runs[0].train and None not in (values := [_value(store, run, metric) for run in trial.runs])]
     if not scored:

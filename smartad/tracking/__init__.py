@@ -19,7 +19,7 @@ from smartad.redact import redact
 from smartad.tracking import wandb_server
 from smartad.tracking.base import Finished, Incomplete, Page, Row, RunInfo, Settings, Summary, Table, Tracker
 from smartad.tracking.jsonl import FILE, Journal, read_rows
-from smartad.tracking.machine import Sampler
+from smartad.tracking.machine import Sampler, read_samples
 from smartad.tracking.mirror import Mirror
 from smartad.types import UserError
 
@@ -249,6 +249,8 @@ class _Feed(threading.Thread):
     def _finish(self, end: _End) -> Mapping[str, str]:
         if self._error is not None:
             self._tracker.start(list(read_rows(self._metrics)))
+            if samples := list(read_samples(self._metrics.parent)):
+                self._tracker.machine(samples)
         if end.metrics is not None:
             return self._tracker.finish(end.metrics)
         self._tracker.fail(end.reason)

@@ -2,10 +2,11 @@
 
 import contextlib
 import importlib.util
+import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -14,8 +15,8 @@ from smartad.records import append_jsonl
 from smartad.tracking.base import Row
 
 FILE = "machine.jsonl"
-FIRST_S, EVERY_S = 1.0, 15.0
-"""When the first sample is taken, and the time between two others.  The last one is taken at the end."""
+FIRST_S, EVERY_S, LAST_S = 1.0, 15.0, 2.0
+"""When the first sample is taken, the time between two others, and how long the end waits for the last one."""
 
 
 class Sampler:
@@ -28,16 +29,15 @@ class Sampler:
         self._gpus = _gpus()
         self._began = time.monotonic()
         self._over = threading.Event()
-        self._look()  # the share of a processor is one since the look before
         self._thread = threading.Thread(target=self._sample, name="machine", daemon=True)
         self._thread.start()
 
     def stop(self) -> dict[str, float]:
-        """Take the last sample.  The means of shares, and the peaks of memory, over the whole run."""
+        """Take the last sample.  The means of shares, and the peaks of memory, of this attempt; empty when nothing was seen."""
         self._over.set()
-        self._thread.join()
-        self._add()
-        columns = {name: [row.metrics[name] for row in self.rows if name in row.metrics] for name in self.rows[-1].metrics}
+        self._thread.join(LAST_S)  # a driver that hangs must not hold up what is finished
+        rows = list(self.rows)
+        columns = {name: [row.metrics[name] for row in rows if name in row.metrics] for row in rows[-1:] for name in row.metrics}
         return {name: round(max(values) if name.endswith("_gb") else sum(values) / len(values), 3)
                 for name, values in columns.items()}
 
@@ -47,9 +47,12 @@ class Sampler:
 
     def _sample(self) -> None:
         wait = FIRST_S
-        while not self._over.wait(wait):
+        with contextlib.suppress(Exception):  # no more samples then; the stage has nothing to do with it
+            self._look()  # the share of a processor is one since the look before
+            while not self._over.wait(wait):
+                self._add()
+                wait = EVERY_S
             self._add()
-            wait = EVERY_S
 
     def _add(self) -> None:
         row = Row(round(time.monotonic() - self._began), round(time.time(), 6), self._look())
@@ -70,6 +73,18 @@ class Sampler:
                 percent += process.cpu_percent()
                 memory += process.memory_info().rss
         return {"cpu_percent": round(percent, 1), "memory_gb": round(memory / 1e9, 3), **self._gpus()}
+
+
+def read_samples(folder: Path) -> Iterator[Row]:
+    """The samples that a stage's attempts have left; none where there is no file.  A torn line is left out."""
+    try:
+        lines = (folder / FILE).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return
+    for line in lines:
+        with contextlib.suppress(ValueError, KeyError):
+            fields = json.loads(line)
+            yield Row(fields.pop("seconds"), fields.pop("time"), fields)
 
 
 def _gpus() -> Callable[[], dict[str, float]]:

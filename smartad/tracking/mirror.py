@@ -12,6 +12,7 @@ from typing import Any
 
 from smartad.tracking.base import Finished, Settings, Summary
 from smartad.tracking.jsonl import FILE, read_rows
+from smartad.tracking.machine import read_samples
 
 PATIENCE_S = 120.0
 """How long one run may take to be sent.  Nobody waits for it but who asked for it."""
@@ -42,6 +43,8 @@ class Mirror:
         """
         tracker = getattr(self.module, self._class)(stage.run, Settings(self.root, PATIENCE_S, live=False))
         tracker.start(list(read_rows(stage.run.folder / FILE)))
+        if samples := list(read_samples(stage.run.folder)):
+            tracker.machine(samples)
         tracker.finish(stage.metrics)
 
     def summarise(self, summary: Summary, records: Sequence[Mapping[str, Any]]) -> str | None:

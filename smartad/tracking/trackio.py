@@ -94,7 +94,8 @@ class TrackioTracker:
             problem = error
         if not beside():
             self.shown.link(self.run.folder, self.run.inputs.values())
-        self._end("finished", _numbers(self.run.stage, metrics), [Line("views", 0, self.time, shown)] if shown else [])
+        self._end("incomplete" if problem else "finished", _numbers(self.run.stage, metrics),
+                  [Line("views", 0, self.time, shown)] if shown else [])
         if problem is not None:
             raise problem
         return {"id": self.run.fingerprint}

@@ -9,7 +9,7 @@ from typing import Any
 
 from smartad.fingerprint import digest, file_sha256
 from smartad.records import dump_line
-from smartad.redact import redact
+from smartad.redact import holds_secret, redact
 from smartad.tracking import views, wandb_reports, wandb_server
 from smartad.tracking.base import Incomplete, Row, RunInfo, Settings, Summary, Table, View
 from smartad.types import UserError
@@ -116,6 +116,8 @@ class WandbTracker:
         import wandb
         paths = {path.relative_to(self.run.folder).as_posix(): path for path in sorted(self.run.folder.rglob("*"))
                  if path.is_file() and not path.is_symlink() and not path.name.startswith(".") and path.name != "record.json"}
+        if leaky := [name for name, path in paths.items() if holds_secret(path)]:
+            raise RuntimeError(f"{', '.join(leaky)} would show a secret of this machine's environment; nothing of it is sent")
         files = {name: {"size": path.stat().st_size, "sha256": file_sha256(path)} for name, path in paths.items()}
         artifact = wandb.Artifact(self.run.fingerprint, type=MODEL if self.run.stage == ADAPTERS else self.run.stage, metadata={
             "sweep": self.run.group, "stage": self.run.stage, "version": self.run.version, "config": redact(self.run.config),

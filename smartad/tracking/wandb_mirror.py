@@ -68,6 +68,9 @@ def _problems(stage: Finished, run: Mapping[str, Any] | None) -> list[str]:
     if run is None:
         return ["it is not there"]
     problems = [] if run["state"] == "finished" else [f"its run is {run['state']}"]
+    told = json.loads(run["summaryMetrics"] or "{}")
+    if any(name not in told for name, value in stage.metrics.items() if value is not None):
+        problems.append("its final metrics are not there")
     outputs = [edge["node"] for edge in run["outputArtifacts"]["edges"]]
     mine = [a for a in outputs if a["artifactSequence"]["name"] == stage.run.fingerprint and a["state"] == "COMMITTED"]
     if not mine:

@@ -129,8 +129,10 @@ def _named(path: str) -> Named | None:
         if re.search("not found|could not be found|does not exist|unable to fetch|no .*artifact", str(error), re.I):
             return None
         raise UserError(f"W&B does not say what {path} is: {error}") from error
-    metadata = artifact.metadata or {}
-    return Named(artifact.source_name.partition(":")[0], metadata.get("files") or [], metadata.get("sweep"), artifact)
+    metadata, fingerprint = artifact.metadata or {}, artifact.source_name.partition(":")[0]
+    if not FINGERPRINT.fullmatch(fingerprint):
+        raise UserError(f"{path} is {fingerprint!r} in W&B, which is no adapter of smartad's")
+    return Named(fingerprint, metadata.get("files") or [], metadata.get("sweep"), artifact)
 
 
 def _known(sweep: str | None) -> str:
