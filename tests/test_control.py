@@ -151,7 +151,8 @@ def test_retry_takes_away_the_failures_of_a_class_and_leaves_the_others(store, f
     said = smartad("retry", "declared", "--class", "node,timeout", store=store.root).stdout
     assert [store.failure(f) is None for f in failures] == [True, False, True]
     assert not (store.folder(failures[0]) / ".failure.log").exists()
-    assert failures[0] in said and "2 stage(s) to try again (1 of class oom left as they are): start the same" in said
+    assert failures[0] in said and "2 stage(s) to try again (1 of class oom left as they are), and nobody" in said
+    assert "Run:\n  start the same" in said
 
 
 def test_retry_takes_only_the_stages_that_are_named(store, failures):

@@ -1,11 +1,13 @@
 """A sweep as trackers show it: what stands in its tables and its figure is what the store holds."""
 
+import dataclasses
+
 import pytest
 
 import small_sweeps
 from conftest import ROOT
 from smartad.records import write_json, write_jsonl
-from smartad.sweep import ledger
+from smartad.sweep import ledger, results
 from smartad.sweep.driver import Driver
 from smartad.sweep.figures import draw_scores, pooled
 from smartad.sweep.summary import summary
@@ -91,3 +93,14 @@ def test_best_of_no_finished_row_is_not_measured(store, tmp_path):
     driver.save()
     found = summary(store, ledger.load(store, sweep.name))
     assert found.metrics["best/avg"] is None and found.figures == {}
+
+
+@pytest.mark.slow
+def test_best_by_what_is_to_be_small_is_the_smallest_and_by_the_others_the_largest(store, finished):
+    smallest = dataclasses.replace(finished, config={**finished.config, "direction": "minimize"})
+    assert results.best(store, smallest, "avg")[0].label == "train.weights.final=20"
+    assert results.best(store, smallest, "pass@1/toy_math")[0].label == "train.weights.final=30"
+    aims = {"avg": "maximize", "pass@1/toy_qa": "minimize"}
+    several = dataclasses.replace(finished, config={**finished.config, "objectives": aims})
+    assert results.best(store, several, "avg")[0].label == "train.weights.final=30"
+    assert results.best(store, several, "pass@1/toy_qa")[0].label == "train.weights.final=20"

@@ -81,6 +81,19 @@ def test_search_that_is_killed_and_restarted_again_and_again_spends_its_budget_o
     assert len(seen) == 5 and driver.ask() == [] and driver.dry
 
 
+def test_search_that_is_given_more_trials_keeps_those_it_had(store, tmp_path):
+    keys = {"backend": "optuna", "space": SPACE, "trials": 3, "parallel": 3}
+    driver = Driver(declare(tmp_path, **keys), store)
+    driver.ask()
+    driver.save()
+    had = list(driver.trials)
+    longer = Driver(declare(tmp_path, **{**keys, "trials": 6, "parallel": 1}), store)
+    longer.save()
+    assert len(had) == 3 and [trial.label for trial in ledger.load(store, longer.sweep.name).trials] == had
+    other = Driver(declare(tmp_path, **{**keys, "space": {"select.rule": ["min", "max"]}}), store)
+    assert list(other.trials) == [], "what it was about is not what it is about now"
+
+
 def test_proposer_that_only_repeats_itself_is_taken_for_dry(store, tmp_path):
     keys = {"backend": "optuna", "space": {"select.rule": ["min", "max"]}, "trials": 5, "parallel": 9}
     driver = Driver(declare(tmp_path, **keys), store)

@@ -42,12 +42,13 @@ def aliases_command(args: argparse.Namespace) -> int:
         print(f"no aliases{f' of sweep {sweep}' if sweep else ''} in {store.root}: a sweep makes some when it ends, and "
               "`smartad promote` at any time")
         return 0
-    grid = RichTable()
-    for heading in ("alias", "sweep", "adapter", "metric", "value", "who", "when", "why"):
-        grid.add_column(heading, no_wrap=heading in ("alias", "adapter", "when"))
+    grid = RichTable(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    for heading in ("alias", "adapter", "score", "sweep", "when, who and why"):
+        grid.add_column(heading, no_wrap=heading in ("alias", "adapter"), overflow="fold")
     for entry in sorted(found, key=lambda entry: (entry.sweep or "", entry.alias)):
-        grid.add_row(*map(escape, (entry.alias, entry.sweep or tables.HOLE, str(entry.fingerprint), entry.metric or tables.HOLE,
-                                   format_metric(entry.value), entry.by, _when(entry), entry.reason)))
+        score = f"{entry.metric} {format_metric(entry.value)}" if entry.metric else tables.HOLE
+        grid.add_row(*map(escape, (entry.alias, str(entry.fingerprint), score, entry.sweep or tables.HOLE,
+                                   f"{_when(entry)} by {entry.by}: {entry.reason}")))
     console().print(grid)
     return 0
 

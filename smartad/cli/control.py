@@ -244,7 +244,7 @@ def retry_command(args: argparse.Namespace) -> int:
     elif store.locked(f"sweeps/{book.name}"):
         print(f"{len(chosen)} stage(s) to try again{left}; the driver takes them up by itself")
     else:
-        print(f"{len(chosen)} stage(s) to try again{left}: {again(store, book)}")
+        print(f"{len(chosen)} stage(s) to try again{left}, and nobody drives {book.name} now. Run:\n  {again(store, book)}")
     return 0
 
 

@@ -18,7 +18,8 @@ def dashboard_command(args: argparse.Namespace) -> int:
 
     def ready(address: str) -> None:
         print(f"{store.root} is shown at {address} until Ctrl-C")
-        print(f"  from another machine: ssh -N -L {args.port or 8080}:{address.split('/')[2]} {platform.node()}")
+        print(f"  from another machine: ssh -N -L {args.port or 8080}:{address.split('/')[2]} {platform.node()}\n"
+              f"  and there open {address.replace(address.split('/')[2], f'127.0.0.1:{args.port or 8080}')}")
         for study in sorted(store.root.glob("sweeps/*.optuna.log")):
             print(f"  the search of {study.name.partition('.')[0]}: optuna-dashboard {shlex.quote(str(study))}")
         sys.stdout.flush()

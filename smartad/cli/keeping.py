@@ -9,9 +9,10 @@ from rich.table import Table as RichTable
 
 from smartad.cli.console import at_store, console, program
 from smartad.store import Store
-from smartad.sweep import forgetting, garbage
+from smartad.sweep import forgetting, garbage, ledger
 from smartad.sweep.garbage import Garbage
 from smartad.sweep.state import jobs_of
+from smartad.types import UserError
 
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
@@ -62,6 +63,9 @@ def readable(size: int) -> str:
 def forget_command(args: argparse.Namespace) -> int:
     """Let go of a sweep, or say what that would mean."""
     store = Store(args.store)
+    if args.yes and args.sweep not in ledger.names(store):
+        raise UserError(f"forget --yes takes a sweep's whole name, and there is no {args.sweep!r} in {store.root}; "
+                        f"there are {', '.join(ledger.names(store)) or 'none'}")
     found = (forgetting.forget if args.yes else forgetting.foreseen)(store, args.sweep)
     aliases = f", its aliases {', '.join(found.aliases)}" if found.aliases else ""
     freed = (f"{len(found.freed)} stages, {readable(found.size)}, are cited by nothing else: `{program()} gc{at_store(store)}` "

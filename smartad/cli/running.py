@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import shlex
 import sys
 import uuid
@@ -10,7 +11,7 @@ from pathlib import Path
 from smartad import tables
 from smartad.cli import INTERRUPTED
 from smartad.cli.billing import print_bill
-from smartad.cli.console import print_table, program
+from smartad.cli.console import at_store, print_table, program
 from smartad.cli.detaching import detach, start_of
 from smartad.cli.driving import bring_to_end, driven, job_of, profile_of
 from smartad.cli.planning import is_sweep, plan_command
@@ -18,13 +19,15 @@ from smartad.cli.publishing import publish_at_end
 from smartad.cluster import ClusterConfig
 from smartad.config import load, read_yaml
 from smartad.experiment import Experiment, Plan, plan
+from smartad.redact import redact
 from smartad.stage import StageSpec
 from smartad.store import Store
 from smartad.sweep import ledger, results
 from smartad.sweep.driver import Driver
 from smartad.sweep.garbage import RUNS
-from smartad.sweep.space import Sweep, corners, most, read
-from smartad.tracking import Tracking
+from smartad.sweep.ledger import Ledger, LedgerTrial, Start
+from smartad.sweep.space import Sweep, SweepConfig, corners, most, read
+from smartad.tracking import Tracking, wandb_server
 from smartad.types import UserError
 
 
@@ -39,12 +42,17 @@ def run_command(args: argparse.Namespace) -> int:
     store = Store(args.store).open()
     profile = profile_of(args)
     job = job_of(args, profile, store, None, experiment.data, planned.models)
-    with store.lock(f"{RUNS}/run-{uuid.uuid4().hex[:8]}"):  # no ledger says what this needs: `smartad gc` waits for it
+    name = f"run-{planned.goal.fingerprint.rpartition('-')[2]}"
+    groups = {"In-domain": list(experiment.benchmarks.in_domain), "Out-of-domain": list(experiment.benchmarks.out_of_domain)}
+    only = LedgerTrial("this run", {}, (ledger.run_of(experiment.seed, planned.goal, planned.train),))
+    # A table cites what it needs, so that `smartad gc` keeps it.
+    start = Start(tuple(redact(sys.argv[1:])), os.getcwd(), profile.cluster)
+    ledger.save(store, Ledger(name, dataclasses.asdict(SweepConfig(arms={"this run": {}})), groups, (only,), start=start))
+    with store.lock(f"{RUNS}/run-{uuid.uuid4().hex[:8]}"):
         status = bring_to_end(args, profile, job, goals)
     if store.has(planned.goal.fingerprint):
-        groups = {"In-domain": experiment.benchmarks.in_domain, "Out-of-domain": experiment.benchmarks.out_of_domain}
         print_table(tables.build("experiment", groups, {"this run": [results.cells(store, planned.goal.fingerprint)]}))
-        print(f"row {planned.goal.fingerprint}"
+        print(f"row {planned.goal.fingerprint}, kept as {name} until `{program()} forget {name} --yes{at_store(store)}`"
               + (f"\nadapter {planned.train.fingerprint}   smartad pull {planned.train.fingerprint} --to DIR"
                  if planned.train else ""))
     return status
@@ -128,6 +136,8 @@ def _print_next(args: argparse.Namespace, store: Store, tracking: Tracking, swee
                      f"{me} pull best --sweep {sweep.name} --to best-adapter{at}": "the best adapter, checksums verified",
                      f"{me} ask --adapter best-adapter {question}": "its agent at work, step by step"}
     commands |= dict.fromkeys(tracking.where(), "curves and scores in the browser")
+    if "wandb" in tracking.names and wandb_server.mode() == "offline":
+        commands[f"{me} publish {sweep.name} --to wandb{at}"] = "lineage, aliases and the summary, once W&B can be reached"
     print("Where to look next:")
     for command, what in commands.items():
         print(f"  {command}\n      {what}")

@@ -115,7 +115,8 @@ def _who(store: Store, book: Ledger, now: Look) -> str:
     if now.coming:
         return f"its driver is {now.coming}"
     if now.ended:
-        return (f"its driver, job {now.ended.job}, has ended: {now.ended.last_word()}; log {now.ended.logs()[-1]}\n"
+        why = "cancelled" if (store.root / "sweeps" / f"{book.name}.cancel").exists() else now.ended.last_word()
+        return (f"its driver, job {now.ended.job}, has ended: {why}; log {now.ended.logs()[-1]}\n"
                 f"to go on: {again(store, book)}")
     if now.driver is None:
         if not unfinished and now.left.to_come:

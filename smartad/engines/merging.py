@@ -40,6 +40,8 @@ def merge(base: str, adapter: Path, to: Path, system: str, runtime: Runtime) -> 
     whole = apart.merge_and_unload().to(dtype)
     whole.save_pretrained(to)
     tokenizer.save_pretrained(to)
+    for path in to.glob("*.safetensors"):  # written for its owner alone
+        path.chmod((to / "config.json").stat().st_mode)
     del apart, whole  # a model of the papers' size does not fit three times
     identity = identify(str(to))
     merged = load(identity, dataclasses.replace(runtime, models={identity: str(to)}))

@@ -23,7 +23,8 @@ class WandbMirror(Mirror):
 
     def check(self) -> None:
         if wandb_server.mode() == "offline":
-            raise UserError("publish needs W&B's server, and WANDB_MODE is offline: unset it, or publish --to trackio")
+            raise UserError("publish needs W&B's server, and WANDB_MODE is offline: unset it, and `wandb login` where "
+                            "there is no key yet")
         super().check()
         self._entity = wandb_server.check_key()
         wandb.prepare(self.root.absolute())

@@ -15,7 +15,7 @@ from smartad.tracking.base import PROJECT
 from smartad.types import UserError
 
 Mode = Literal["online", "offline"]
-WAYS_OUT = "`wandb login`, set WANDB_MODE=offline, or go without it: --track trackio"
+WAYS_OUT = "`wandb login`; a sweep or run can also do with WANDB_MODE=offline, or without it: --track trackio"
 TIMEOUT_S = 10.0
 RUNS_A_REQUEST = 20
 """So many runs are asked for at once: each brings its artifacts along."""
@@ -39,7 +39,7 @@ def check_key() -> str:
     """The user's entity.  Raises UserError when the server does not know the key, or does not answer: one request."""
     server = server_url()
     if not _key():
-        raise UserError(f"WANDB_MODE=online, but there is no key for {server}: {WAYS_OUT}")
+        raise UserError(f"there is no key for W&B at {server}: {WAYS_OUT}")
     try:
         known = (graphql("query Viewer { viewer { id entity } }").get("data") or {}).get("viewer")
     except urllib.error.HTTPError as error:
