@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from command import smartad, start
 from online import ARMS, NAME, declare, online, run_untracked
 from smartad import registry
+from smartad.cli import publishing
 from smartad.store import Store
 from smartad.sweep import ledger
 from smartad.tracking.trackio import states
@@ -188,3 +190,16 @@ def test_sweep_offline_then_synced_gets_lineage_and_aliases_from_publish(server,
     publish(server, store, tmp_path)
     assert as_in_the_store(server, store) and {a.version for a in server.artifacts.values()} == {"v0"}
     assert "nothing to do" in publish(server, store, tmp_path) and server.unknown == []
+
+
+def test_end_of_a_sweep_leaves_a_silent_server_behind(server, finished, tmp_path, monkeypatch, capfd):
+    """Whatever had begun there is over: no process is left, and nothing keeps this one from ending."""
+    for name, value in online(server, tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(publishing, "END_S", 3.0)
+    server.silent.set()
+    store = Store(finished)
+    publishing.publish_at_end(store, ledger.load(store, NAME), ["wandb"])
+    said = capfd.readouterr().err
+    assert "wandb was not told everything within 3 s" in said and f"publish {NAME} --to wandb" in said
+    assert not psutil.Process().children()

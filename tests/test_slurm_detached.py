@@ -166,9 +166,9 @@ def test_server_side_wandb_sweep_has_its_agent_and_its_trials_in_jobs(slurm, sto
         detach(checkout, store, files, WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY, HOME=str(tmp_path))
         driver = driver_of(slurm)
         until_ended(slurm, driver.id)
-    runs = [run for run in server.runs.values() if run.get("sweep") in server.sweeps]
-    assert [run["displayName"] for run in runs] == ["limits.questions=2", "limits.questions=3"] and server.unknown == []
-    summaries = [json.loads(run["summaryMetrics"]) for run in runs]
+    runs = [run for run in server.runs.values() if run.sweep in server.sweeps]
+    assert [run.displayName for run in runs] == ["limits.questions=2", "limits.questions=3"] and server.unknown == []
+    summaries = [json.loads(run.summaryMetrics) for run in runs]
     assert [summary["outcome"] for summary in summaries] == ["done", "done"] and all("avg" in summary for summary in summaries)
     jobs = {store.record(f)["environment"]["slurm_job"] for f in store.fingerprints()}
     assert None not in jobs and driver.id not in jobs and len(jobs) > 2
