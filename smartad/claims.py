@@ -131,7 +131,7 @@ def _release(claim: Claim) -> None:
         if claim.held():
             claim.path.unlink(missing_ok=True)
     except OSError:
-        if not claim.path.parent.is_dir() and claim.path.parent.parent.is_dir():
+        if not os.path.isdir(claim.path.parent) and os.path.isdir(claim.path.parent.parent):
             return  # somebody has removed what it was of
         again = threading.Timer(HEARTBEAT_S, _release, [claim])
         again.daemon = True

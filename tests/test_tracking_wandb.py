@@ -160,7 +160,7 @@ def test_configure_wandb_with_a_wrong_key_stops_before_anything_runs(online, mon
 
 def test_configure_wandb_online_without_a_key_stops_before_anything_runs(online, monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_MODE", "online")
-    with pytest.raises(UserError, match=r"no key for http://127.0.0.1.*`wandb login`"):
+    with pytest.raises(UserError, match=r"no key for W&B at http://127.0.0.1.*`wandb login`"):
         configure(None, tmp_path)
 
 

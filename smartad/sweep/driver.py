@@ -221,7 +221,7 @@ class Driver:
 
 def _meaning(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of a declaration says what its trials are; how many there are to be is another matter."""
-    return {key: value for key, value in config.items() if key not in ("trials", "parallel", "stopping")}
+    return {key: value for key, value in config.items() if key not in ("trials", "parallel")}
 
 
 def start(driver: Driver, dispatcher: Dispatcher) -> None:
