@@ -79,6 +79,7 @@ def test_messages_alternate_and_carry_no_note_of_smolagents(interpreters):
     assert script.seen[-1][1]["content"] == f"New task:\n{QUESTION.text}"
 
 
+@pytest.mark.slow
 def test_step_records_what_ran_what_came_of_it_and_how(interpreters):
     script = Script(block("x = 6 * 7\nprint(x)"), block("print('so far')\ny"), "hm", block("while True: pass"),
                     block("final_answer([x])"))

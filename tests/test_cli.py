@@ -55,6 +55,7 @@ def test_plan_does_not_import_torch():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words, message", [
     (["run", "selct.rule=max"], "Did you mean: 'select'"),
     (["run", "select.first=99"], "asks for more than collect.samples=15"),

@@ -30,6 +30,7 @@ EXECUTORS = {"inline": (ClusterConfig(), 0), "workers": (ClusterConfig(), 2),
 NAMES = ["inline", "workers", pytest.param("submitit local", marks=pytest.mark.slow)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_executor_runs_a_diamond_once_each_in_order(store, name):
     """The contract of every executor."""
@@ -213,6 +214,7 @@ def test_four_drivers_on_one_plan_run_each_stage_once(store, tmp_path):
     assert set(executions(store).values()) == {1}
 
 
+@pytest.mark.slow
 def test_workers_die_with_a_driver_that_is_killed(store, tmp_path):
     script = tmp_path / "drive.py"
     script.write_text(DRIVE.replace('f"root{i}"', 'f"root{i}", seconds=60.0'))
@@ -279,6 +281,7 @@ class Crowd:
         pass
 
 
+@pytest.mark.slow
 def test_crowd_in_flight_is_looked_at_in_turns_and_nobody_is_forgotten(store):
     """An executor need not notice that a stage has ended: the record says so."""
     crowd = Crowd(store)

@@ -79,6 +79,7 @@ def test_pool_does_not_depend_on_batches_or_on_the_number_of_samples(pool, input
     assert rows(tmp_path) == [row for row in pool[1] if row.sample == 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [0, 1, 700, 30_000, 10**9])
 def test_half_written_pool_is_carried_on_to_the_same(pool, inputs, tmp_path, cut):
     write_jsonl(tmp_path / ROWS, pool[1])

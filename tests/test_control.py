@@ -93,6 +93,7 @@ def test_logs_of_a_sweep_are_those_of_what_failed_or_runs(store, tmp_path):
     assert sorted(headings) == sorted([failed, running])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, message", [("quickstart", "no sweep and no stage 'quickstart'"),
                                            ("train-", "'train-' is ambiguous in ")])
 def test_logs_of_something_unknown_or_ambiguous_say_what_there_is(store, tmp_path, name, message):
@@ -155,6 +156,7 @@ def test_retry_takes_away_the_failures_of_a_class_and_leaves_the_others(store, f
     assert "Run:\n  start the same" in said
 
 
+@pytest.mark.slow
 def test_retry_takes_only_the_stages_that_are_named(store, failures):
     smartad("retry", "declared", failures[1][:10], store=store.root)
     assert [store.failure(f) is None for f in failures] == [False, True, False]
@@ -185,11 +187,13 @@ def of_kind(store, kind):
     return next(f for f in store.fingerprints() if f.startswith(f"{kind}-"))
 
 
+@pytest.mark.slow
 def test_retry_of_an_unknown_class_names_those_there_are(store, failures):
     said = smartad("retry", "declared", "--class", "nodes", store=store.root, status=2).stderr
     assert "no class of failure 'nodes'; there are node, timeout, cancelled, disk, engine, oom, nan, user error, error" in said
 
 
+@pytest.mark.slow
 def test_cancel_of_a_sweep_that_nobody_drives_says_so(store, tmp_path):
     launch(store, declare(tmp_path))
     said = smartad("cancel", "declared", store=store.root).stdout

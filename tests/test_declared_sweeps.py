@@ -29,6 +29,7 @@ def adapters(name, store):
     return {trial.label: trial.runs[0].train for trial in driver_of(name, store).ledger().trials}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "collect", "score", "select", "train"), [
     ("table2_main", 1, 2, 4, 4),
     ("table3_ablation", 1, 2, 4, 8),
@@ -45,11 +46,13 @@ def test_declared_table_runs_every_shared_stage_once(name, collect, score, selec
     assert (counts["collect"], counts["score"], counts["select"], counts["train"]) == (collect, score, select, train)
 
 
+@pytest.mark.slow
 def test_grid_of_96_trials_has_96_rows_over_80_adapters(store):
     trained = adapters("grid96", store)
     assert len(trained) == 96 and len(set(trained.values())) == 80
 
 
+@pytest.mark.slow
 def test_tables_of_one_paper_share_the_adapters_they_have_in_common(store):
     """Where two tables print the same condition, it is trained once."""
     main, ablation = adapters("table2_main", store), adapters("table3_ablation", store)

@@ -48,6 +48,7 @@ def test_doctor_fails_a_slurm_profile_where_there_is_no_slurm(tmp_path, no_slurm
     assert [line for line in lines(said, "fail") if line.startswith("no sbatch")] and "run it on a login node" in said
 
 
+@pytest.mark.slow
 def test_doctor_refuses_signals_for_a_profile_without_slurm(tmp_path):
     said = smartad("doctor", "--store", tmp_path, "--cluster", ROOT / "slurm/local.yaml", "--signals", status=2).stderr
     assert "--signals asks a SLURM cluster" in said and "cluster=local" in said

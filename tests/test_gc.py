@@ -182,6 +182,7 @@ def test_submission_says_which_code_it_runs(store):
     assert submission.read(store, own.tag).code == str(ROOT) and store.has(spec("a").fingerprint)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lock, said", [("sweeps/other", "sweep other is driven by process"),
                                         ("drivers/run-0123abcd", "run 0123abcd is driven by process")])
 def test_gc_removes_nothing_while_somebody_drives(store, tmp_path, lock, said):

@@ -106,6 +106,7 @@ def test_find_names_the_variable_and_the_place_and_never_the_secret(planted):
 TOY, SWEEP = (ROOT / "configs/toy.yaml").read_text(), (ROOT / "sweeps/toy_k.yaml").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words, file, text", [
     (["run", "FILE"], "experiment.yaml", re.sub("(?m)^student: .*", "student: SECRET", TOY)),
     (["run", "FILE"], "variable.yaml", re.sub("(?m)^student: .*", "student: ${oc.env:OPENAI_API_KEY}", TOY)),

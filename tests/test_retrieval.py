@@ -65,6 +65,7 @@ def test_unknown_corpus_names_the_others():
         IndexConfig("wiki18")
 
 
+@pytest.mark.slow
 def test_index_of_wiki2_finds_a_passage_by_its_title(real_data, tmp_path):
     INDEX.run(IndexConfig("wiki2", corpora.get("wiki2").SOURCE.sha256), {}, tmp_path, Runtime(data=real_data))
     assert retrieval.load(tmp_path).search("Teutberga queen of Lotharingia", 3)[0].title == "Teutberga"

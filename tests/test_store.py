@@ -156,6 +156,7 @@ def in_small_filesystem(options, command, folder):
                           capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare(1) for a file system of its own")
 @pytest.mark.parametrize("options, words", [("size=64k", "is full"), ("size=120k", "is full"), ("ro", "cannot be written")])
 def test_full_or_read_only_store_is_one_clear_error(tmp_path, options, words):

@@ -83,6 +83,7 @@ def losses(run: dict) -> list[tuple[int, float]]:
     return [(row["step"], row["index/loss"]) for row in run["rows"] if "index/loss" in row]
 
 
+@pytest.mark.slow
 def test_trackio_shows_curve_result_config_and_sweep_and_connects_to_nothing(tmp_path):
     out = write(tmp_path, "plain", INDEX)
     assert "*" not in out  # trackio's own announcements stay out of ours

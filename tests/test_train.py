@@ -118,6 +118,7 @@ def test_train_accumulating_1_2_or_4_micro_batches_follows_the_same_gradient(stu
             assert other_norm == pytest.approx(norm, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", [SegmentWeights(), SegmentWeights(1, 1, 1), SegmentWeights(0, 1, 3)], ids=str)
 def test_train_first_step_is_eq_5_of_its_trajectories(student, inputs, tmp_path, weights):
     """All seven in one batch, so that no order matters; transformers' own losses where they apply."""
@@ -221,6 +222,7 @@ def test_train_killed_again_and_again_ends_with_the_same_bytes(student, inputs, 
     assert [p.name for p in out.iterdir()] == ["adapter"]
 
 
+@pytest.mark.slow
 def test_train_that_diverges_stops_and_leaves_no_adapter(student, inputs, tmp_path):
     with pytest.raises(UserError, match=r"the (loss|gradient's norm) is (nan|inf).*lower train\.learning_rate"):
         train(student, inputs, tmp_path / "out", learning_rate=1e30, max_grad_norm=0.0, epochs=5)

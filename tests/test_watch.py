@@ -158,6 +158,7 @@ with Watch(Dispatcher(Store(Path(sys.argv[1])), None)) as watch:
 """
 
 
+@pytest.mark.slow
 def test_warning_that_comes_while_bars_are_drawn_has_a_line_of_its_own(store):
     ours, theirs = pty.openpty()
     process = subprocess.Popen([sys.executable, "-c", BARS, str(store.root)], cwd=ROOT, stdin=theirs, stdout=theirs,
