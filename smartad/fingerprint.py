@@ -10,8 +10,12 @@ import enum
 import hashlib
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
+
+FINGERPRINT = re.compile(r"[a-z_]+-[0-9a-f]{12}")
+"""``<stage>-<12 hex digits>``, whole."""
 
 
 def canonical(value: Any) -> Any:

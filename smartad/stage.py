@@ -8,6 +8,8 @@ from typing import Any
 
 from smartad.fingerprint import canonical, digest
 
+RECORD = "record.json"
+"""In a finished stage's folder: written last, it says that the output is whole."""
 Metrics = Mapping[str, float | None]
 """Scalars by name; None says "not measured", which is not 0."""
 
@@ -76,6 +78,12 @@ class StageSpec:
     def upstream_first(self) -> list["StageSpec"]:
         """This spec and everything it needs, each once, inputs before users."""
         return upstream_first([self])
+
+
+def output_files(folder: Path) -> dict[str, Path]:
+    """What a stage has left in ``folder``, by name below it: plain files that are not hidden, without the record."""
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))
+            if path.is_file() and not path.is_symlink() and not path.name.startswith(".") and path.name != RECORD}
 
 
 def upstream_first(goals: list[StageSpec]) -> list[StageSpec]:

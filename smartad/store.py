@@ -18,12 +18,13 @@ from typing import Any
 
 from smartad import claims
 from smartad.claims import Claim, ClaimLost, beating, create
-from smartad.fingerprint import file_sha256
+from smartad.fingerprint import FINGERPRINT, file_sha256
 from smartad.records import is_there, read_json, write_json
 from smartad.redact import redact
+from smartad.stage import RECORD, output_files
 from smartad.types import UserError
 
-RECORD, CLAIM, PROGRESS, FAILURE, LOG = "record.json", ".claim", ".progress.json", ".failure.json", ".failure.log"
+CLAIM, PROGRESS, FAILURE, LOG = ".claim", ".progress.json", ".failure.json", ".failure.log"
 MARK = ".smartad-store"
 """At the root of every store, with its id: a root without it is an empty mount point."""
 
@@ -91,6 +92,13 @@ class Store:
         """Every finished output."""
         return sorted(path.parent.name for path in self.root.glob(f"*-*/{RECORD}"))
 
+    def begun(self) -> list[str]:
+        """Every stage that has a folder, finished or not."""
+        try:
+            return sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir() and FINGERPRINT.fullmatch(entry.name))
+        except FileNotFoundError:
+            return []
+
     def find(self, name: str) -> str:
         """The one finished output whose fingerprint starts with ``name``, or whose hash does.
 
@@ -110,8 +118,7 @@ class Store:
         Raises ClaimLost when another process has taken over meanwhile.
         """
         folder = claim.path.parent
-        files = {path.relative_to(folder).as_posix(): seen(path) for path in sorted(folder.rglob("*"))
-                 if path.is_file() and not path.name.startswith(".") and path.name != RECORD}
+        files = {name: seen(path) for name, path in output_files(folder).items()}
         if not claim.held():
             raise ClaimLost(f"{folder.name} was taken over by another process")
         write_json(folder / RECORD, {**record, "files": files})

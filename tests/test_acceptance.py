@@ -82,6 +82,7 @@ def test_jobs_that_slurm_would_refuse_are_named_at_the_desk_with_the_profile(slu
 def test_stages_that_are_not_to_run_may_ask_for_what_they_like(slurm, tmp_path):
     site = profile_in(tmp_path, **REFUSED)
     smartad(*ONE, "--until", "prepare", "--cluster", site, "--snapshot", "testing", "--store", tmp_path / "store")
+    assert list((tmp_path / "store").glob("prepare-*/record.json")), "they were not in the way"
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from rich.table import Table as RichTable
 
 from smartad import dialect, models, registry, tables
 from smartad.cli.console import console, format_metric
+from smartad.fingerprint import FINGERPRINT
 from smartad.records import from_json
 from smartad.registry import Entry, pulled
 from smartad.registry.card import MERGED
@@ -90,7 +91,7 @@ def promote_command(args: argparse.Namespace) -> int:
         registry.withdraw(store, args.alias, reason=args.reason, sweep=sweep)
         print(f"{name} means nothing any more")
     else:
-        fingerprint = args.fingerprint if registry.FINGERPRINT.fullmatch(args.fingerprint) else store.find(args.fingerprint)
+        fingerprint = args.fingerprint if FINGERPRINT.fullmatch(args.fingerprint) else store.find(args.fingerprint)
         if sweep and fingerprint not in {run.train for trial in ledger.load(store, sweep).trials for run in trial.runs}:
             raise UserError(f"{fingerprint} is no adapter of sweep {sweep}; `smartad status {sweep}` names those, and without "
                             "--sweep an alias is of none")

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import os
 import platform
 import time
 from collections import Counter, deque
@@ -56,7 +55,7 @@ def _meant(store: Store, target: str) -> tuple[bool, list[str]]:
     if ledger.candidates(store, target):
         stages = [f for f in ledger.load(store, target).stages() if not store.has(f)]
         return False, [f for f in stages if store.claimed(f) or store.failure(f)]
-    known = set(_begun(store))
+    known = set(store.begun())
     for name in names:
         known.update(ledger.load(store, name).stages())
     return True, [_one(store, target, known)]
@@ -66,14 +65,6 @@ def _driver_to_show(store: Store, name: str, others: bool) -> Detached | None:
     """The detached driver of a sweep, when it has left it unfinished, or there are no ``others`` whose logs are shown."""
     now = look(store, ledger.load(store, name), jobs_of(store))
     return now.ended or (None if others else detached.last(store, name))
-
-
-def _begun(store: Store) -> list[str]:
-    """Every stage that has a folder, finished or not."""
-    try:
-        return [entry.name for entry in os.scandir(store.root) if "-" in entry.name and entry.is_dir()]
-    except FileNotFoundError:
-        return []
 
 
 def _one(store: Store, target: str, known: set[str]) -> str:

@@ -30,7 +30,7 @@ def publish_command(args: argparse.Namespace) -> int:
     """Tell trackers what they lack of a sweep, and check what they have then.  One that is away does not hold up the others."""
     store = Store(args.store)
     book = ledger.load(store, args.sweep)
-    names = args.to.split(",") if args.to else ["trackio", *(["wandb"] if wandb_server.mode() else [])]
+    names = args.to.split(",") if args.to else tracking.default()
     mirrors = [tracking.mirror(name, store.root) for name in names]
     status = 0
     for mirror in mirrors:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from smartad.fingerprint import FINGERPRINT
 from smartad.records import append_jsonl, from_json, read_partial_jsonl
 from smartad.redact import redact
 from smartad.store import Store, StoreError, explained
@@ -25,7 +26,6 @@ ADAPTER = "adapter"
 LATEST = "latest"
 BY_SWEEP = "sweep"
 ALIAS = re.compile(r"[A-Za-z0-9][\w.@+/-]*(:[\w.@+/-]+)?")
-FINGERPRINT = re.compile(r"[a-z_]+-[0-9a-f]{12}")
 WAIT_S = 20.0
 """How long a decision waits for somebody else's to be written."""
 

@@ -30,7 +30,7 @@ def foreseen(store: Store, name: str) -> Forgotten:
     book = ledger.load(store, name)
     aliases = tuple(entry.alias for entry in registry.current(store) if garbage.said_by(entry, book.name))
     only_its = garbage.cited(store) - garbage.cited(store, without=book.name)
-    freed = tuple(f for f in garbage.begun(store) if f in only_its)
+    freed = tuple(f for f in store.begun() if f in only_its)
     return Forgotten(book.name, len(book.trials), aliases, freed, sum(garbage.size(store.folder(f)) for f in freed))
 
 

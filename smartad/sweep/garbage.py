@@ -16,7 +16,8 @@ from typing import Literal
 from smartad import registry
 from smartad.cluster import code, submission
 from smartad.registry import Entry
-from smartad.store import RECORD, Store
+from smartad.stage import RECORD
+from smartad.store import Store
 from smartad.sweep import ledger
 from smartad.sweep.state import Jobs, jobs_of
 from smartad.types import UserError
@@ -87,7 +88,7 @@ def find(store: Store, jobs: Jobs) -> list[Garbage]:
 
 def _stages(store: Store, keep: set[str], jobs: Jobs) -> list[Garbage]:
     """Users before their inputs: killed in the middle, nothing finished is left without what it was made from."""
-    uncited = [f for f in begun(store) if f not in keep and f not in jobs.of and not store.claimed(f)]
+    uncited = [f for f in store.begun() if f not in keep and f not in jobs.of and not store.claimed(f)]
     ordered: dict[str, None] = {}
 
     def visit(fingerprint: str) -> None:
@@ -101,11 +102,6 @@ def _stages(store: Store, keep: set[str], jobs: Jobs) -> list[Garbage]:
         visit(fingerprint)
     return [_garbage(store.folder(f), "stage", "finished; no table and no alias cites it" if store.has(f) else
                      "half done; no sweep asks for it") for f in reversed(ordered)]
-
-
-def begun(store: Store) -> list[str]:
-    """Every stage that has a folder."""
-    return sorted(entry.name for entry in os.scandir(store.root) if entry.is_dir() and registry.FINGERPRINT.fullmatch(entry.name))
 
 
 def _leftovers(store: Store, keep: set[str]) -> list[Garbage]:
@@ -175,7 +171,7 @@ def in_the_way(store: Store, jobs: Jobs) -> list[str]:
     keep = cited(store)
     unknown = "what that needs cannot be known, as no sweep and no alias cites it"
     found += [f"process {who.get('pid')} on {who.get('host')} is at {f}, and {unknown}"
-              for f in begun(store) if f not in keep and (who := store.worker(f)) is not None]
+              for f in store.begun() if f not in keep and (who := store.worker(f)) is not None]
     found += [f"job {job.id} is queued for {f}, and {unknown}" for f, job in jobs.of.items() if f not in keep]
     if silent := jobs.problem or ("" if shutil.which("squeue") else "there is no squeue here"):
         found += [f"{f} was submitted to SLURM, and whether its job is queued cannot be told: {silent}"

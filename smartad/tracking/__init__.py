@@ -65,14 +65,19 @@ class Tracking:
         return TrackedRun(info, self)
 
 
+def default() -> list[str]:
+    """Trackers where none are named: trackio and, where it is configured, W&B."""
+    return ["trackio", *(["wandb"] if wandb_server.mode() else [])]
+
+
 def configure(names: Sequence[str] | None, root: Path, group: str | None = None) -> Tracking:
     """Decide on trackers and check that they can start, before anything runs.
 
-    ``names``: those wanted, ``["none"]`` for no tracker, None for trackio and, where it is configured, W&B.
+    ``names``: those wanted, ``["none"]`` for no tracker, None for ``default``.
     Raises UserError for an unknown name and for a tracker that cannot start, with the way out.
     """
     if names is None:
-        names = ["trackio", *(["wandb"] if wandb_server.mode() else [])]
+        names = default()
         if "wandb" not in names:
             logger.info("not shown in W&B, which is not configured; the store keeps everything that it would be shown")
     for name in names:
@@ -198,9 +203,10 @@ class _Feed(threading.Thread):
             self._changed.notify()
 
     def put_machine(self, row: Row) -> None:
-        """Pass on a sample of the machine, when there is something else to pass on."""
+        """Pass on a sample of the machine."""
         with self._changed:
             self._machine.append(row)
+            self._changed.notify()
 
     def close(self, end: _End) -> None:
         with self._changed:

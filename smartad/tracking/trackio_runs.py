@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from smartad.stage import output_files
 from smartad.tracking.base import PROJECT, Row, Table, View
 from smartad.types import UserError
 
@@ -220,8 +221,6 @@ def _columns(entries: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 def _references(output: Path) -> Iterator[dict[str, Any]]:
     """The files that the record of ``output`` names, or will name when its stage is through."""
-    for path in sorted(output.rglob("*")):
-        name = path.relative_to(output).as_posix()
-        if path.is_file() and not path.is_symlink() and not path.name.startswith(".") and name != "record.json":
-            uri = path.as_uri()
-            yield {"path": name, "ref": uri, "digest": uri, "size": path.stat().st_size}
+    for name, path in output_files(output).items():
+        uri = path.as_uri()
+        yield {"path": name, "ref": uri, "digest": uri, "size": path.stat().st_size}

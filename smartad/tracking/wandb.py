@@ -10,6 +10,7 @@ from typing import Any
 from smartad.fingerprint import digest, file_sha256
 from smartad.records import dump_line
 from smartad.redact import holds_secret, redact
+from smartad.stage import output_files
 from smartad.tracking import views, wandb_reports, wandb_server
 from smartad.tracking.base import Incomplete, Row, RunInfo, Settings, Summary, Table, View
 from smartad.types import UserError
@@ -114,8 +115,7 @@ class WandbTracker:
 
     def _log_output(self, metrics: Mapping[str, float | None]) -> None:
         import wandb
-        paths = {path.relative_to(self.run.folder).as_posix(): path for path in sorted(self.run.folder.rglob("*"))
-                 if path.is_file() and not path.is_symlink() and not path.name.startswith(".") and path.name != "record.json"}
+        paths = output_files(self.run.folder)
         if leaky := [name for name, path in paths.items() if holds_secret(path)]:
             raise RuntimeError(f"{', '.join(leaky)} would show a secret of this machine's environment; nothing of it is sent")
         files = {name: {"size": path.stat().st_size, "sha256": file_sha256(path)} for name, path in paths.items()}

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from smartad.fingerprint import file_sha256
+from smartad.fingerprint import FINGERPRINT, file_sha256
 from smartad.records import read_json, write_json
 from smartad.tracking import wandb, wandb_server
 from smartad.types import UserError
 
 REGISTRY = "wandb-registry-model"
-FINGERPRINT = re.compile(r"[a-z_]+-[0-9a-f]{12}")
 NEWEST = "newest"
 """W&B itself calls ``latest`` what was added last, so ours has another name there."""
 
