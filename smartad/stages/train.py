@@ -49,7 +49,7 @@ def run(config: TrainConfig, inputs: Mapping[str, Path], out: Path, runtime: Run
     Metrics: examples, tokens, tokens/<segment>, cases/<edge case of the dialect> (trajectories), steps, first_loss,
     last_loss.
     """
-    from smartad.engines import encoding, loading, lora
+    from smartad.engines import encoding, loading, lora, training
 
     trajectories = _selected(inputs)
     tokenizer = loading.load_tokenizer(config.student, runtime.models)
@@ -57,7 +57,7 @@ def run(config: TrainConfig, inputs: Mapping[str, Path], out: Path, runtime: Run
     encoding.refuse_untrainable(examples, config.max_length, config.weights)
     model = loading.load_model(config.student, runtime)
     checkpoints = out / "checkpoints"
-    adapted, losses = lora.fine_tune(model, examples, config, config.seed, checkpoints, runtime)
+    adapted, losses = training.fine_tune(model, examples, config, config.seed, checkpoints, runtime)
     lora.save_adapter(adapted, config.student, out / "adapter")
     shutil.rmtree(checkpoints)
     segments = encoding.count_segments(examples)
