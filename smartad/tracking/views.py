@@ -120,7 +120,7 @@ def _page(name: str, trajectories: Iterable[Trajectory], run: RunInfo, questions
 
 def _article(trajectory: Trajectory, form: dialect.Dialect, questions: Mapping[str, Question]) -> str:
     """A trajectory, every turn coloured by segment.  Whatever it says stays text."""
-    cuts = dialect.segments([step.text for step in trajectory.steps], form)
+    cuts = dialect.segments(trajectory.steps, form)
     parts = [f"<article><h4>{html.escape(trajectory.question_id)}, sample {trajectory.sample}: {trajectory.stop}</h4>"
              f"<pre>{html.escape(questions[trajectory.question_id].text)}</pre>"]
     for number, (step, turn) in enumerate(zip(trajectory.steps, cuts, strict=True), 1):
