@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Literal
 
 import torch
@@ -44,6 +45,24 @@ def encode(tokenizer: Tokenizer, question: Question, trajectory: Trajectory, *, 
     labels = [of_character[i] for i in first]
     return TrainingExample(trajectory.question_id, trajectory.sample, tuple(tokens["input_ids"]),
                            tuple(segment for segment, _ in labels), tuple(turn for _, turn in labels))
+
+
+def pieces(tokenizer: Tokenizer, text: str, example: TrainingExample) -> list[tuple[str, Segment]]:
+    """``text``, the rendered chat that ``example`` was encoded from, cut where the segment of its tokens changes.
+
+    The pieces are ``text`` without a gap.  A token brings along what follows it up to where the next one begins.
+    """
+    tokens = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    if tuple(tokens["input_ids"]) != example.input_ids:
+        raise ValueError(f"{example.question_id} sample {example.sample} is not the encoding of this text")
+    added = tokenizer.added_tokens_decoder.keys()
+    first = _first_characters(tokens["offset_mapping"], [token in added for token in tokens["input_ids"]])
+    ends = [*first[1:], len(text)]
+    cut: list[tuple[str, Segment]] = []
+    for segment, group in groupby(zip(first, ends, example.segments, strict=True), key=lambda token: token[2]):
+        spans = list(group)
+        cut.append((text[spans[0][0]:spans[-1][1]], segment))
+    return cut
 
 
 def refuse_untrainable(examples: Sequence[TrainingExample], max_length: int, weights: SegmentWeights) -> None:
