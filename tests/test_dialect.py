@@ -121,7 +121,8 @@ TOLD = 'lines = """\nObservation: dry\n"""\nfinal_answer(lines)'
 
 @pytest.mark.parametrize(("text", "action", "expected"), [
     (render_turn("Quote.", FENCED), FENCED, [("Thought: Quote.\n", REASON), (f"Code:\n```py\n{FENCED}\n```<end_code>", FINAL)]),
-    (render_turn("List.", TOLD), TOLD, [("Thought: List.\n", REASON), (f"Code:\n```py\n{TOLD}\n```<end_code>", FINAL)]),
+    (render_turn("List.", TOLD) + "\nDone.", TOLD,
+     [("Thought: List.\n", REASON), (f"Code:\n```py\n{TOLD}\n```<end_code>", FINAL), ("\nDone.", REASON)]),
     ("I print.\nprint(1)\nCode:\n```py\nprint(1)\n```", "print(1)",
      [("I print.\nprint(1)\n", REASON), ("Code:\n```py\nprint(1)\n```", FINAL)]),
     ("Code:\n```py\nf(1)", "f(1)", [("Code:\n```py\nf(1)", FINAL)]),

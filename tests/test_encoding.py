@@ -143,6 +143,8 @@ def test_encode_of_a_turn_whose_last_character_has_no_token_still_ends_it(toy):
     example = encode(dropping, QUESTION, of("I give up!"), system=SYSTEM, end_of_turn="inherit")
     assert supervised(toy, example)[-1] == "<|im_end|>"
     assert "".join(supervised(toy, example)) == "I give up<|im_end|>"
+    text = render(dropping, chat(QUESTION, of("I give up!").steps, SYSTEM))
+    assert "".join(piece for piece, _ in pieces_of(dropping, text, example)) == text
 
 
 def templated(turn, end="<|im_end|>\n"):

@@ -135,6 +135,12 @@ def switched(switch):
     return Drop(**dict.fromkeys([switch, *off], False))
 
 
+def test_select_of_no_answer_that_a_grader_takes_for_right_is_wrong_whatever_the_switch(pool):
+    pool.wrong(0, 3, correct=True, answer=None)
+    chosen, metrics = pool.select(dataclasses.replace(MIN, drop=Drop(no_answer=False)))
+    assert (chosen[0].sample, metrics["dropped/wrong"]) == (2, 1)
+
+
 def test_select_of_an_nll_that_is_not_a_number_drops_it(pool):
     pool.select()
     file = pool.path / "scores" / "scores.jsonl"
