@@ -121,6 +121,16 @@ def test_pieces_are_the_rendered_chat_and_each_what_its_tokens_say(request, whic
             assert tokenizer.decode(ids) == "".join(piece for piece, s in found if s == segment)
 
 
+def test_pieces_hold_characters_that_have_no_token(toy):
+    dropping = copy.deepcopy(toy)
+    dropping.backend_tokenizer.normalizer = Replace("_code>", "")
+    answer = of(render_turn("Answer.", "final_answer(2)"))
+    text = render(dropping, chat(QUESTION, answer.steps, SYSTEM))
+    found = pieces_of(dropping, text, encode(dropping, QUESTION, answer, system=SYSTEM))
+    assert "".join(piece for piece, _ in found) == text
+    assert ("Code:\n```py\nfinal_answer(2)\n```<end_code>", Segment.FINAL) in found
+
+
 def test_pieces_of_another_text_are_refused(toy):
     example = encode(toy, QUESTION, of("I think."), system=SYSTEM)
     with pytest.raises(ValueError, match="toy/0 sample 0 is not the encoding of this text"):
@@ -143,8 +153,6 @@ def test_encode_of_a_turn_whose_last_character_has_no_token_still_ends_it(toy):
     example = encode(dropping, QUESTION, of("I give up!"), system=SYSTEM, end_of_turn="inherit")
     assert supervised(toy, example)[-1] == "<|im_end|>"
     assert "".join(supervised(toy, example)) == "I give up<|im_end|>"
-    text = render(dropping, chat(QUESTION, of("I give up!").steps, SYSTEM))
-    assert "".join(piece for piece, _ in pieces_of(dropping, text, example)) == text
 
 
 def templated(turn, end="<|im_end|>\n"):
