@@ -151,7 +151,7 @@ def parser() -> argparse.ArgumentParser:
 
     preview = command("preview", "show a training row as the student will see it: coloured by segment, with weights, and no GPU",
                       "  smartad preview configs/toy.yaml                    the first row of this experiment's training\n"
-                      "  smartad preview configs/toy.yaml train.weights.final=3 --question toy_train/m0 --html row.html\n"
+                      "  smartad preview configs/toy.yaml train.weights.final=3 --question toy_train/0 --html row.html\n"
                       "  smartad preview train-1f2e --row 7                  of a finished training\n"
                       "Rows are the selected ones once `select` is done, and before that the pool's.  Only the tokenizer is\n"
                       "loaded, so this shows the very tokens and segments that training takes: context (grey) is never trained\n"
