@@ -46,8 +46,8 @@ class TrainConfig(Recipe):
 def run(config: TrainConfig, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> Metrics:
     """Inputs questions/*, pool, selected.  Writes adapter/ (PEFT, safetensors).
 
-    Metrics: examples, tokens, tokens/<segment>, cases/<edge case of the dialect> (trajectories), steps, first_loss,
-    last_loss.
+    Metrics: examples, tokens, tokens/<segment>, cases/<edge case of the dialect> (trajectories), steps, first_loss and
+    last_loss, and their first_loss/<segment> and last_loss/<segment> in nats per token.
     """
     from smartad.engines import encoding, loading, lora, training
 
@@ -57,14 +57,16 @@ def run(config: TrainConfig, inputs: Mapping[str, Path], out: Path, runtime: Run
     encoding.refuse_untrainable(examples, config.max_length, config.weights)
     model = loading.load_model(config.student, runtime)
     checkpoints = out / "checkpoints"
-    adapted, losses = training.fine_tune(model, examples, config, config.seed, checkpoints, runtime)
+    adapted, steps = training.fine_tune(model, examples, config, config.seed, checkpoints, runtime)
     lora.save_adapter(adapted, config.student, out / "adapter")
     shutil.rmtree(checkpoints)
     segments = encoding.count_segments(examples)
     return {"examples": len(examples), "tokens": sum(segments.values()),
             **{f"tokens/{segment}": count for segment, count in segments.items()},
             **_count_cases(config, trajectories),
-            "steps": len(losses), "first_loss": losses[0], "last_loss": losses[-1]}
+            "steps": len(steps),
+            **{f"{when}_{name}": value for when, step in (("first", steps[0]), ("last", steps[-1]))
+               for name, value in step.items() if name.partition("/")[0] == "loss"}}
 
 
 def _selected(inputs: Mapping[str, Path]) -> list[Trajectory]:
