@@ -1,8 +1,9 @@
 """The records that flow between stages.  Frozen, JSON-shaped, and free of any library."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal, TypedDict
+from typing import ClassVar, Literal, TypedDict
 
 StepStatus = Literal["ok", "parse_error", "exec_error", "timeout", "oom", "final"]
 StopReason = Literal["answered", "max_steps", "parse_error", "context_overflow", "engine_error"]
@@ -126,6 +127,14 @@ class Segment(IntEnum):
 @dataclass(frozen=True)
 class SegmentWeights:
     """Per-segment loss weights of Eq. 5.  (1, 1, 1) is the uniform loss; the default is the paper's."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, float]]] = {
+        "smartad": {"reason": 1.0, "action": 1.5, "final": 2.0},
+        "uniform": {"reason": 1.0, "action": 1.0, "final": 1.0},
+        "thought_heavy": {"reason": 2.0, "action": 1.0, "final": 1.0},
+        "action_heavy": {"reason": 1.0, "action": 2.0, "final": 1.0},
+    }
+    """Table 5's; a config may say the name for the triple."""
 
     reason: float = 1.0
     action: float = 1.5
