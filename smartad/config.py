@@ -178,8 +178,8 @@ def _layer(schema: type[Any], source: str) -> Any:
 
 def _spelt_out(schema: Any, layer: Any, path: str = "") -> Any:
     """``layer`` with a preset's values in the place of its name.  Raises UserError for a name that is none."""
-    schema = next((inner for inner in typing.get_args(schema) if dataclasses.is_dataclass(inner)), schema)  # X | None
-    if isinstance(layer, Mapping) and dataclasses.is_dataclass(schema):
+    schema = next((t for t in typing.get_args(schema) if isinstance(t, type) and t is not type(None)), schema)  # X | None
+    if isinstance(layer, Mapping) and isinstance(schema, type) and dataclasses.is_dataclass(schema):
         types = _types(schema)
         return {key: _spelt_out(types.get(key), value, f"{path}.{key}" if path else str(key)) for key, value in layer.items()}
     presets = getattr(schema, "presets", None)

@@ -159,6 +159,8 @@ class TrainingExample:
     """CONTEXT carries label -100."""
     turns: tuple[int, ...]
     """Index of the assistant turn a token belongs to; -1 outside of them."""
+    characters: tuple[int, ...] = ()
+    """The character of its turn's text that a token begins with; -1 outside of turns."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,21 @@ class Request:
     max_tokens: int = 512
     temperature: float = 0.0
     seed: int = 0
+    top_logprobs: int | None = None
+    """How many of the likeliest tokens to tell at each token; None is not to tell."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a model found likeliest where it wrote one token."""
+
+    start: int
+    end: int
+    """The token's characters in what was generated, a stop string included.  Equal: the token that ended the turn."""
+    texts: tuple[str, ...]
+    """Of the likeliest tokens, likeliest first; "" ends the turn.  Tokens that are no whole characters are left out."""
+    logprobs: tuple[float, ...]
+    """Their log-probabilities at temperature 1, nats."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +216,18 @@ class Completion:
     """The stop string that ended it; None when the model ended its turn itself."""
     detail: str = ""
     """For ``error``: what the engine said."""
+    choices: tuple[Choices, ...] = ()
+    """For each generated token with characters of its own, if the request asked for ``top_logprobs``."""
+
+
+@dataclass(frozen=True)
+class TeacherChoices:
+    """What the teacher found likeliest in a trajectory, kept beside it."""
+
+    question_id: str
+    sample: int
+    turns: tuple[tuple[Choices, ...], ...]
+    """For each step, of the tokens that its ``text`` kept as they were generated; characters are those of that text."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Trajectories as a model takes them: several in a forward, side by side or one after the other."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -13,6 +13,7 @@ from smartad.engines.head import Targets
 from smartad.engines.loading import Model
 from smartad.engines.loss import denominator, token_shares
 from smartad.engines.recipe import Recipe
+from smartad.engines.teacher import Distribution
 from smartad.types import TrainingExample
 
 log = logging.getLogger(__name__)
@@ -34,10 +35,13 @@ class Batches:
 
     With ``recipe.micro_batch_tokens`` the trajectories of an optimizer step are packed without padding into as few forwards
     as that many tokens allow, each with positions of its own; ``apart=False``, for models that would mix them up, pads them.
+    ``teacher``: of each row, what the teacher would have written by position; a position it lacks has its token as a hard
+    label, and None is that for all.
     """
 
-    def __init__(self, examples: Sequence[TrainingExample], recipe: Recipe, apart: bool = True) -> None:
-        self._examples, self._recipe = examples, recipe
+    def __init__(self, examples: Sequence[TrainingExample], recipe: Recipe, apart: bool = True,
+                 teacher: Sequence[Mapping[int, Distribution]] | None = None) -> None:
+        self._examples, self._recipe, self._teacher = examples, recipe, teacher
         self._packed = recipe.micro_batch_tokens is not None and apart
         self._shares = [token_shares(e.segments, recipe.weights, recipe.loss, recipe.loss_reduction) for e in examples]
 
@@ -87,11 +91,23 @@ class Batches:
             starts = [0, *accumulate(self._length(row) for row in rows)][:-1]
         tokens = [(start + i - 1, row, i) for start, row in zip(starts, rows, strict=True)
                   for i, share in enumerate(self._shares[row]) if share > 0]
-        ids = [self._examples[row].input_ids[i] for _, row, i in tokens]
         return Supervised(torch.tensor([position for position, _, _ in tokens], device=device),
-                          Targets.hard(torch.tensor(ids, device=device)),
+                          self._targets([(row, i) for _, row, i in tokens], device),
                           torch.tensor([self._shares[row][i] for _, row, i in tokens], device=device),
                           torch.tensor([self._examples[row].segments[i] for _, row, i in tokens], device=device))
+
+    def _targets(self, tokens: Sequence[tuple[int, int]], device: Any) -> Targets:
+        """``tokens``: (row, position in it)."""
+        labels = [self._examples[row].input_ids[i] for row, i in tokens]
+        if self._teacher is None:
+            return Targets.hard(torch.tensor(labels, device=device))
+        found = [self._teacher[row].get(i, Distribution((label,), (1.0,), 0.0))
+                 for (row, i), label in zip(tokens, labels, strict=True)]
+        most = max(len(d.ids) for d in found)
+        ids = [[*d.ids, *[d.ids[0]] * (most - len(d.ids))] for d in found]
+        probabilities = [[*d.probabilities, *[0.0] * (most - len(d.ids))] for d in found]
+        return Targets(torch.tensor(ids, device=device), torch.tensor(probabilities, device=device),
+                       torch.tensor([d.rest for d in found], device=device))
 
     def _length(self, row: int) -> int:
         return len(self._examples[row].input_ids)

@@ -3,7 +3,7 @@
 import math
 import random
 import shutil
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from smartad.engines.head import head_of, losses_for_logits, losses_of_logits
 from smartad.engines.loading import Model
 from smartad.engines.lora import attach
 from smartad.engines.recipe import Recipe
+from smartad.engines.teacher import Distribution
 from smartad.stage import Runtime
 from smartad.types import Segment, TrainingExample, UserError
 
@@ -25,11 +26,12 @@ WHOLE = "whole"
 
 
 def fine_tune(model: Model, examples: Sequence[TrainingExample], recipe: Recipe, seed: int, checkpoints: Path,
-              runtime: Runtime) -> tuple[PeftModel, list[dict[str, float]]]:
+              runtime: Runtime,
+              teacher: Sequence[Mapping[int, Distribution]] | None = None) -> tuple[PeftModel, list[dict[str, float]]]:
     """``model`` with a trained LoRA adapter, and what was logged of each step: loss, loss/<segment>, ...
 
     Called again after a kill, it goes on from the newest whole checkpoint in ``checkpoints`` and ends with the same
-    weights.  Reports loss, loss/<segment>, learning_rate and grad_norm each step.
+    weights.  ``teacher``: see ``Batches``.  Reports loss, loss/<segment>, learning_rate and grad_norm each step.
     Raises UserError for targets the model has not or must not adapt, and when loss or gradient are not finite.
     """
     set_seed(seed)
@@ -44,7 +46,7 @@ def fine_tune(model: Model, examples: Sequence[TrainingExample], recipe: Recipe,
         use_cpu=model.device.type == "cpu", dataloader_pin_memory=model.device.type != "cpu",
         remove_unused_columns=False, label_names=["weights"], report_to=[], disable_tqdm=True)
     apart = recipe.micro_batch_tokens is None or keeps_apart(model)
-    trainer = _SegmentTrainer(adapted, arguments, Batches(examples, recipe, apart), recipe)
+    trainer = _SegmentTrainer(adapted, arguments, Batches(examples, recipe, apart, teacher), recipe)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_Watch(runtime.report, runtime.progress))
     newest = newest_checkpoint(checkpoints)
