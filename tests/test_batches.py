@@ -74,6 +74,16 @@ def test_step_in_packed_padded_or_single_forwards_has_the_gradient_of_eq_5(model
         torch.testing.assert_close(gradient, expected[1], rtol=1e-4, atol=1e-5)
 
 
+def test_weights_1_1_1_are_transformers_own_cross_entropy(model):
+    row = [Segment.CONTEXT] * 4 + [Segment.REASON] * 3 + [Segment.CONTEXT] * 2 + [Segment.ACTION] * 2 + [Segment.FINAL] * 4
+    whole = examples([row, row[2:], row[:11]])
+    labels = [[t if s else -100 for t, s in zip(e.input_ids, e.segments, strict=True)] for e in whole]
+    losses = [model(torch.tensor([e.input_ids]), labels=torch.tensor([one])).loss.item()
+              for e, one in zip(whole, labels, strict=True)]
+    batches = Batches(whole, Recipe(weights=SegmentWeights(1, 1, 1), micro_batch_tokens=100))
+    assert gradient_of(model, batches, [[0, 1, 2]])[0] == pytest.approx(sum(losses) / 3, rel=1e-5)
+
+
 def test_packing_without_positions_of_their_own_would_be_noticed(model):
     """A broken control: the comparison above sees a neighbour that is seen."""
     row = [Segment.CONTEXT, *[Segment.REASON] * 9]

@@ -18,7 +18,8 @@ from smartad.engines.loading import Model
 
 log = logging.getLogger(__name__)
 LOGITS_AT_ONCE = 2**24
-"""64 MiB in fp32: 110 tokens of Qwen2.5's vocabulary.  More is not faster on a CPU (measured, 2**22 to 2**26)."""
+"""64 MiB in fp32: 110 tokens of Qwen2.5's vocabulary.  On a CPU four times as many are 3 % faster, a quarter is 1.8 times slower
+(measured, 512 tokens of width 512)."""
 
 
 @dataclass(frozen=True)
