@@ -28,6 +28,8 @@ class Dialect:
     """Regular expression of what opens a block."""
     closes: str
     """Regular expression of what closes it."""
+    answers: str | None = None
+    """Regular expression of what opens a block that holds the answer itself; None: the answer is given by code."""
 
     @property
     def pattern(self) -> str:
@@ -42,6 +44,8 @@ DIALECTS = {
                      r"(?:Code:\s*)?```(?:python|py)[ \t]*\n", r"\n?```(?:\s*<end_code>|(?=[ \t]*(?:\n|\Z)))"),
     # smolagents' own default since 1.20.
     "smolagents": Dialect("<code>\n", "\n</code>", r"<code>\n?", r"\n?</code>"),
+    # CodeAct as in MINT: code to run, or the answer itself, which ends the episode.
+    "mint": Dialect("<execute>\n", "\n</execute>", r"<(?:execute|solution)>\n?", r"\n?</(?:execute|solution)>", r"<solution>"),
 }
 PAPER = DIALECTS["paper"]
 INVENTED = re.compile(r"^Observation:", re.MULTILINE)
@@ -80,8 +84,12 @@ def normalise(text: str, stopped_by: str | None, dialect: Dialect = PAPER) -> st
 
 
 def action_of(text: str, dialect: Dialect = PAPER) -> str:
-    """The Python of a turn's blocks, several joined by a blank line; empty when there is none."""
-    return "\n\n".join(block["code"].strip() for block in _blocks(text, dialect))
+    """The Python of a turn's blocks, several joined by a blank line; empty when there is none.
+
+    A block that holds the answer itself is ``final_answer`` of it.
+    """
+    return "\n\n".join(f"final_answer({block['code'].strip()!r})" if _answers(block, dialect) else block["code"].strip()
+                       for block in _blocks(text, dialect))
 
 
 def thought_of(text: str, dialect: Dialect = PAPER) -> str:
@@ -104,6 +112,10 @@ def segments(turns: Sequence[str], dialect: Dialect = PAPER, markers: bool = Tru
 
 def _blocks(text: str, dialect: Dialect) -> list[re.Match[str]]:
     return list(re.finditer(dialect.pattern, text[:_invented(text)], re.DOTALL))
+
+
+def _answers(block: re.Match[str], dialect: Dialect) -> bool:
+    return dialect.answers is not None and re.match(dialect.answers, block[0]) is not None
 
 
 def _invented(text: str) -> int:
@@ -141,7 +153,8 @@ def edge_cases(turns: Sequence[str], dialect: Dialect = PAPER) -> list[str]:
     cases = {
         "no_block": not every,
         "single_block": len(every) == 1,
-        "last_block_without_final_answer": bool(every) and "final_answer(" not in every[-1]["code"],
+        "last_block_without_final_answer": bool(every) and "final_answer(" not in every[-1]["code"]
+                                           and not _answers(every[-1], dialect),
         "several_blocks_in_turn": any(len(found) > 1 for found in blocks),
         "invented_observation": any(INVENTED.search(text) for text in turns),
         "unclosed_block": any(re.search(dialect.opens, text[found[-1].end() if found else 0:_invented(text)])
@@ -244,6 +257,12 @@ Tools:
 
 Rules:
 {_RULES}""",
+    # For trajectories in MINT's form, whose own prompt is 1,100 tokens with an example.
+    "mint": """You solve a task step by step. In each turn you first think in <thought>...</thought>. Then you either run Python
+in <execute>...</execute>, whose output comes back to you as 'Observation:', or you end with the answer in
+<solution>...</solution>.
+
+Tool, callable from the code: wikipedia_search(query: str) -> str.""",
     # For the toy student, whose context is short.
     "toy": "Solve the task with Python code. Tools: web_search(query), final_answer(answer).",
 }

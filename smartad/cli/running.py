@@ -41,7 +41,7 @@ def run_command(args: argparse.Namespace) -> int:
     goals = _until(planned, args.until) if args.until else [planned.goal]
     store = Store(args.store).open()
     profile = profile_of(args)
-    job = job_of(args, profile, store, None, experiment.data, planned.models)
+    job = job_of(args, profile, store, None, experiment.data, planned.models, planned.files)
     name = f"run-{planned.goal.fingerprint.rpartition('-')[2]}"
     groups = {"In-domain": list(experiment.benchmarks.in_domain), "Out-of-domain": list(experiment.benchmarks.out_of_domain)}
     only = LedgerTrial("this run", {}, (ledger.run_of(experiment.seed, planned.goal, planned.train),))
@@ -69,8 +69,10 @@ def sweep_command(args: argparse.Namespace) -> int:
     profile = profile_of(args)
     store = Store(args.store).open()
     some = [sweep.experiment(trial, sweep.config.seeds[0]) for trial in corners(sweep.config)]
-    folders = {identity: folder for experiment in some for identity, folder in plan(experiment).models.items()}
-    job = job_of(args, profile, store, sweep.name, some[0].data, folders)
+    plans = [plan(experiment) for experiment in some]
+    folders = {identity: folder for planned in plans for identity, folder in planned.models.items()}
+    files = {sha256: path for planned in plans for sha256, path in planned.files.items()}
+    job = job_of(args, profile, store, sweep.name, some[0].data, folders, files)
     if args.detach:
         return detach(args, profile, job, sweep)
     start = start_of(store, args.file, profile, sweep.name)

@@ -53,6 +53,9 @@ def recipe_in_words(about: About) -> str:
     if collect:
         said.append(f"The teacher `{collect['teacher']}` solved every training question {collect['samples']} times, at "
                     f"temperature {collect['temperature']}.")
+    if pool := about.recipe.get("import"):
+        said.append(f"The trajectories were made elsewhere (format {pool['format']}), by "
+                    f"{', '.join(teacher['name'] for teacher in pool['teachers'])}.")
     if select:
         filters = [kept for kept, off in (("a right answer", "keep_wrong"), ("no failed tool call", "keep_tool_failures"))
                    if not select.get(off)]
