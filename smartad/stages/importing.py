@@ -16,7 +16,7 @@ from pathlib import Path
 from smartad import benchmarks, importers
 from smartad.fingerprint import file_sha256
 from smartad.importers import Found, Unusable
-from smartad.records import write_jsonl
+from smartad.records import dump_line, from_json, write_jsonl
 from smartad.stage import Metrics, Runtime, Stage
 from smartad.stages.episodes import summary
 from smartad.types import Origin, Quarantined, Question, Trajectory, UserError
@@ -202,6 +202,16 @@ def _rows(path: Path) -> Iterator[tuple[int, bytes]]:
         yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
 
 
+def _checked(found: Found) -> Found:
+    """``found``, when it can be written and read back.  Raises ValueError for a field of another type, or text that is none."""
+    line = dump_line(found)
+    line.encode()  # half a surrogate pair has no bytes
+    checked: Found = from_json(Found, json.loads(line))
+    if not checked.question.strip() or not checked.steps:
+        raise ValueError("there is no question, or no turn")
+    return checked
+
+
 class _Gathering:
     """Remembers what was seen, so that a row can be held against earlier ones."""
 
@@ -226,7 +236,7 @@ class _Gathering:
         except ValueError as error:  # UnicodeDecodeError is one
             raise Unusable("torn", f"no JSON: {error}") from error
         try:
-            found = self.importer.read(row)
+            found = _checked(self.importer.read(row))
         except Unusable:
             raise
         except (LookupError, TypeError, ValueError, AttributeError, SyntaxError) as error:
