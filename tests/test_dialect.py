@@ -103,6 +103,16 @@ def test_segments_of_an_odd_turn_are_as_documented(text, expected):
     assert cut(text) == [expected]
 
 
+def test_segments_of_an_answer_in_a_block_of_its_own_are_final():
+    mint = DIALECTS["mint"]
+    texts = ["<thought> I add. </thought>\n<execute>\n1 + 1\n</execute>", "It is <solution> 2 </solution>."]
+    assert cut(*texts, dialect=mint) == [[("<thought> I add. </thought>\n", REASON), ("<execute>\n1 + 1\n</execute>", ACTION)],
+                                         [("It is ", REASON), ("<solution> 2 </solution>", FINAL), (".", REASON)]]
+    assert [action_of(text, mint) for text in texts] == ["1 + 1", "final_answer('2')"]
+    assert edge_cases(texts, mint) == []
+    assert edge_cases(texts[:1], mint) == ["single_block", "last_block_without_final_answer"]
+
+
 @pytest.mark.parametrize(("texts", "cases"), [
     ([render_turn("a", "print(1)"), render_turn("b", "final_answer(1)")], []),
     (["I give up."], ["no_block"]),

@@ -23,6 +23,8 @@ from smartad.types import Origin, Quarantined, Question, Trajectory, UserError
 
 Place = tuple[str, int]
 """(file name, line)."""
+REASON = 300
+"""Characters of a reason that are kept: some quote what they found."""
 PIN = re.compile(r"(?P<file>.+)@(?P<sha256>[0-9a-f]{64})")
 
 
@@ -176,9 +178,12 @@ def identified(config: PoolConfig, data: Path | None, limit: int | None) -> tupl
 
     teachers = tuple(Teacher(source.teacher or Path(PIN.sub(r"\g<file>", source.files[0])).stem,
                              tuple(pinned(entry) for entry in source.files)) for source in config.sources)
-    for what, given in (("teacher", [t.name for t in teachers]), ("content", [f.sha256 for t in teachers for f in t.files])):
-        if twice := sorted({one for one in given if given.count(one) > 1}):
-            raise UserError(f"pool.sources has the same {what} twice: {twice[0]}")
+    names, files = [teacher.name for teacher in teachers], [file for teacher in teachers for file in teacher.files]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"pool.sources names teacher {twice!r} twice; give each a name of its own, or one of them all the files")
+    for i, file in enumerate(files):
+        if same := next((other for other in files[:i] if other.sha256 == file.sha256), None):
+            raise UserError(f"pool.sources: {file.name} is the same file as {same.name}")
     return ImportConfig(config.format, config.called, teachers, tuple(config.refuse), limit), folders
 
 
@@ -228,7 +233,8 @@ class _Gathering:
         try:
             self._keep(where, place, teacher, self._found(line))
         except Unusable as error:
-            self.quarantine.append(Quarantined(*where, error.kind, str(error)))
+            reason = str(error)[:REASON].encode(errors="backslashreplace").decode()
+            self.quarantine.append(Quarantined(*where, error.kind, reason))
 
     def _found(self, line: bytes) -> Found:
         try:
