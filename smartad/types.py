@@ -5,6 +5,8 @@ from enum import IntEnum
 from typing import Literal, TypedDict
 
 StepStatus = Literal["ok", "parse_error", "exec_error", "timeout", "oom", "final"]
+FAILURES: tuple[StepStatus, ...] = ("parse_error", "exec_error", "timeout", "oom")
+"""How a step can fail."""
 StopReason = Literal["answered", "max_steps", "parse_error", "context_overflow", "engine_error"]
 
 LICENCE = "apache-2.0"
@@ -71,6 +73,11 @@ class Trajectory:
     seconds: float | None
     """None when nobody measured them: the trajectory was made elsewhere."""
 
+    @property
+    def tool_calls(self) -> int:
+        """How often its code was run, the call of ``final_answer`` included (section 4.7, Appendix B)."""
+        return sum(bool(step.action) and step.status != "parse_error" for step in self.steps)
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -121,6 +128,8 @@ class ScoredTrajectory:
     """Mean negative log-likelihood of each assistant turn, nats per token."""
     turn_tokens: tuple[int, ...]
     """How many tokens each of these means is over."""
+    turn_rank: tuple[float, ...]
+    """Mean rank of each turn's tokens among the student's predictions, 1 the likeliest, clipped at 100."""
     chat_sha256: str
     """Of the rendered chat that was scored."""
 

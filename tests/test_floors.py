@@ -9,7 +9,7 @@ from conftest import ROOT
 
 FLOORS = [
     {"types", "records", "fingerprint", "config", "plugins", "redact"},
-    {"dialect", "selection", "tables", "stage", "models", "claims"},
+    {"dialect", "selection", "difficulty", "tables", "stage", "models", "claims"},
     {"grading", "engines", "agents", "toyworld"},
     {"benchmarks", "corpora", "importers"},
     {"stages", "store", "tracking"},

@@ -42,7 +42,7 @@ def test_format_keeps_its_contract(name):
     assert importers.INVENTED in module.MARKS
     assert found.question == "What is 2 plus 3?" and found.steps and found.steps[-1].status == "final"
     form = DIALECTS[module.DIALECTS[0 if name != "agent_distillation" else module.DIALECTS.index("paper")]]
-    kinds = {segment for turn in segments([s.text for s in found.steps], form) for *_, segment in turn}
+    kinds = {segment for turn in segments(found.steps, form) for *_, segment in turn}
     assert Segment.FINAL in kinds, "its dialect finds the answer in it"
     with pytest.raises((Unusable, LookupError, TypeError)):
         module.read({})
@@ -77,7 +77,7 @@ def test_mint_step_goes_as_the_environment_said(turn, shown, status, action):
 def test_mint_answer_after_a_rejected_one_is_the_last_and_marked():
     found = mint_read(turns=[("<solution> 4 </solution>", WRONG), ("<solution> 5 </solution>", None)])
     assert (found.answer, found.marks) == ("5", ("told_wrong",))
-    turns = segments([step.text for step in found.steps], DIALECTS["mint"])
+    turns = segments(found.steps, DIALECTS["mint"])
     assert [cut[2] for turn in turns for cut in turn] == [Segment.ACTION, Segment.FINAL]
 
 
@@ -89,7 +89,7 @@ def test_mint_answer_that_was_rejected_before_the_end_is_none():
 def test_mint_answer_behind_an_invented_observation_is_marked_and_never_trained_on():
     found = mint_read(turns=[(INVENTED_END, None)])
     assert (found.answer, found.marks) == ("5", ("invented_answer", "invented_observation"))
-    (turn,) = segments([step.text for step in found.steps], DIALECTS["mint"])
+    (turn,) = segments(found.steps, DIALECTS["mint"])
     trained = "".join(found.steps[0].text[start:end] for start, end, segment in turn if segment != Segment.CONTEXT)
     assert "print(2 + 3)" in trained and "Observation" not in trained and "solution" not in trained
 

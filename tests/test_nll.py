@@ -60,7 +60,7 @@ def turn_loop(model, tokenizer, trajectory, shift=0, history=True):
 
 def agrees(results, expected):
     return all(abs(mean - other) <= TOLERANCE for row, others in zip(results, expected, strict=True)
-               for (mean, _), other in zip(row, others, strict=True))
+               for (mean, *_), other in zip(row, others, strict=True))
 
 
 def test_turn_nll_of_a_ragged_batch_equals_the_turn_by_turn_loop(model, tokenizer, pool):
@@ -79,20 +79,30 @@ def test_turn_nll_differs_from_a_broken_loop(model, tokenizer, pool, broken):
 def test_turn_nll_of_one_batch_equals_one_by_one(model, pool):
     _, examples = pool
     alone = [turn_nll(model, [example])[0] for example in examples]
-    assert agrees(turn_nll(model, examples), [[mean for mean, _ in row] for row in alone])
+    assert agrees(turn_nll(model, examples), [[mean for mean, *_ in row] for row in alone])
+
+
+@torch.no_grad()
+def test_turn_nll_ranks_are_places_in_the_order_of_the_logits(model, tokenizer, pool):
+    _, examples = pool
+    for example, turns in zip(examples, turn_nll(model, examples), strict=True):
+        order = model(torch.tensor([example.input_ids])).logits[0].argsort(descending=True).tolist()
+        places = [(turn, min(100, 1 + order[i].index(example.input_ids[i + 1]))) for i, turn in enumerate(example.turns[1:])]
+        for number, (_, count, rank) in enumerate(turns):
+            assert rank == pytest.approx(sum(place for turn, place in places if turn == number) / count)
 
 
 def test_turn_nll_without_end_of_turn_counts_one_token_less_per_turn(model, pool):
     _, examples = pool
     with_end, without = turn_nll(model, examples), turn_nll(model, examples, end_of_turn=False)
-    assert [[count - 1 for _, count in row] for row in with_end] == [[count for _, count in row] for row in without]
+    assert [[count - 1 for _, count, _ in row] for row in with_end] == [[count for _, count, _ in row] for row in without]
 
 
 def test_turn_nll_leaves_an_invented_observation_out(model, tokenizer):
     honest = trajectory(1)
     step = dataclasses.replace(honest.steps[0], text=honest.steps[0].text + "\nObservation: 7")
     invented = encode(tokenizer, question(1), dataclasses.replace(honest, steps=(step,)), system=SYSTEM)
-    [[(_, count)]] = turn_nll(model, [invented])
+    [[(_, count, _)]] = turn_nll(model, [invented])
     assert count == sum(segment != Segment.CONTEXT for segment in invented.segments)
     assert count < sum(turn == 0 for turn in invented.turns)
 

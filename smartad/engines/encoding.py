@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Literal
 
 import torch
 
 from smartad.dialect import PAPER, Dialect, chat, segments
 from smartad.engines.loading import Tokenizer
-from smartad.types import Message, Question, Segment, SegmentWeights, TrainingExample, Trajectory, UserError
+from smartad.types import Message, Question, Segment, SegmentWeights, Step, TrainingExample, Trajectory, UserError
 
 EndOfTurn = Literal["reason", "inherit"]
 """What the end-of-turn token counts as: REASON, as the paper reads literally, or what the turn ended in."""
@@ -40,10 +41,28 @@ def encode(tokenizer: Tokenizer, question: Question, trajectory: Trajectory, *, 
     if not {start + len(turn) for start, turn in zip(starts, turns, strict=True)} <= set(first):
         raise UserError(f"the chat template of {tokenizer.name_or_path} does not end an assistant turn with a token of "
                         "its own, so a student could not learn to stop; give the model a template that does")
-    of_character = _characters(text, starts, turns, dialect, end_of_turn, markers)
+    of_character = _characters(text, starts, trajectory.steps, dialect, end_of_turn, markers)
     labels = [of_character[i] for i in first]
     return TrainingExample(trajectory.question_id, trajectory.sample, tuple(tokens["input_ids"]),
                            tuple(segment for segment, _ in labels), tuple(turn for _, turn in labels))
+
+
+def pieces(tokenizer: Tokenizer, text: str, example: TrainingExample) -> list[tuple[str, Segment]]:
+    """``text``, the rendered chat that ``example`` was encoded from, cut where the segment of its tokens changes.
+
+    The pieces are ``text`` without a gap.  A token brings along what follows it up to where the next one begins.
+    """
+    tokens = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    if tuple(tokens["input_ids"]) != example.input_ids:
+        raise ValueError(f"{example.question_id} sample {example.sample} is not the encoding of this text")
+    added = tokenizer.added_tokens_decoder.keys()
+    first = _first_characters(tokens["offset_mapping"], [token in added for token in tokens["input_ids"]])
+    ends = [*first[1:], len(text)]
+    cut: list[tuple[str, Segment]] = []
+    for segment, group in groupby(zip(first, ends, example.segments, strict=True), key=lambda token: token[2]):
+        spans = list(group)
+        cut.append((text[spans[0][0]:spans[-1][1]], segment))
+    return cut
 
 
 def refuse_untrainable(examples: Sequence[TrainingExample], max_length: int, weights: SegmentWeights) -> None:
@@ -100,18 +119,18 @@ def _turn_starts(tokenizer: Tokenizer, messages: Sequence[Message], text: str) -
     return starts
 
 
-def _characters(text: str, starts: Sequence[int], turns: Sequence[str], dialect: Dialect, end_of_turn: EndOfTurn,
+def _characters(text: str, starts: Sequence[int], steps: Sequence[Step], dialect: Dialect, end_of_turn: EndOfTurn,
                 markers: bool) -> list[tuple[Segment, int]]:
     """(segment, turn) of every character of ``text``."""
     labels = [(Segment.CONTEXT, -1)] * len(text)
-    for turn, (start, cuts) in enumerate(zip(starts, segments(turns, dialect, markers), strict=True)):
+    for turn, (start, cuts) in enumerate(zip(starts, segments(steps, dialect, markers), strict=True)):
         last = Segment.REASON
         for begin, end, segment in cuts:
             labels[start + begin:start + end] = [(segment, turn)] * (end - begin)
             last = segment
         # An invented observation is CONTEXT, but the turn still has to end.
         inherited = end_of_turn == "inherit" and last != Segment.CONTEXT
-        labels[start + len(turns[turn])] = (last if inherited else Segment.REASON, turn)
+        labels[start + len(steps[turn].text)] = (last if inherited else Segment.REASON, turn)
     return labels
 
 

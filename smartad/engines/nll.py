@@ -9,6 +9,9 @@ from smartad.engines.encoding import padded
 from smartad.engines.loading import Model
 from smartad.types import Segment, TrainingExample, UserError
 
+RANK_CLIP = 100
+"""Ranks above it count as it: a few unlikely tokens must not outweigh all others."""
+
 
 def fixed_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
     """Indices of sequences of like length, longest first, such that a batch padded to its longest has at most
@@ -29,8 +32,8 @@ def fixed_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
 
 @torch.no_grad()
 def turn_nll(model: Model, examples: Sequence[TrainingExample],
-             end_of_turn: bool = True) -> list[list[tuple[float, int]]]:
-    """For each example, for each of its turns: (mean negative log-likelihood in nats per token, number of tokens).
+             end_of_turn: bool = True) -> list[list[tuple[float, int, float]]]:
+    """For each example, for each of its turns: (mean negative log-likelihood in nats per token, number of tokens, mean rank).
 
     One forward over whole trajectories, padded on the right; with a causal model and a prefix-stable template that is
     the paper's turn-by-turn loop.  An invented observation is context, as it is in training.  ``end_of_turn``: count
@@ -43,8 +46,11 @@ def turn_nll(model: Model, examples: Sequence[TrainingExample],
     for row, example in enumerate(examples):
         scored_N, turns_N = _scored_positions(example, end_of_turn)
         predicted_NV = logits_BTV[row, [i - 1 for i in scored_N]].float()
-        nll_N = torch.nn.functional.cross_entropy(predicted_NV, ids_BT[row, scored_N], reduction="none").tolist()
-        results.append(_per_turn(example, nll_N, turns_N))
+        taken_N = ids_BT[row, scored_N]
+        nll_N = torch.nn.functional.cross_entropy(predicted_NV, taken_N, reduction="none").tolist()
+        above_N = (predicted_NV > predicted_NV.gather(1, taken_N[:, None])).sum(dim=1)
+        rank_N = (above_N + 1).clamp(max=RANK_CLIP).tolist()
+        results.append(_per_turn(example, nll_N, rank_N, turns_N))
     return results
 
 
@@ -56,10 +62,13 @@ def _scored_positions(example: TrainingExample, end_of_turn: bool) -> tuple[list
     return positions, [example.turns[i] for i in positions]
 
 
-def _per_turn(example: TrainingExample, nll: Sequence[float], turns: Sequence[int]) -> list[tuple[float, int]]:
+def _per_turn(example: TrainingExample, nll: Sequence[float], rank: Sequence[int],
+              turns: Sequence[int]) -> list[tuple[float, int, float]]:
     by_turn: list[list[float]] = [[] for _ in range(max(example.turns) + 1)]
-    for value, turn in zip(nll, turns, strict=True):
+    ranks = [0] * len(by_turn)
+    for value, place, turn in zip(nll, rank, turns, strict=True):
         by_turn[turn].append(value)
+        ranks[turn] += place
     where = f"{example.question_id} sample {example.sample}"
     if not by_turn:
         raise UserError(f"{where} has no assistant turn: it cannot be scored")
@@ -70,4 +79,5 @@ def _per_turn(example: TrainingExample, nll: Sequence[float], turns: Sequence[in
         if not all(map(math.isfinite, values)):
             raise UserError(f"{where}: the negative log-likelihood of turn {turn} is not finite; "
                             "the student's weights are damaged or overflow")
-    return [(math.fsum(values) / len(values), len(values)) for values in by_turn]
+    return [(math.fsum(values) / len(values), len(values), total / len(values))
+            for values, total in zip(by_turn, ranks, strict=True)]

@@ -72,7 +72,8 @@ def _score(config: ScoreConfig, pool: Sequence[Trajectory], inputs: Mapping[str,
             turns = nll.turn_nll(model, [examples[i] for i in batch], config.end_of_turn)
             hashes = [_sha256(encoding.render(tokenizer, chat(questions[pool[i].question_id], pool[i].steps,
                                                               PROMPTS[config.prompt]))) for i in batch]
-            rows = [ScoredTrajectory(*key, tuple(mean for mean, _ in row), tuple(count for _, count in row), sha256)
+            rows = [ScoredTrajectory(*key, tuple(mean for mean, _, _ in row), tuple(count for _, count, _ in row),
+                                     tuple(rank for _, _, rank in row), sha256)
                     for key, row, sha256 in zip(keys, turns, hashes, strict=True)]
             append_jsonl(part, rows)
             done.update(zip(keys, rows, strict=True))
@@ -86,4 +87,4 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-SCORE = Stage("score", version=1, run=run)
+SCORE = Stage("score", version=2, run=run)

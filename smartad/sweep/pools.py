@@ -93,7 +93,7 @@ def summarise(store: Store, fingerprint: str) -> PoolSummary:
     return PoolSummary(parts, metrics, len({question for question, _ in pool}), len(pool),
                        tuple(_teachers(pool, verdicts, origins, records)), tuple(_coverage(pool, verdicts)) if verdicts else (),
                        _agreement(verdicts, claims) if verdicts and claims else None, _told(verdicts, origins),
-                       Counter(case for t in pool.values() for case in edge_cases([s.text for s in t.steps], DIALECTS[form]))
+                       Counter(case for t in pool.values() for case in edge_cases(t.steps, DIALECTS[form]))
                        if form else {}, _segments(metrics.get("train", {})))
 
 
