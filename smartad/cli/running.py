@@ -51,7 +51,7 @@ def run_command(args: argparse.Namespace) -> int:
     ledger.save(store, Ledger(name, dataclasses.asdict(SweepConfig(arms={"this run": {}})), groups, (only,), start=start))
     with store.lock(f"{RUNS}/run-{uuid.uuid4().hex[:8]}"):
         status = bring_to_end(args, profile, job, goals)
-    if experiment.pool:
+    if experiment.pool and status == 0:
         _print_pool(store, planned)
     if store.has(planned.goal.fingerprint):
         print_table(tables.build("experiment", groups, {"this run": [results.cells(store, planned.goal.fingerprint)]}))
