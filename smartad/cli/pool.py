@@ -113,7 +113,7 @@ def _print_chosen(found: PoolSummary) -> None:
         said = ", ".join(f"{name} {tokens:.1f}" for name, tokens in found.segments.items())
         console().print(f"\ntokens in each of the {train['examples']} trajectories that were trained on, on average: {said}",
                         soft_wrap=True)
-        if cases := ", ".join(f"{name} {count}" for name, count in _below("cases/", train).items()):
+        if cases := ", ".join(f"{name} {count}" for name, count in _below("cases/", train).items() if count):
             console().print(f"edge cases in them: {cases}", soft_wrap=True)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from smartad.dialect import DIALECTS, edge_cases
 from smartad.records import read_jsonl
 from smartad.store import Store
-from smartad.types import Origin, Trajectory, UserError, Verdict
+from smartad.types import Origin, Segment, Trajectory, UserError, Verdict
 
 MAKERS = ("import", "collect")
 PARTS = (*MAKERS, "grade", "score", "select", "train")
@@ -164,5 +164,5 @@ def _told(verdicts: Mapping[Key, bool | None], origins: Mapping[Key, Origin]) ->
 
 def _segments(train: Mapping[str, float | None]) -> dict[str, float]:
     examples = train.get("examples")
-    return {name.removeprefix("tokens/"): (count or 0) / examples for name, count in train.items()
-            if name.startswith("tokens/") and examples}
+    names = [segment.name.lower() for segment in Segment]
+    return {name: (train.get(f"tokens/{name}") or 0) / examples for name in names} if examples else {}
