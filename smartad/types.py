@@ -71,12 +71,39 @@ class Trajectory:
     stop: StopReason
     tokens: int | None
     """Tokens the model generated; None when the engine does not count them."""
-    seconds: float
+    seconds: float | None
+    """None when nobody measured them: the trajectory was made elsewhere."""
 
     @property
     def tool_calls(self) -> int:
         """How often its code was run, the call of ``final_answer`` included (section 4.7, Appendix B)."""
         return sum(bool(step.action) and step.status != "parse_error" for step in self.steps)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an imported trajectory is from, and what was said of it there."""
+
+    question_id: str
+    sample: int
+    teacher: str
+    file: str
+    line: int
+    claimed: bool | None
+    """Whether its maker found the answer right; None when the file does not say."""
+    marks: tuple[str, ...]
+    """What is odd about it, in the words of its format (``importers``)."""
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A row of an imported file that is no trajectory, or none that is wanted."""
+
+    file: str
+    line: int
+    kind: str
+    """One word to count it by."""
+    reason: str
 
 
 @dataclass(frozen=True)

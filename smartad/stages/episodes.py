@@ -84,7 +84,7 @@ def run_episodes(config: EpisodeConfig, questions: Sequence[Question], samples: 
             append_jsonl(out / ROWS, played)
             rows += played
             runtime.progress(len(rows), len(episodes))
-            runtime.report(len(rows), answered=_share_answered(played), seconds=max(row.seconds for row in played))
+            runtime.report(len(rows), answered=_share_answered(played), seconds=_longest(played))
     return rows
 
 
@@ -93,11 +93,11 @@ def summary(rows: Sequence[Trajectory]) -> Metrics:
     how many steps went, which way (``stop/...`` and ``step/...``)."""
     stops = Counter(f"stop/{row.stop}" for row in rows)
     steps = Counter(f"step/{step.status}" for row in rows for step in row.steps)
-    tokens = [row.tokens for row in rows]
+    tokens, seconds = [row.tokens for row in rows], [row.seconds for row in rows]
     return {"n": len(rows), "answered": _share_answered(rows),
             **dict(sorted(stops.items())), **dict(sorted(steps.items())),
             "tokens": None if None in tokens else sum(t for t in tokens if t is not None),
-            "seconds": round(sum(row.seconds for row in rows), 3)}
+            "seconds": None if None in seconds else round(sum(s for s in seconds if s is not None), 3)}
 
 
 def seed_of(question_id: str, sample: int) -> int:
@@ -169,6 +169,10 @@ def _setup(config: EpisodeConfig, index: Path | None) -> "Setup":
             return retrieval.render(retriever.search(query, config.top_k))
 
     return Setup(PROMPTS[config.prompt], DIALECTS[config.dialect], config.max_steps, search)
+
+
+def _longest(rows: Sequence[Trajectory]) -> float:
+    return max(row.seconds for row in rows if row.seconds is not None)
 
 
 def _share_answered(rows: Sequence[Trajectory]) -> float | None:
