@@ -148,6 +148,7 @@ def test_local_model_is_known_by_its_content_and_not_by_its_path(tmp_path):
     (["train.weights.final=-1"], "weights.final must be a finite number of at least 0, got -1"),
     (["train.weights=heavy"], "train.weights='heavy' is none of smartad, uniform, thought_heavy, action_heavy; .* give reason"),
     (["train.loss=sad_kl", "train.weights=uniform"], "collect.top_logprobs is null: set it"),
+    (["configs/mint_math.yaml", "train.loss=sad_kl", "train.weights=uniform"], "which an imported pool has not; use"),
     (["collect.top_logprobs=5"], "collect.top_logprobs=5: the scripted teacher has no log-probabilities"),
     (["collect.teacher=org/model", "collect.top_logprobs=0"], "collect.top_logprobs must be at least 1, got 0"),
     (["select.first=99"], "select.first=99 asks for more than collect.samples=15"),
