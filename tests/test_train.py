@@ -11,22 +11,18 @@ import time
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from conftest import ROOT
-from small_pools import folder, question, ragged
+from small_pools import question, ragged
+from small_students import TRAINED, adapter_bytes, config_for, make_inputs, make_student, recorder, train
 from smartad.dialect import PROMPTS
 from smartad.engines.encoding import encode
 from smartad.engines.loading import load_model, load_tokenizer
 from smartad.engines.lora import attach
-from smartad.models import identify
 from smartad.records import write_jsonl
 from smartad.stage import Runtime
-from smartad.stages.train import TRAIN, TrainConfig
+from smartad.stages.train import TrainConfig
 from smartad.types import Segment, SegmentWeights, Selected, UserError
-
-TRAINED = 7
-"""Trajectories: not a multiple of the batch, so that the last batch of an epoch is ragged."""
 
 
 class Stopped(Exception):
@@ -35,49 +31,12 @@ class Stopped(Exception):
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory):
-    """A tiny random student with the toy tokenizer: (identity, Runtime.models)."""
-    path = tmp_path_factory.mktemp("student")
-    tokenizer = load_tokenizer(identify("toy"), {})
-    torch.manual_seed(0)
-    Qwen2ForCausalLM(Qwen2Config(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-                                 num_key_value_heads=1, vocab_size=len(tokenizer), tie_word_embeddings=True,
-                                 initializer_range=0.3)).save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    identity = identify(str(path))
-    return identity, {identity: str(path)}
+    return make_student(tmp_path_factory.mktemp("student"))
 
 
 @pytest.fixture
 def inputs(tmp_path):
     return make_inputs(tmp_path)
-
-
-def make_inputs(path):
-    pool = ragged(TRAINED, 1)
-    return {"questions/toy": folder(path / "prepare", {"questions.jsonl": [question(n) for n in range(TRAINED)]}),
-            "pool": folder(path / "collect", {"trajectories.jsonl": pool}),
-            "selected": folder(path / "select", {
-                "selected.jsonl": [Selected(t.question_id, t.sample, 1.0, 1) for t in pool]})}
-
-
-def config_for(student, **changes):
-    return TrainConfig(**{"student": student[0], "dialect": "paper", "prompt": "toy", "seed": 0, "rank": 4, "alpha": 8,
-                          "learning_rate": 5e-3, "gradient_checkpointing": False, **changes})
-
-
-def train(student, inputs, out, runtime=None, **changes):
-    out.mkdir(parents=True, exist_ok=True)
-    runtime = dataclasses.replace(runtime or Runtime(), models=student[1])
-    return TRAIN.run(config_for(student, **changes), inputs, out, runtime)
-
-
-def recorder():
-    steps = []
-    return steps, Runtime(report=lambda step, **scalars: steps.append((step, scalars)))
-
-
-def adapter_bytes(out):
-    return (out / "adapter" / "adapter_model.safetensors").read_bytes()
 
 
 def test_train_writes_an_adapter_that_names_its_student_and_nothing_else(student, inputs, tmp_path):
@@ -91,7 +50,7 @@ def test_train_writes_an_adapter_that_names_its_student_and_nothing_else(student
     assert metrics["tokens"] == sum(metrics[f"tokens/{segment.name.lower()}"] for segment in Segment)
     assert metrics["cases/single_block"] == 3
     assert [step for step, _ in steps] == [1, 2, 3, 4]
-    assert set(steps[0][1]) == {"loss", "learning_rate", "grad_norm"}
+    assert set(steps[0][1]) == {"loss", "learning_rate", "grad_norm", "tokens_per_s", "peak_memory_gb"}
     assert metrics["first_loss"] == steps[0][1]["loss"]
     assert metrics["last_loss"] == steps[-1][1]["loss"] < metrics["first_loss"]
 
@@ -160,9 +119,10 @@ def test_train_sees_every_trajectory_once_an_epoch_in_a_new_order(student, input
 
 @pytest.mark.slow
 def test_train_with_gradient_checkpointing_gives_the_same_bytes(student, inputs, tmp_path):
-    train(student, inputs, tmp_path / "plain")
-    train(student, inputs, tmp_path / "checkpointed", gradient_checkpointing=True)
-    assert adapter_bytes(tmp_path / "plain") == adapter_bytes(tmp_path / "checkpointed")
+    off = train(student, inputs, tmp_path / "off", Runtime(gradient_checkpointing="off"))
+    on = train(student, inputs, tmp_path / "on", Runtime(gradient_checkpointing="on"))
+    assert (off["gradient_checkpointing"], on["gradient_checkpointing"]) == (0, 1)
+    assert adapter_bytes(tmp_path / "off") == adapter_bytes(tmp_path / "on")
 
 
 @pytest.mark.parametrize("stop_at", [pytest.param(n, marks=pytest.mark.slow) for n in (1, 2, 6)] + [3])
@@ -191,7 +151,7 @@ CHILD = """
 import json, sys
 from pathlib import Path
 from smartad.stage import Runtime
-from smartad.stages.train import TRAIN, TrainConfig
+from smartad.stages.train import TrainConfig
 config, inputs, out, models = json.loads(sys.argv[1])
 TRAIN.run(TrainConfig(**config), {k: Path(v) for k, v in inputs.items()}, Path(out), Runtime(
     models=models, checkpoint_every=3, report=lambda step, **scalars: print(step, flush=True)))

@@ -31,9 +31,9 @@ class Recipe:
     batch_size: int = 4
     """Trajectories per optimizer step."""
     micro_batch_size: int = 1
-    """Trajectories per forward.  The gradient is the same for any, but for rounding and what dropout draws."""
-    gradient_checkpointing: bool = True
-    """Compute activations again in the backward pass instead of keeping them: less memory, a third more time."""
+    """Trajectories per forward of a process.  The gradient is the same for any, but for rounding and what dropout draws."""
+    dtype: Literal["fp32", "bf16"] = "fp32"
+    """Of the student's own weights and of what is computed with them; LoRA's weights and the loss are in fp32."""
 
     def __post_init__(self) -> None:
         for name in ("rank", "alpha", "epochs", "batch_size", "micro_batch_size"):
@@ -50,3 +50,15 @@ class Recipe:
         if self.batch_size % self.micro_batch_size:
             raise UserError(f"train.batch_size={self.batch_size} is not a multiple of "
                             f"train.micro_batch_size={self.micro_batch_size}")
+
+    def accumulation(self, processes: int) -> int:
+        """Micro-batches that each of ``processes`` processes adds up for an optimizer step.
+
+        Raises UserError when the batch does not divide: its size is the recipe's, and not a matter of where it runs.
+        """
+        share = processes * self.micro_batch_size
+        if self.batch_size % share:
+            raise UserError(f"train.batch_size={self.batch_size} does not divide over processes={processes} x "
+                            f"train.micro_batch_size={self.micro_batch_size}; it is one optimizer step wherever it runs, so "
+                            "change the profile's processes (or gpus) or train.micro_batch_size")
+        return self.batch_size // share

@@ -1,77 +1,128 @@
 """Fine-tuning with the segment-weighted loss, under transformers' Trainer."""
 
-import math
 import random
-import shutil
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Iterator, Sequence, Sized
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
 from torch.utils.data import Sampler
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
+from smartad.engines import memory, ranks
+from smartad.engines.checkpoints import finite, gathered, keep, newest_checkpoint, refuse_other_layout, remove_torn
 from smartad.engines.encoding import padded
-from smartad.engines.loading import Model
-from smartad.engines.lora import attach
+from smartad.engines.loading import Model, load_model
+from smartad.engines.lora import attach, save_adapter
 from smartad.engines.loss import denominator, segment_loss, token_weights
 from smartad.engines.recipe import Recipe
+from smartad.engines.watching import Watch, diverged
 from smartad.stage import Runtime
 from smartad.types import TrainingExample, UserError
 
-WHOLE = "whole"
-"""Written into a checkpoint's folder last; a folder without it is what a kill left behind."""
+NOBODY = -1
+"""In place of a trajectory: a process has nothing to do while the others finish the last batch of an epoch."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What fine-tuning has made."""
+
+    adapted: PeftModel
+    losses: list[float]
+    """Of each step."""
+    metrics: dict[str, float | None]
+    """How it ran: gradient_checkpointing, estimated_memory_gb, free_memory_gb, peak_memory_gb, tokens_per_s, processes."""
+
+
+def train_adapter(student: str, examples: Sequence[TrainingExample], recipe: Recipe, seed: int, out: Path,
+                  runtime: Runtime) -> tuple[list[float], dict[str, float | None]]:
+    """Fine-tune model ``student``, in as many processes as ``runtime`` says, and write its adapter to ``out``/adapter.
+
+    Checkpoints are in ``out``/checkpoints.  The losses and metrics of :class:`Trained`.
+    Raises what :func:`fine_tune` does, UserError for a batch that does not divide, and ProcessDied.
+    """
+    recipe.accumulation(runtime.processes)
+    remove_torn(out / "checkpoints")
+    work = partial(_train_adapter, student, examples, recipe, seed, out)
+    return ranks.spread(work, runtime) if _grouped(runtime) else work(runtime)
+
+
+def _train_adapter(student: str, examples: Sequence[TrainingExample], recipe: Recipe, seed: int, out: Path,
+                   runtime: Runtime) -> tuple[list[float], dict[str, float | None]]:
+    model = load_model(student, runtime, recipe.dtype)
+    trained = fine_tune(model, examples, recipe, seed, out / "checkpoints", runtime)
+    with gathered(trained.adapted):
+        if _first():
+            save_adapter(trained.adapted, student, out / "adapter")
+    return trained.losses, trained.metrics
 
 
 def fine_tune(model: Model, examples: Sequence[TrainingExample], recipe: Recipe, seed: int, checkpoints: Path,
-              runtime: Runtime) -> tuple[PeftModel, list[float]]:
-    """``model`` with a trained LoRA adapter, and the loss of each step.
+              runtime: Runtime) -> Trained:
+    """``model`` with a trained LoRA adapter, and how that went.
 
     Called again after a kill, it goes on from the newest whole checkpoint in ``checkpoints`` and ends with the same
-    weights.  Reports loss, learning_rate and grad_norm each step.
-    Raises UserError for targets the model has not or must not adapt, and when loss or gradient are not finite.
+    weights.  As one of several processes, it trains with them: each optimizer step has the same trajectories, and dropout
+    draws the same for each of them, however many there are.  Reports loss, learning_rate, grad_norm, tokens_per_s and
+    peak_memory_gb (of this process) each step.
+    Raises UserError for targets the model has not or must not adapt, and Diverged when loss or gradient are not finite.
     """
+    memory.forget_peak(model.device)
     set_seed(seed)
     adapted = attach(model, recipe)
-    accumulation = recipe.batch_size // recipe.micro_batch_size
+    longest = max(len(example.input_ids) for example in examples)
+    micro = recipe.micro_batch_size
+    settled = memory.settle(adapted, micro, longest, micro * longest, runtime)
+    on_cpu = model.device.type == "cpu"
     arguments = TrainingArguments(
         output_dir=str(checkpoints), seed=seed, num_train_epochs=recipe.epochs,
-        per_device_train_batch_size=recipe.micro_batch_size, gradient_accumulation_steps=accumulation,
+        per_device_train_batch_size=micro, gradient_accumulation_steps=recipe.accumulation(runtime.processes),
         learning_rate=recipe.learning_rate, lr_scheduler_type=recipe.scheduler, warmup_steps=recipe.warmup,
         optim="adamw_torch", weight_decay=recipe.weight_decay, max_grad_norm=recipe.max_grad_norm,
         save_strategy="steps", save_steps=runtime.checkpoint_every, logging_steps=1, logging_nan_inf_filter=False,
-        use_cpu=model.device.type == "cpu", dataloader_pin_memory=model.device.type != "cpu",
+        use_cpu=on_cpu, dataloader_pin_memory=not on_cpu,
+        ddp_backend=("gloo" if on_cpu else "nccl") if _grouped(runtime) else None,
+        ddp_find_unused_parameters=False, deepspeed=_deepspeed(runtime, recipe),
         remove_unused_columns=False, label_names=["weights"], report_to=[], disable_tqdm=True)
-    trainer = _SegmentTrainer(adapted, arguments, examples, recipe)
+    layout = f"deepspeed on {runtime.processes} processes" if runtime.deepspeed else "plain"
+    trainer = _SegmentTrainer(adapted, arguments, examples, recipe, layout)
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(_Watch(runtime.report, runtime.progress))
+    watch = Watch(runtime, adapted.device, lambda: trainer.tokens)
+    trainer.add_callback(watch)
     newest = newest_checkpoint(checkpoints)
+    if newest:
+        refuse_other_layout(newest, layout)
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
-    return adapted, [row["loss"] for row in trainer.state.log_history if "loss" in row]
-
-
-def newest_checkpoint(checkpoints: Path) -> Path | None:
-    """The newest whole checkpoint; half-written ones are removed."""
-    for folder in checkpoints.glob("checkpoint-*"):
-        if not (folder / WHOLE).exists():
-            shutil.rmtree(folder)
-    return max(checkpoints.glob("checkpoint-*"), key=_step, default=None)
+    return Trained(adapted, [row["loss"] for row in trainer.state.log_history if "loss" in row],
+                   {**settled, **watch.totals(), "processes": runtime.processes})
 
 
 class _SegmentTrainer(Trainer):
-    """transformers' Trainer with Eq. 5, in the same batches whatever the micro-batch."""
+    """transformers' Trainer with Eq. 5, in the same batches whatever the micro-batch and the processes."""
 
     # The loss is divided by what the global batch adds up to; Trainer would divide by the accumulation steps again.
     loss_is_scaled_for_ga = True
 
     def __init__(self, model: PeftModel, arguments: TrainingArguments, examples: Sequence[TrainingExample],
-                 recipe: Recipe) -> None:
-        super().__init__(model, arguments, train_dataset=list(range(len(examples))), data_collator=self._collate)
-        self._examples, self._recipe = examples, recipe
+                 recipe: Recipe, layout: str) -> None:
+        rows = [*range(len(examples)), NOBODY]  # whose index is NOBODY, too
+        super().__init__(model, arguments, train_dataset=rows, data_collator=self._collate)
+        self._examples, self._recipe, self._layout = examples, recipe, layout
+        self.tokens = 0
+        """Of the present step in all processes, padding apart."""
         self._weights = [token_weights(example.segments, recipe.weights) for example in examples]
 
     def _collate(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
+        rows = [row for row in rows if row != NOBODY]
+        if not rows:
+            return {"input_ids": torch.zeros((1, 1), dtype=torch.long), "attention_mask": torch.ones((1, 1), dtype=torch.long),
+                    "weights": torch.zeros((1, 1)), "rows": torch.tensor([], dtype=torch.long)}
         ids_BT, mask_BT = padded([self._examples[row].input_ids for row in rows])
         weights_BT = torch.zeros(ids_BT.shape)
         for i, row in enumerate(rows):
@@ -79,75 +130,111 @@ class _SegmentTrainer(Trainer):
         return {"input_ids": ids_BT, "attention_mask": mask_BT, "weights": weights_BT, "rows": torch.tensor(rows)}
 
     def _get_train_sampler(self, train_dataset: Sized | None = None) -> Sampler:
-        return _Order(len(self._examples), self.args.seed)
+        at_once = self.args.world_size * self._recipe.micro_batch_size if self.args.world_size > 1 else 1
+        return _Order(len(self._examples), self.args.seed, at_once)
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int,
                           device: torch.device) -> tuple[list, torch.Tensor]:
         """The global batch, and what its loss is divided by."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        totals = torch.stack([denominator(batch["weights"], self._recipe.loss_reduction) for batch in batches])
-        return batches, self.accelerator.gather(totals.sum().to(device)).sum()
+        share = torch.zeros(2, device=device)
+        for batch in batches:
+            if len(batch["rows"]):
+                share += torch.stack([denominator(batch["weights"], self._recipe.loss_reduction),
+                                      batch["attention_mask"].sum()]).to(device)
+        total, tokens = self.accelerator.gather(share[None]).sum(dim=0)
+        self.tokens = int(tokens)
+        return batches, total
+
+    def training_step(self, model: Any, inputs: dict[str, torch.Tensor], num_items_in_batch: Any = None) -> torch.Tensor:
+        # What dropout draws belongs to the rows: not to the process they are in, nor to what was drawn before a kill.
+        rows = inputs["rows"].tolist()
+        torch.manual_seed(random.Random(f"{self.args.seed}#{self.state.global_step}#{rows}").getrandbits(63))
+        return super().training_step(model, inputs, num_items_in_batch)
+
+    def compute_loss_context_manager(self) -> ExitStack:
+        stack: ExitStack = super().compute_loss_context_manager()
+        if self._recipe.dtype == "bf16":
+            stack.enter_context(torch.autocast(self.args.device.type, dtype=torch.bfloat16))
+        return stack
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False,
                      num_items_in_batch: Any = None) -> torch.Tensor:
-        """This micro-batch's share of the global batch's loss.  Raises UserError when it is not finite."""
+        """This micro-batch's share of the global batch's loss.  Raises Diverged when it is not finite."""
         ids_BT, mask_BT, weights_BT = inputs["input_ids"], inputs["attention_mask"], inputs["weights"]
         logits_BTV = model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False).logits
+        if not len(inputs["rows"]):
+            return logits_BTV.sum() * 0  # the others wait for this process' gradient
         loss = segment_loss(logits_BTV, ids_BT, weights_BT, self._recipe.loss_reduction, num_items_in_batch)
         if not torch.isfinite(loss):
             names = [f"{self._examples[row].question_id} sample {self._examples[row].sample}" for row in inputs["rows"]]
-            raise UserError(f"the loss is {loss.item()} in step {self.state.global_step + 1}, on {', '.join(names)}; "
-                            "lower train.learning_rate or train.max_grad_norm")
+            raise diverged(f"the loss is {loss.item()} on {', '.join(names)}", self.state.global_step + 1,
+                           Path(self.args.output_dir))
         # Data-parallel processes average their gradients, and the total is over all of them.
         return loss * self.accelerator.num_processes
 
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        # Trainer's own asks the hub about the base model's vocabulary.
-        self.model.save_pretrained(output_dir, state_dict=state_dict, save_embedding_layers=False)
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        # Trainer's own asks the hub about the base model's vocabulary, and gathers all of its weights under ZeRO-3.
+        with gathered(self.model):
+            if self.args.should_save:
+                self.model.save_pretrained(output_dir, save_embedding_layers=False)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        moments = [value for state in self.optimizer.state.values() for value in state.values() if torch.is_tensor(value)]
+        checkpoints = Path(self.args.output_dir)
+        if not finite([*trained, *moments]):
+            raise diverged("a weight or its moment is not finite", self.state.global_step, checkpoints)
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()  # DeepSpeed's processes write a part each
+        if self.args.should_save:
+            keep(checkpoints / f"checkpoint-{self.state.global_step}", self._layout)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Nothing is drawn that depends on what was drawn before."""
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        pass
 
 
 class _Order(Sampler[int]):
-    """A permutation for each epoch that depends on the seed alone: not on what dropout drew, not on a kill."""
+    """A permutation for each epoch that depends on the seed alone: not on what dropout drew, not on a kill.
 
-    def __init__(self, size: int, seed: int) -> None:
-        self._size, self._seed, self._epoch = size, seed, 0
+    Filled up with NOBODY to a multiple of ``at_once``, what the processes take together.
+    """
+
+    def __init__(self, size: int, seed: int, at_once: int) -> None:
+        self._size, self._seed, self._epoch, self._missing = size, seed, 0, -size % at_once
 
     def set_epoch(self, epoch: int) -> None:
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return self._size
+        return self._size + self._missing
 
     def __iter__(self) -> Iterator[int]:
         order = list(range(self._size))
         random.Random(f"{self._seed}#{self._epoch}").shuffle(order)
-        return iter(order)
+        return iter(order + [NOBODY] * self._missing)
 
 
-class _Watch(TrainerCallback):
-    """Passes numbers on, stops at the first that is none, and keeps one whole checkpoint."""
-
-    def __init__(self, report: Callable[..., None], progress: Callable[[int, int], None]) -> None:
-        self._report, self._progress = report, progress
-
-    def on_log(self, args: TrainingArguments, state: Any, control: Any, **others: Any) -> None:
-        logs = others["logs"]
-        if "loss" not in logs:
-            return
-        if not math.isfinite(logs["grad_norm"]):
-            raise UserError(f"the gradient's norm is {logs['grad_norm']} in step {state.global_step}; "
-                            "lower train.learning_rate")
-        self._report(state.global_step, loss=logs["loss"], learning_rate=logs["learning_rate"],
-                     grad_norm=logs["grad_norm"])
-        self._progress(state.global_step, state.max_steps)
-
-    def on_save(self, args: TrainingArguments, state: Any, control: Any, **others: Any) -> None:
-        written = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        (written / WHOLE).touch()
-        for older in written.parent.glob("checkpoint-*"):
-            if _step(older) < state.global_step:
-                shutil.rmtree(older)
+def _grouped(runtime: Runtime) -> bool:
+    """Whether it runs in a process group; DeepSpeed wants one, be it of one process."""
+    return runtime.processes > 1 or runtime.deepspeed is not None
 
 
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.removeprefix("checkpoint-"))
+def _first() -> bool:
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def _deepspeed(runtime: Runtime, recipe: Recipe) -> dict[str, Any] | None:
+    """The profile's configuration; what the recipe decides is not its to say.  Raises UserError without DeepSpeed."""
+    if runtime.deepspeed is None:
+        return None
+    if not find_spec("deepspeed"):
+        raise UserError("the profile says deepspeed, which is not installed here: pip install 'smartad[deepspeed]', or leave "
+                        "deepspeed out of the profile")
+    auto = dict.fromkeys(("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps",
+                          "gradient_clipping"), "auto")
+    own = {"torch_autocast": {"enabled": True, "dtype": "bfloat16"}} if recipe.dtype == "bf16" else {}
+    return {**runtime.deepspeed, **auto, **own}

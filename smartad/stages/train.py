@@ -47,24 +47,21 @@ def run(config: TrainConfig, inputs: Mapping[str, Path], out: Path, runtime: Run
     """Inputs questions/*, pool, selected.  Writes adapter/ (PEFT, safetensors).
 
     Metrics: examples, tokens, tokens/<segment>, cases/<edge case of the dialect> (trajectories), steps, first_loss,
-    last_loss.
+    last_loss; and how it ran, see ``engines.training.Trained``.
     """
-    from smartad.engines import encoding, loading, lora, training
+    from smartad.engines import encoding, loading, training
 
     trajectories = _selected(inputs)
     tokenizer = loading.load_tokenizer(config.student, runtime.models)
     examples = _encode(config, tokenizer, trajectories, inputs)
     encoding.refuse_untrainable(examples, config.max_length, config.weights)
-    model = loading.load_model(config.student, runtime)
-    checkpoints = out / "checkpoints"
-    adapted, losses = training.fine_tune(model, examples, config, config.seed, checkpoints, runtime)
-    lora.save_adapter(adapted, config.student, out / "adapter")
-    shutil.rmtree(checkpoints)
+    losses, ran = training.train_adapter(config.student, examples, config, config.seed, out, runtime)
+    shutil.rmtree(out / "checkpoints")
     segments = encoding.count_segments(examples)
     return {"examples": len(examples), "tokens": sum(segments.values()),
             **{f"tokens/{segment}": count for segment, count in segments.items()},
             **_count_cases(config, trajectories),
-            "steps": len(losses), "first_loss": losses[0], "last_loss": losses[-1]}
+            "steps": len(losses), "first_loss": losses[0], "last_loss": losses[-1], **ran}
 
 
 def _selected(inputs: Mapping[str, Path]) -> list[Trajectory]:
