@@ -22,6 +22,8 @@ ADAM = 3
 """Of each trained number: its gradient and AdamW's two moments, all in fp32."""
 LOGITS = 4
 """Copies of the logits that the loss makes of them at most: themselves, in fp32, their softmax, and the gradient."""
+BACKWARD = 0.25
+"""What a layer's backward pass has at hand besides what was kept for it, as a share of that; measured."""
 KEPT_FREE = 0.1
 """Share of the free memory that is not counted on: fragments, and what libraries take."""
 CGROUP = {"memory.max": "memory.current", "memory/memory.limit_in_bytes": "memory/memory.usage_in_bytes"}
@@ -39,14 +41,16 @@ class Estimate:
     kept: int
     """What autograd keeps of the layers for the backward pass."""
     layer: int
-    """The part of it that is one layer's; its backward pass makes as much again."""
+    """The part of it that is one layer's."""
     inputs: int
     """What is kept with gradient checkpointing: each layer's input."""
 
     def total(self, checkpointing: bool) -> int:
         """With gradient checkpointing or without.  Logits and a layer's backward pass are not there at the same time."""
-        kept = self.inputs + self.layer if checkpointing else self.kept
-        return self.state + kept + max(self.head, self.layer)
+        at_work = int(BACKWARD * self.layer)
+        if checkpointing:
+            return self.state + self.inputs + max(self.head, self.layer + at_work)
+        return self.state + self.kept + max(self.head, at_work)
 
 
 def estimate(adapted: PeftModel, rows: int, tokens: int, logits: int) -> Estimate:

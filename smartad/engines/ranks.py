@@ -7,10 +7,10 @@ import dataclasses
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -30,33 +30,35 @@ LOOPBACK = "127.0.0.1"
 WORK, MESSAGES, RESULT, EXITS, LOG = "work.pickle", "messages.jsonl", "result.pickle", "exits.json", "log"
 
 
-def spread(work: Callable[[Runtime], T], runtime: Runtime) -> T:
+def spread(work: Callable[[Runtime], T], runtime: Runtime, folder: Path) -> T:
     """``work(runtime)`` in ``runtime.processes`` processes at once, which are the ranks of one torch.distributed group.
 
-    ``work`` can be pickled; it finds its rank through torch.  Each rank has its share of the threads.  Returns what rank
-    0 returns, and passes on what it reports.  Raises what a rank raised, UserErrors before all others, and ProcessDied
-    for one that was ended from outside.  However this ends, no rank is left.
+    ``work`` can be pickled; it finds its rank through torch.  Each rank has its share of the threads.  ``folder``: where
+    they talk; what a kill left there is removed, and at the end it is gone.  Returns what rank 0 returns, and passes on
+    what it reports.  Raises what a rank raised, UserErrors before all others, and ProcessDied for one that was ended from
+    outside.  However this ends, no rank is left.
     """
-    with tempfile.TemporaryDirectory(prefix="smartad-") as name:
-        folder = Path(name)
-        share = dataclasses.replace(runtime, threads=max(1, runtime.threads // runtime.processes),
-                                    report=Runtime.report, progress=Runtime.progress)  # nobody's
-        (folder / WORK).write_bytes(pickle.dumps((work, share)))
-        with (folder / LOG).open("wb") as log:
-            words = [sys.executable, "-m", "smartad.engines.ranks", "launch", name, str(os.getpid())]
-            launcher = subprocess.Popen(words, stdout=log, stderr=log, env=_variables(share), start_new_session=True)
-        try:
-            messages = _Messages(folder / MESSAGES)
-            while launcher.poll() is None:
-                messages.pass_on(runtime)
-                time.sleep(POLL_S)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    share = dataclasses.replace(runtime, threads=max(1, runtime.threads // runtime.processes),
+                                report=Runtime.report, progress=Runtime.progress)  # nobody's
+    (folder / WORK).write_bytes(pickle.dumps((work, share)))
+    with (folder / LOG).open("wb") as log:
+        words = [sys.executable, "-m", "smartad.engines.ranks", "launch", str(folder.absolute()), str(os.getpid())]
+        launcher = subprocess.Popen(words, stdout=log, stderr=log, env=_variables(share), start_new_session=True)
+    try:
+        messages = _Messages(folder / MESSAGES)
+        while launcher.poll() is None:
             messages.pass_on(runtime)
-        finally:
-            _end(launcher, folder)
-        if (folder / RESULT).exists():
-            result: T = pickle.loads((folder / RESULT).read_bytes())
-            return result
-        raise _failure(folder, runtime.processes, launcher.returncode)
+            time.sleep(POLL_S)
+        messages.pass_on(runtime)
+        if not (folder / RESULT).exists():
+            raise _failure(folder, runtime.processes, launcher.returncode)
+        result: T = pickle.loads((folder / RESULT).read_bytes())
+        return result
+    finally:
+        _end(launcher, folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _variables(share: Runtime) -> dict[str, str]:

@@ -50,7 +50,7 @@ def train_adapter(student: str, examples: Sequence[TrainingExample], recipe: Rec
     recipe.accumulation(runtime.processes)
     remove_torn(out / "checkpoints")
     work = partial(_train_adapter, student, examples, recipe, seed, out)
-    return ranks.spread(work, runtime) if _grouped(runtime) else work(runtime)
+    return ranks.spread(work, runtime, out / "ranks") if _grouped(runtime) else work(runtime)
 
 
 def _train_adapter(student: str, examples: Sequence[TrainingExample], recipe: Recipe, seed: int, out: Path,

@@ -43,14 +43,14 @@ class Watch(TrainerCallback):
         logs = others["logs"]
         if "loss" not in logs:
             return
-        if not math.isfinite(logs["grad_norm"]):
-            raise diverged(f"the gradient's norm is {logs['grad_norm']}", state.global_step, Path(args.output_dir))
+        norm = {"grad_norm": logs["grad_norm"]} if "grad_norm" in logs else {}  # which ZeRO-0 keeps to itself
+        if norm and not math.isfinite(norm["grad_norm"]):
+            raise diverged(f"the gradient's norm is {norm['grad_norm']}", state.global_step, Path(args.output_dir))
         now = time.perf_counter()
         seconds, self._since = now - self._since, now
         self._all_tokens, self._all_s = self._all_tokens + self._tokens(), self._all_s + seconds
         self._runtime.report(state.global_step, loss=logs["loss"], learning_rate=logs["learning_rate"],
-                             grad_norm=logs["grad_norm"], tokens_per_s=round(self._tokens() / seconds, 1),
-                             peak_memory_gb=peak_gb(self._device))
+                             **norm, tokens_per_s=round(self._tokens() / seconds, 1), peak_memory_gb=peak_gb(self._device))
         self._runtime.progress(state.global_step, state.max_steps)
 
     def totals(self) -> dict[str, float | None]:
