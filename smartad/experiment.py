@@ -74,6 +74,9 @@ class Experiment:
         if self.select.first > self.collect.samples:
             raise UserError(f"select.first={self.select.first} asks for more than collect.samples={self.collect.samples}; "
                             "K is taken from one pool, so raise samples or lower first")
+        if self.train and self.train.loss == "sad_kl" and self.collect.top_logprobs is None:
+            raise UserError("train.loss=sad_kl compares the student with the teacher's probabilities, and "
+                            "collect.top_logprobs is null: set it (say, to 5) so that the pool keeps them")
         _known("dialect", self.dialect, DIALECTS)
         for stage in ("collect", "score", "train", "evaluate"):
             if config := getattr(self, stage):

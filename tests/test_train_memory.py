@@ -15,7 +15,7 @@ from smartad.stage import Runtime
 SHAPE = {"hidden_size": 64, "intermediate_size": 160, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 300}
 STUDENTS = {"qwen2": lambda **c: Qwen2ForCausalLM(Qwen2Config(**SHAPE, **c)),
             "llama": lambda **c: LlamaForCausalLM(LlamaConfig(**SHAPE, **c))}
-FACTOR = 1.5
+FACTOR = 1.25
 """How far the peak may be from its estimate, either way."""
 
 
@@ -76,9 +76,9 @@ def step(model, rows, tokens):
 def test_estimate_is_near_the_peak_of_a_step(kind, rows, tokens, changes):
     for checkpointing in (False, True):
         model = adapted(kind, **changes)
-        expected = memory.estimate(model, rows, tokens, rows * tokens).total(checkpointing)
+        expected = memory.estimate(model, rows, tokens).total(checkpointing)
         if checkpointing:
-            memory.settle(model, rows, tokens, rows * tokens, Runtime(gradient_checkpointing="on"))
+            memory.settle(model, rows, tokens, None, Runtime(gradient_checkpointing="on"))
         peak = step(model, rows, tokens)
         print(kind, rows, tokens, changes, checkpointing, expected, peak, expected/peak)
         assert peak / FACTOR < expected < peak * FACTOR, (checkpointing, expected, peak)

@@ -43,7 +43,8 @@ def encode(tokenizer: Tokenizer, question: Question, trajectory: Trajectory, *, 
     of_character = _characters(text, starts, turns, dialect, end_of_turn, markers)
     labels = [of_character[i] for i in first]
     return TrainingExample(trajectory.question_id, trajectory.sample, tuple(tokens["input_ids"]),
-                           tuple(segment for segment, _ in labels), tuple(turn for _, turn in labels))
+                           tuple(segment for segment, _ in labels), tuple(turn for _, turn in labels),
+                           tuple(i - starts[turn] if turn >= 0 else -1 for i, (_, turn) in zip(first, labels, strict=True)))
 
 
 def refuse_untrainable(examples: Sequence[TrainingExample], max_length: int, weights: SegmentWeights) -> None:

@@ -20,8 +20,8 @@ LENGTHS = (32, 64, 128)
 """Tokens of the rows that autograd is asked about."""
 ADAM = 3
 """Of each trained number: its gradient and AdamW's two moments, all in fp32."""
-LOGITS = 4
-"""Copies of the logits that the loss makes of them at most: themselves, in fp32, their softmax, and the gradient."""
+WHOLE, CHUNK = 4, 2
+"""Copies of logits in fp32: all of them (themselves, once more, their softmax, their gradient), or a chunk's."""
 BACKWARD = 0.25
 """What a layer's backward pass has at hand besides what was kept for it, as a share of that; measured."""
 KEPT_FREE = 0.1
@@ -53,15 +53,17 @@ class Estimate:
         return self.state + self.kept + max(self.head, at_work)
 
 
-def estimate(adapted: PeftModel, rows: int, tokens: int, logits: int) -> Estimate:
-    """For a forward pass over ``rows`` rows of ``tokens`` tokens each, of whom ``logits`` tokens in all meet the vocabulary
-    at once.  Runs three short forward passes."""
+def estimate(adapted: PeftModel, rows: int, tokens: int, chunk: int | None = None) -> Estimate:
+    """For a forward pass over ``rows`` rows of ``tokens`` tokens each.  ``chunk``: so many logits at once, None for all of
+    them.  Runs three short forward passes."""
     model = adapted.get_base_model()
     config = model.config.get_text_config()
     kept = int(_extrapolated([(length, _kept(adapted, rows, length)) for length in LENGTHS], tokens))
     trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
     width = model.get_input_embeddings().weight.element_size()
-    return Estimate(state=ADAM * 4 * trained, head=LOGITS * 4 * logits * config.vocab_size, kept=kept,
+    logits = rows * tokens * config.vocab_size
+    return Estimate(state=ADAM * 4 * trained, kept=kept,
+                    head=4 * (WHOLE * logits if chunk is None else CHUNK * min(logits, chunk)),
                     layer=kept // config.num_hidden_layers,
                     inputs=config.num_hidden_layers * rows * tokens * config.hidden_size * width)
 
@@ -112,7 +114,7 @@ def free(device: torch.device, processes: int) -> int:
     return min(here) // processes
 
 
-def settle(adapted: PeftModel, rows: int, tokens: int, logits: int, runtime: Runtime) -> dict[str, float | None]:
+def settle(adapted: PeftModel, rows: int, tokens: int, chunk: int | None, runtime: Runtime) -> dict[str, float | None]:
     """Turn gradient checkpointing on where ``runtime`` says so, or auto finds that the step would not fit without.
 
     Metrics: gradient_checkpointing (1 or 0); for auto, estimated_memory_gb (of a step, on top of the weights, as decided)
@@ -121,7 +123,7 @@ def settle(adapted: PeftModel, rows: int, tokens: int, logits: int, runtime: Run
     wanted: dict[str, float | None] = {"estimated_memory_gb": None, "free_memory_gb": None}
     on = runtime.gradient_checkpointing == "on"
     if runtime.gradient_checkpointing == "auto":
-        needed, there = estimate(adapted, rows, tokens, logits), free(adapted.device, runtime.processes)
+        needed, there = estimate(adapted, rows, tokens, chunk), free(adapted.device, runtime.processes)
         on = needed.total(checkpointing=False) > there * (1 - KEPT_FREE)
         wanted = {"estimated_memory_gb": round(needed.total(on) / 1e9, 3), "free_memory_gb": round(there / 1e9, 3)}
     if on:

@@ -49,7 +49,8 @@ class Watch(TrainerCallback):
         now = time.perf_counter()
         seconds, self._since = now - self._since, now
         self._all_tokens, self._all_s = self._all_tokens + self._tokens(), self._all_s + seconds
-        self._runtime.report(state.global_step, loss=logs["loss"], learning_rate=logs["learning_rate"],
+        losses = {name: value for name, value in logs.items() if name.partition("/")[0] == "loss"}
+        self._runtime.report(state.global_step, **losses, learning_rate=logs["learning_rate"],
                              **norm, tokens_per_s=round(self._tokens() / seconds, 1), peak_memory_gb=peak_gb(self._device))
         self._runtime.progress(state.global_step, state.max_steps)
 
