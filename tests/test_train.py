@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,14 +15,19 @@ from safetensors.torch import load_file
 
 from conftest import ROOT
 from small_pools import question, ragged
+from small_stages import Config, bring_to_end
 from small_students import TRAINED, adapter_bytes, config_for, make_inputs, make_student, recorder, train
+from smartad.config import load
 from smartad.dialect import PROMPTS
 from smartad.engines.encoding import encode
 from smartad.engines.loading import load_model, load_tokenizer
 from smartad.engines.lora import attach
+from smartad.engines.watching import Diverged
+from smartad.experiment import Experiment
 from smartad.records import write_jsonl
-from smartad.stage import Runtime
-from smartad.stages.train import TrainConfig
+from smartad.runner import classify
+from smartad.stage import Runtime, Stage, StageSpec
+from smartad.stages.train import TRAIN, TrainConfig
 from smartad.types import Segment, SegmentWeights, Selected, UserError
 
 OF_THE_MACHINE = {"tokens_per_s", "peak_memory_gb"}
@@ -192,10 +198,60 @@ def test_train_killed_again_and_again_ends_with_the_same_bytes(student, inputs, 
 
 
 @pytest.mark.slow
-def test_train_that_diverges_stops_and_leaves_no_adapter(student, inputs, tmp_path):
-    with pytest.raises(UserError, match=r"the (loss|gradient's norm) is (nan|inf).*lower train\.learning_rate"):
-        train(student, inputs, tmp_path / "out", learning_rate=1e30, max_grad_norm=0.0, epochs=5)
-    assert not (tmp_path / "out" / "adapter").exists()
+def test_train_that_diverges_stops_says_on_what_and_keeps_its_last_good_checkpoint(student, inputs, tmp_path):
+    for _ in range(2):  # started again as it is, it ends the same way
+        with pytest.raises(Diverged, match=r"the loss is (nan|inf) on toy/\d sample 0 in step \d; .*/checkpoint-\d, whose "
+                                           r"weights are finite, is kept.* lower train\.learning_rate .* fingerprint") as error:
+            train(student, inputs, tmp_path / "out", Runtime(checkpoint_every=1), learning_rate=1e30, max_grad_norm=0.0,
+                  epochs=5, batch_size=1)
+    assert isinstance(error.value, UserError) and classify(error.value) == "nan"
+    (kept,) = (tmp_path / "out").rglob("adapter_model.safetensors")
+    assert str(kept.parent) in str(error.value)
+    assert all(torch.isfinite(weight).all() for weight in load_file(kept).values())
+
+
+@pytest.mark.slow
+def test_train_whose_weights_are_no_numbers_any_more_writes_no_checkpoint_of_them(student, inputs, tmp_path):
+    """A decay that takes the weights themselves over what fp32 can hold, while loss and gradient are still finite."""
+    with pytest.raises(Diverged, match="a weight or its moment is not finite in step 1; there is no checkpoint yet"):
+        train(student, inputs, tmp_path / "out", Runtime(checkpoint_every=1), learning_rate=2.0, weight_decay=2e38)
+    assert not [*(tmp_path / "out").rglob("*.safetensors")]
+
+
+@pytest.mark.slow
+def test_train_that_diverges_is_no_finished_stage(student, store, tmp_path):
+    """Nothing to pull, to alias or to cite; its class says that another try would end the same way."""
+    inputs = {role: StageSpec(Stage("given", 1, given), Config(str(folder)))
+              for role, folder in make_inputs(tmp_path).items()}
+    diverging = StageSpec(TRAIN, config_for(student, learning_rate=1e30, max_grad_norm=0.0, epochs=5), inputs)
+    failures = bring_to_end(store, [diverging], jobs=0, models=student[1]).failures
+    assert failures[diverging.fingerprint].kind == "nan"
+    assert not store.has(diverging.fingerprint) and diverging.fingerprint not in store.fingerprints()
+
+
+def given(config, inputs, out, runtime):
+    shutil.copytree(config.name, out, dirs_exist_ok=True)
+    return {}
+
+
+@pytest.mark.slow
+def test_train_in_bf16_keeps_lora_in_fp32_and_is_another_adapter(student, inputs, tmp_path):
+    fp32, bf16 = train(student, inputs, tmp_path / "fp32"), train(student, inputs, tmp_path / "bf16", dtype="bf16")
+    assert bf16["first_loss"] == pytest.approx(fp32["first_loss"], rel=0.01) and bf16["first_loss"] != fp32["first_loss"]
+    assert {str(w.dtype) for w in load_file(tmp_path / "bf16/adapter/adapter_model.safetensors").values()} == {"torch.float32"}
+    assert adapter_bytes(tmp_path / "bf16") != adapter_bytes(tmp_path / "fp32")
+
+
+def test_train_by_default_is_the_papers():
+    """SmartAD, Appendix A; what it does not state is Agent Distillation's code.  papers.yaml changes none of it."""
+    papers = load(Experiment, [str(ROOT / "configs/papers.yaml")])
+    for config in (TrainConfig(student="s", dialect="paper", seed=0), papers.train):
+        assert (config.epochs, config.batch_size, config.learning_rate, config.max_length) == (2, 4, 2e-4, 10240)  # Appendix A
+        assert config.micro_batch_size == 1 and config.accumulation(processes=2) == 2  # Appendix A: 2 GPUs x 1 x 2
+        assert (config.rank, config.alpha, config.dropout, config.targets) == (64, 128, 0.05, "all-linear")  # its code
+        assert config.weights == SegmentWeights(1.0, 1.5, 2.0)  # section 4.1
+    # Appendix A checkpoints gradients and runs ZeRO-0: where and how, not what.  ZeRO-0 is data parallelism; a profile says it.
+    assert Runtime().gradient_checkpointing == "auto" and Runtime().deepspeed is None
 
 
 @pytest.mark.parametrize("targets", ["lm_head", "q_proj,embed_tokens"])

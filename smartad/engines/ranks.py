@@ -26,6 +26,8 @@ T = TypeVar("T")
 POLL_S = 0.1
 STOP_S = 10.0
 """How long torchrun may take to end its ranks before all of them are killed; the stage's own process has 20 s."""
+TOLD_LINES = 40
+"""Of their log, when nobody knows why they ended."""
 LOOPBACK = "127.0.0.1"
 WORK, MESSAGES, RESULT, EXITS, LOG = "work.pickle", "messages.jsonl", "result.pickle", "exits.json", "log"
 
@@ -115,12 +117,12 @@ def _failure(folder: Path, processes: int, status: int) -> BaseException:
     if told := next((error for error in raised if isinstance(error, UserError)), None):
         return told
     exits = json.loads((folder / EXITS).read_text()) if (folder / EXITS).exists() else {}
+    last = "\n".join((folder / LOG).read_text(errors="replace").strip().splitlines()[-TOLD_LINES:])
     if killed := next(((rank, code) for rank, code in exits.items() if code < 0), None):
-        return ProcessDied(f"rank {killed[0]} of {processes} processes ended with {exit_reason(killed[1])}")
-    if raised:
-        return raised[0]
-    last = (folder / LOG).read_text(errors="replace").strip().splitlines()[-8:]
-    return ProcessDied(f"torchrun ended with {exit_reason(status)}: " + "\n".join(last))
+        died = ProcessDied(f"rank {killed[0]} of {processes} processes ended with {exit_reason(killed[1])}")
+        died.add_note(f"the last that its launcher and the ranks wrote:\n{last}")
+        return died
+    return raised[0] if raised else ProcessDied(f"torchrun ended with {exit_reason(status)}:\n{last}")
 
 
 def launch(folder: Path, parent: int) -> None:
@@ -129,6 +131,7 @@ def launch(folder: Path, parent: int) -> None:
     from torch.distributed.run import main
 
     die_with_parent(parent)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # SLURM tells the whole job to leave; ours are told by their parent
     _, runtime = pickle.loads((folder / WORK).read_bytes())
     try:
         main(["--standalone", "--local-addr", LOOPBACK, "--nproc-per-node", str(runtime.processes), "--max-restarts", "0",
@@ -140,12 +143,14 @@ def launch(folder: Path, parent: int) -> None:
 
 def work_as_rank(folder: Path, parent: int) -> None:
     """One rank."""
-    import torch.distributed
+    import torch
 
     die_with_parent(parent, signal.SIGKILL)
     rank = int(os.environ["RANK"])
     (folder / f"pid-{rank}").write_text(str(os.getpid()))
     work, runtime = pickle.loads((folder / WORK).read_bytes())
+    if runtime.gpus:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     try:
         result = work(_told(folder / MESSAGES, runtime) if rank == 0 else runtime)
         if rank == 0:
