@@ -3,6 +3,7 @@
 import dataclasses
 
 import torch
+from safetensors.torch import load_file
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from small_pools import folder, question, ragged
@@ -54,3 +55,12 @@ def recorder():
 
 def adapter_bytes(out):
     return (out / "adapter" / "adapter_model.safetensors").read_bytes()
+
+
+def weights(out):
+    return load_file(out / "adapter" / "adapter_model.safetensors")
+
+
+def farthest(a, b):
+    """The largest difference of a weight."""
+    return max((a[name] - b[name]).abs().max().item() for name in a)

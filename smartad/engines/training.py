@@ -147,8 +147,11 @@ class _SegmentTrainer(Trainer):
             empty: list[list[int]] = [[]] * (len(batches) - len(forwards))
             batches = [self._batches.inputs(forward) for forward in [*empty, *forwards]]
         batches.sort(key=lambda batch: len(batch["rows"]) > 0)
-        if not rows:
-            batches[-1] = {**self._batches.inputs([0]), "idle": True}
+        idle = {**self._batches.inputs([0]), "idle": True}
+        if self.is_deepspeed_enabled:  # ZeRO's processes talk in every forward and backward
+            batches = [batch if batch["rows"] else idle for batch in batches]
+        elif not rows:
+            batches[-1] = idle
         share = torch.tensor([[self._batches.total(rows), self._batches.tokens(rows)]], dtype=torch.float32, device=device)
         total, tokens = self.accelerator.gather(share).sum(dim=0)
         self.tokens = int(tokens)
