@@ -43,19 +43,19 @@ def inputs(tmp_path):
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_zero_on_two_processes_stopped_and_started_again_ends_with_the_weights_of_one(config, student, inputs, tmp_path):
     steps, runtime = recorder()
-    train(student, inputs, tmp_path / "one", runtime, epochs=2)
+    train(student, inputs, tmp_path / "one", runtime, epochs=8)
 
     def stop(step, **_):
-        if step == 3:
+        if step == 6:
             raise Stopped
 
-    zero = Runtime(processes=2, checkpoint_every=1, deepspeed=json.loads(config.read_text()))
+    zero = Runtime(processes=2, checkpoint_every=5, deepspeed=json.loads(config.read_text()))
     with pytest.raises(Stopped):
-        train(student, inputs, tmp_path / "two", dataclasses.replace(zero, report=stop), epochs=2)
+        train(student, inputs, tmp_path / "two", dataclasses.replace(zero, report=stop), epochs=8)
     with pytest.raises(UserError, match="written by training as deepspeed on 2 processes, which training as plain cannot read"):
-        train(student, inputs, tmp_path / "two", epochs=2)
+        train(student, inputs, tmp_path / "two", epochs=8)
     steps_in_two, runtime = recorder()
-    train(student, inputs, tmp_path / "two", dataclasses.replace(zero, report=runtime.report), epochs=2)
+    train(student, inputs, tmp_path / "two", dataclasses.replace(zero, report=runtime.report), epochs=8)
     assert farthest(weights(tmp_path / "one"), weights(tmp_path / "two")) <= 1e-5
     losses = {step: scalars["loss"] for step, scalars in steps}
     assert len(steps_in_two) < len(steps)  # it went on

@@ -22,7 +22,9 @@ from smartad.stage import Runtime, StageSpec
 from smartad.stages.train import TRAIN, TrainConfig
 from smartad.types import UserError
 
-TWO = Runtime(processes=2, checkpoint_every=1)
+TWO = Runtime(processes=2, checkpoint_every=5)
+EPOCHS = 8
+"""Of two steps: checkpoints are within an epoch and at the end of one."""
 DEADLINE_S = 240
 
 
@@ -41,7 +43,7 @@ def in_two(student, inputs, tmp_path_factory):
     """An undisturbed training in two processes: its folder, what it reported, its metrics."""
     out = tmp_path_factory.mktemp("in_two") / "out"
     steps, runtime = recorder()
-    metrics = train(student, inputs, out, dataclasses.replace(TWO, report=runtime.report), epochs=3)
+    metrics = train(student, inputs, out, dataclasses.replace(TWO, report=runtime.report), epochs=EPOCHS)
     return out, steps, metrics
 
 
@@ -67,36 +69,36 @@ def await_end(pids):
 def test_two_processes_end_with_the_weights_of_one(student, inputs, in_two, tmp_path):
     """Seven trajectories in batches of four, dropout on: the last batch leaves one process without a trajectory."""
     steps, runtime = recorder()
-    train(student, inputs, tmp_path / "one", runtime, epochs=3)
+    train(student, inputs, tmp_path / "one", runtime, epochs=EPOCHS)
     out, steps_in_two, metrics = in_two
     assert farthest(weights(tmp_path / "one"), weights(out)) <= 1e-5
     for (step, one), (step_in_two, two) in zip(steps, steps_in_two, strict=True):
         assert step == step_in_two and two["loss"] == pytest.approx(one["loss"], rel=1e-5)
         assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-4)
-    assert metrics["processes"] == 2 and metrics["steps"] == 6
+    assert metrics["processes"] == 2 and metrics["steps"] == 2 * EPOCHS
     assert [p.name for p in out.iterdir()] == ["adapter"]
     # The control: other batches are told apart by far.
-    train(student, inputs, tmp_path / "other", epochs=3, batch_size=2)
+    train(student, inputs, tmp_path / "other", epochs=EPOCHS, batch_size=2)
     assert farthest(weights(tmp_path / "one"), weights(tmp_path / "other")) > 1e-3
 
 
 @pytest.mark.slow
 def test_two_processes_killed_and_started_again_end_with_the_same_bytes(student, inputs, in_two, tmp_path):
     out = tmp_path / "out"
-    config = {k: v for k, v in dataclasses.asdict(config_for(student, epochs=3)).items() if k != "weights"}
+    config = {k: v for k, v in dataclasses.asdict(config_for(student, epochs=EPOCHS)).items() if k != "weights"}
     words = json.dumps([config, {k: str(v) for k, v in inputs.items()}, str(out), student[1]])
     child = subprocess.Popen([sys.executable, "-c", CHILD, words], stdout=subprocess.PIPE, text=True,
                              env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
-    first = int(child.stdout.readline())
-    assert int(child.stdout.readline()) == 2  # so that the checkpoint of the first is whole
+    while int(child.stdout.readline()) < 6:  # the checkpoint of the fifth is whole
+        pass
     orphans = descendants(child.pid)
     child.kill()
     child.communicate()
-    assert first == 1 and len(orphans) == 3  # torchrun and two ranks
+    assert len(orphans) == 3  # torchrun and two ranks
     await_end(orphans)
     steps, runtime = recorder()
-    train(student, inputs, out, dataclasses.replace(TWO, report=runtime.report), epochs=3)
-    assert steps[0][0] >= 2  # it went on from a checkpoint
+    train(student, inputs, out, dataclasses.replace(TWO, report=runtime.report), epochs=EPOCHS)
+    assert steps[0][0] >= 6  # it went on from a checkpoint
     assert adapter_bytes(out) == adapter_bytes(in_two[0])
 
 
@@ -107,7 +109,7 @@ from smartad.stage import Runtime
 from smartad.stages.train import TRAIN, TrainConfig
 config, inputs, out, models = json.loads(sys.argv[1])
 TRAIN.run(TrainConfig(**config), {k: Path(v) for k, v in inputs.items()}, Path(out), Runtime(
-    models=models, processes=2, checkpoint_every=1, report=lambda step, **scalars: print(step, flush=True)))
+    models=models, processes=2, checkpoint_every=5, report=lambda step, **scalars: print(step, flush=True)))
 """
 
 

@@ -1,7 +1,7 @@
 """Fine-tuning with the segment-weighted loss, under transformers' Trainer."""
 
 import random
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -130,7 +130,8 @@ class _SegmentTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Sized | None = None) -> Sampler:
         at_once = self.args.world_size * self._recipe.micro_batch_size if self.args.world_size > 1 else 1
-        return _Order(len(self._batches), self.args.seed, at_once)
+        # Not by set_epoch, which does not reach it through what Trainer wraps around it to go on within an epoch.
+        return _Order(len(self._batches), self.args.seed, at_once, lambda: int(self.state.epoch or 0))
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int,
                           device: torch.device) -> tuple[list, torch.Tensor]:
@@ -235,18 +236,15 @@ class _Order(Sampler[int]):
     Filled up with NOBODY to a multiple of ``at_once``, what the processes take together.
     """
 
-    def __init__(self, size: int, seed: int, at_once: int) -> None:
-        self._size, self._seed, self._epoch, self._missing = size, seed, 0, -size % at_once
-
-    def set_epoch(self, epoch: int) -> None:
-        self._epoch = epoch
+    def __init__(self, size: int, seed: int, at_once: int, epoch: Callable[[], int]) -> None:
+        self._size, self._seed, self._epoch, self._missing = size, seed, epoch, -size % at_once
 
     def __len__(self) -> int:
         return self._size + self._missing
 
     def __iter__(self) -> Iterator[int]:
         order = list(range(self._size))
-        random.Random(f"{self._seed}#{self._epoch}").shuffle(order)
+        random.Random(f"{self._seed}#{self._epoch()}").shuffle(order)
         return iter(order + [NOBODY] * self._missing)
 
 
