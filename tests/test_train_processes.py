@@ -9,14 +9,17 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from command import alive, descendants, smartad, start
+from command import alive, descendants, start
 from conftest import ROOT
 from small_students import adapter_bytes, config_for, farthest, make_inputs, make_student, recorder, train, weights
 from smartad.cli.driving import check_split
 from smartad.cluster import ClusterConfig
+from smartad.config import load
 from smartad.engines.watching import Diverged
+from smartad.experiment import Experiment, plan
 from smartad.runner import classify
 from smartad.stage import Runtime, StageSpec
 from smartad.stages.train import TRAIN, TrainConfig
@@ -123,26 +126,35 @@ def test_two_processes_of_which_one_meets_nan_stop_with_its_words(student, input
 
 
 @pytest.mark.slow
-def test_run_in_two_processes_outlives_a_killed_one_and_ends_with_the_adapter_of_one(tmp_path):
-    store = tmp_path / "store"
-    small = [str(ROOT / "configs/toy.yaml"), "limits.train_questions=6", "collect.samples=4", "select.first=4",
-             "train.micro_batch_size=2", "train.epochs=20", "train.learning_rate=1e-4", "--until", "train"]
-    alone, together = tmp_path / "alone.yaml", tmp_path / "together.yaml"
-    alone.write_text("{slots: 1}")
-    together.write_text("{slots: 1, processes: 2, checkpoint_every: 1}")
-    smartad("run", *small, "--cluster", alone, "--store", store)
-    (folder,) = store.glob("train-*")
-    folder.rename(tmp_path / "one")
-    process = start("run", *small, "--cluster", str(together), "--store", str(store), store=store)
+def test_run_in_two_processes_outlives_a_killed_one_and_ends_with_the_adapter_of_one(store, tmp_path):
+    sources = [str(ROOT / "configs/toy.yaml"), "limits.train_questions=6", "collect.samples=4", "select.first=4",
+               "train.micro_batch_size=2", "train.epochs=20", "train.learning_rate=1e-4"]
+    spec = plan(load(Experiment, sources)).train
+    folder = store.folder(spec.fingerprint)
+    profile = tmp_path / "together.yaml"
+    profile.write_text("{slots: 1, processes: 2, checkpoint_every: 1}")
+    process = start("run", *sources, "--until", "train", "--cluster", str(profile), "--store", str(store.root), store=store.root)
     until = time.monotonic() + DEADLINE_S
     while not [*folder.glob("checkpoints/*/whole")]:
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.02)
-    os.kill(ranks_of(process.pid)["1"], signal.SIGKILL)
+    ranks = ranks_of(process.pid)
+    assert listening(ranks.values()) <= {"127.0.0.1"}
+    os.kill(ranks["1"], signal.SIGKILL)
     _, said = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, said
-    assert json.loads((folder / "record.json").read_text())["metrics"]["processes"] == 2
+    assert store.record(spec.fingerprint)["metrics"]["processes"] == 2
+    (tmp_path / "one").mkdir()
+    TRAIN.run(spec.config, {role: store.folder(parent.fingerprint) for role, parent in spec.inputs.items()}, tmp_path / "one",
+              Runtime())
     assert farthest(weights(tmp_path / "one"), weights(folder)) <= 1e-5
+
+
+def listening(pids):
+    """Addresses that processes, and who started them, accept connections on."""
+    everybody = {*pids, *(psutil.Process(pid).ppid() for pid in pids)}
+    return {connection.laddr.ip for pid in everybody for connection in psutil.Process(pid).net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN}
 
 
 @pytest.mark.parametrize(("profile", "processes"), [

@@ -68,7 +68,7 @@ def _variables(share: Runtime) -> dict[str, str]:
     threads = {name: str(share.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     own = {} if share.gpus else {"DS_ACCELERATOR": "cpu"}
     here = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
-    return {**os.environ, **threads, **own, **here}
+    return {**os.environ, **threads, **own, **here, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
 
 class _Messages:
@@ -134,7 +134,9 @@ def launch(folder: Path, parent: int) -> None:
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # SLURM tells the whole job to leave; ours are told by their parent
     _, runtime = pickle.loads((folder / WORK).read_bytes())
     try:
-        main(["--standalone", "--local-addr", LOOPBACK, "--nproc-per-node", str(runtime.processes), "--max-restarts", "0",
+        # They meet in files: torch's TCP store would listen on every interface, to whoever finds it.
+        main(["--rdzv-backend", "c10d", "--rdzv-endpoint", str(folder / "agents"), "--rdzv-conf", "store_type=file",
+              "--rdzv-id", "smartad", "--local-addr", LOOPBACK, "--nproc-per-node", str(runtime.processes), "--max-restarts", "0",
               "-m", "smartad.engines.ranks", "work", str(folder), str(os.getpid())])
     except ChildFailedError as error:
         (folder / EXITS).write_text(json.dumps({rank: failure.exitcode for rank, failure in error.failures.items()}))
@@ -151,12 +153,13 @@ def work_as_rank(folder: Path, parent: int) -> None:
     work, runtime = pickle.loads((folder / WORK).read_bytes())
     if runtime.gpus:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    torch.distributed.init_process_group("nccl" if runtime.gpus else "gloo", init_method=f"file://{folder / 'ranks'}", rank=rank,
+                                         world_size=runtime.processes)
     try:
         result = work(_told(folder / MESSAGES, runtime) if rank == 0 else runtime)
         if rank == 0:
             _write(folder / RESULT, result)
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        torch.distributed.destroy_process_group()
     except Exception as error:
         error.add_note(f"in rank {rank} of {runtime.processes} processes:\n{traceback.format_exc()}")
         _write(folder / f"raised-{rank}", error)
