@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -65,7 +65,8 @@ def student(vocabulary: int) -> Any:
                                         num_key_value_heads=2, vocab_size=vocabulary, tie_word_embeddings=True)).eval()
 
 
-def smartad_steps(model: Any, rows: list[TrainingExample], **changes: Any) -> list[tuple[float, float]]:
+def smartad_steps(model: Any, rows: list[TrainingExample], checkpointing: Literal["on", "off"],
+                  **changes: Any) -> list[tuple[float, float]]:
     """(loss, CPU seconds) of each step."""
     steps: list[tuple[float, float]] = []
     started = time.process_time()
@@ -76,7 +77,8 @@ def smartad_steps(model: Any, rows: list[TrainingExample], **changes: Any) -> li
         started = time.process_time()
 
     with tempfile.TemporaryDirectory() as folder:
-        fine_tune(model, rows, dataclasses.replace(RECIPE, **changes), 0, Path(folder), Runtime(report=report))
+        fine_tune(model, rows, dataclasses.replace(RECIPE, **changes), 0, Path(folder),
+                  Runtime(report=report, gradient_checkpointing=checkpointing))
     return steps
 
 
@@ -103,7 +105,7 @@ def trl_steps(model: Any, rows: list[TrainingExample], full_logits: bool, checkp
             return Trainer.compute_loss(self, *args, **kwargs)
 
     set_seed(0)
-    adapted = attach(model, dataclasses.replace(RECIPE, gradient_checkpointing=False))
+    adapted = attach(model, RECIPE)
     data = [{"input_ids": list(row.input_ids), "labels": [-100 if segment == Segment.CONTEXT else token for token, segment in
                                                           zip(row.input_ids, row.segments, strict=True)]} for row in rows]
     clock = Clock()
@@ -180,10 +182,9 @@ def main() -> None:
         "TRL, full logits, checkpointing": lambda model, rows: trl_steps(model, rows, True, True),
         "TRL, full logits": lambda model, rows: trl_steps(model, rows, True, False),
         "TRL as it is, checkpointing": lambda model, rows: trl_steps(model, rows, False, True),
-        "smartad, checkpointing": lambda model, rows: smartad_steps(model, rows, gradient_checkpointing=True),
-        "smartad": lambda model, rows: smartad_steps(model, rows, gradient_checkpointing=False),
-        "smartad, packed": lambda model, rows: smartad_steps(model, rows, gradient_checkpointing=False,
-                                                             micro_batch_tokens=sum(arguments.lengths)),
+        "smartad, checkpointing": lambda model, rows: smartad_steps(model, rows, "on"),
+        "smartad": lambda model, rows: smartad_steps(model, rows, "off"),
+        "smartad, packed": lambda model, rows: smartad_steps(model, rows, "off", micro_batch_tokens=sum(arguments.lengths)),
     }
     print(f"torch {torch.__version__}, trl {trl.__version__}, rows of {arguments.lengths} tokens, best of {arguments.rounds}")
     for vocabulary in arguments.vocabularies:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from smartad.claims import Claim, ClaimLost
+from smartad.processes import ProcessDied
 from smartad.records import write_json
 from smartad.stage import Runtime, StageSpec
 from smartad.store import PROGRESS, Store, StoreError, away, explained
@@ -90,13 +91,15 @@ class _Progress:
 
 
 def classify(error: BaseException) -> str:
-    """The class of a failure: user error, disk, oom, nan, engine, timeout, or error."""
+    """The class of a failure: user error, node, disk, oom, nan, engine, timeout, or error."""
     if isinstance(error, StoreError):
         return "disk"
     if isinstance(error, ConnectionError | TimeoutError):  # a model server or a hub that does not answer
         return "engine"
     if "timed-out too many times" in str(error):  # submitit's word for a job that SLURM has cut off again and again
         return "timeout"
+    if isinstance(error, ProcessDied):
+        return "node"
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         return "oom"
     if isinstance(error, FloatingPointError):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from smartad.fingerprint import canonical, digest
 
@@ -33,9 +33,16 @@ class Runtime:
     files: Mapping[str, str] = field(default_factory=dict)
     """Where each file to import is, by its SHA-256."""
     threads: int = 1
+    processes: int = 1
+    """That a stage may split over, if it can; with GPUs, one for each.  They share the threads out."""
     gpus: int = 0
     checkpoint_every: int = 100
     """Optimizer steps between the points that a killed training goes on from."""
+    gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
+    """Compute activations again in the backward pass instead of keeping them: less memory, a third more time, the same
+    weights.  auto: where they would not fit (``engines.memory``)."""
+    deepspeed: Mapping[str, Any] | None = None
+    """DeepSpeed's own configuration, to train under it; None is PyTorch's data parallelism."""
     report: Callable[..., None] = _no_report
     """``report(step, **metrics)``: live scalars, for trackers."""
     progress: Callable[[int, int], None] = _no_progress

@@ -62,15 +62,15 @@ def executions(store):
     return Counter(path.read_text().split()) if path.exists() else Counter()
 
 
-def job(store):
-    return Job(store, Runtime(), Tracking(store.root))
+def job(store, **runtime):
+    return Job(store, Runtime(**runtime), Tracking(store.root))
 
 
 WORKERS = ClusterConfig()
 
 
-def bring_to_end(store, goals, config=WORKERS, jobs=2):
-    executor = connect(config, job(store), jobs)
+def bring_to_end(store, goals, config=WORKERS, jobs=2, **runtime):
+    executor = connect(config, job(store, **runtime), jobs)
     dispatcher = Dispatcher(store, executor)
     dispatcher.add(goals)
     try:

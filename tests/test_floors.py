@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 FLOORS = [
-    {"types", "records", "fingerprint", "config", "plugins", "redact"},
+    {"types", "records", "fingerprint", "config", "plugins", "redact", "processes"},
     {"dialect", "selection", "difficulty", "tables", "stage", "models", "claims"},
     {"grading", "engines", "agents", "toyworld"},
     {"benchmarks", "corpora", "importers"},
@@ -25,7 +25,7 @@ WITHIN_FLOOR = {("records", "types"), ("config", "types"), ("config", "redact"),
 HOMES = {"omegaconf": {"config"}, "torch": {"engines", "toyworld"}, "transformers": {"engines", "toyworld"},
          "tokenizers": {"toyworld"}, "peft": {"engines"}, "bm25s": {"engines"}, "deepspeed": {"engines"}, "vllm": {"engines"},
          "faiss": {"engines"}, "smolagents": {"agents"}, "wandb": {"tracking"}, "wandb_workspaces": {"tracking"},
-         "trackio": {"tracking"}, "psutil": {"tracking"},
+         "trackio": {"tracking"}, "psutil": {"tracking", "engines"},
          "pynvml": {"tracking"}, "submitit": {"cluster"},
          "optuna": {"sweep"}, "sweeps": {"sweep"}, "rich": {"cli"}, "matplotlib": {"sweep"}, "scipy": {"tables"}}
 PACKAGE = ROOT / "smartad"

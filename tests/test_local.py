@@ -107,7 +107,8 @@ def test_sbatch_script_asks_for_what_the_profile_says(store):
                  "export OMP_NUM_THREADS=8", "export PYTHONPATH=/code"):
         assert line in text
     assert "apptainer exec --nv /scratch/shared/smartad.sif" in text and "--cpus-per-task=8" in text
-    assert profile.resources("train").devices() == 1 and profile.resources("train").constraint == "nvlink"
+    assert profile.resources("train").devices() == profile.ranks("train") == 2
+    assert profile.resources("train").constraint == "nvlink"
     assert profile.resources("grade").devices() == 0
 
 

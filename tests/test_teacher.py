@@ -51,7 +51,7 @@ def train(teacher, pool, path, **changes):
     rows = list(read_jsonl(pool["pool"] / "trajectories.jsonl", Trajectory))
     selected = folder(path / "select", {"selected.jsonl": [Selected(row.question_id, 0, 1.0, 1) for row in rows]})
     config = TrainConfig(**{"student": teacher[0], "dialect": "paper", "prompt": "toy", "seed": 0, "rank": 2, "dropout": 0.0,
-                            "epochs": 1, "batch_size": 3, "gradient_checkpointing": False, "loss": "sad_kl",
+                            "epochs": 1, "batch_size": 3, "loss": "sad_kl",
                             "weights": SegmentWeights(1, 1, 1), **changes})
     inputs = {"questions/toy": pool["questions/toy"], "pool": pool["pool"], "selected": selected}
     (path / "out").mkdir()

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,22 +12,25 @@ import time
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from conftest import ROOT
-from small_pools import folder, question, ragged
+from small_pools import question, ragged
+from small_stages import Config, bring_to_end
+from small_students import TRAINED, adapter_bytes, config_for, make_inputs, make_student, recorder, train
+from smartad.config import load
 from smartad.dialect import PROMPTS
 from smartad.engines.encoding import encode
 from smartad.engines.loading import load_model, load_tokenizer
 from smartad.engines.lora import attach
-from smartad.models import identify
+from smartad.engines.watching import Diverged
+from smartad.experiment import Experiment
 from smartad.records import write_jsonl
-from smartad.stage import Runtime
+from smartad.runner import classify
+from smartad.stage import Runtime, Stage, StageSpec
 from smartad.stages.train import TRAIN, TrainConfig
 from smartad.types import Segment, SegmentWeights, Selected, UserError
 
-TRAINED = 7
-"""Trajectories: not a multiple of the batch, so that the last batch of an epoch is ragged."""
+OF_THE_MACHINE = {"tokens_per_s", "peak_memory_gb"}
 
 
 class Stopped(Exception):
@@ -35,49 +39,12 @@ class Stopped(Exception):
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory):
-    """A tiny random student with the toy tokenizer: (identity, Runtime.models)."""
-    path = tmp_path_factory.mktemp("student")
-    tokenizer = load_tokenizer(identify("toy"), {})
-    torch.manual_seed(0)
-    Qwen2ForCausalLM(Qwen2Config(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-                                 num_key_value_heads=1, vocab_size=len(tokenizer), tie_word_embeddings=True,
-                                 initializer_range=0.3)).save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    identity = identify(str(path))
-    return identity, {identity: str(path)}
+    return make_student(tmp_path_factory.mktemp("student"))
 
 
 @pytest.fixture
 def inputs(tmp_path):
     return make_inputs(tmp_path)
-
-
-def make_inputs(path):
-    pool = ragged(TRAINED, 1)
-    return {"questions/toy": folder(path / "prepare", {"questions.jsonl": [question(n) for n in range(TRAINED)]}),
-            "pool": folder(path / "collect", {"trajectories.jsonl": pool}),
-            "selected": folder(path / "select", {
-                "selected.jsonl": [Selected(t.question_id, t.sample, 1.0, 1) for t in pool]})}
-
-
-def config_for(student, **changes):
-    return TrainConfig(**{"student": student[0], "dialect": "paper", "prompt": "toy", "seed": 0, "rank": 4, "alpha": 8,
-                          "learning_rate": 5e-3, "gradient_checkpointing": False, **changes})
-
-
-def train(student, inputs, out, runtime=None, **changes):
-    out.mkdir(parents=True, exist_ok=True)
-    runtime = dataclasses.replace(runtime or Runtime(), models=student[1])
-    return TRAIN.run(config_for(student, **changes), inputs, out, runtime)
-
-
-def recorder():
-    steps = []
-    return steps, Runtime(report=lambda step, **scalars: steps.append((step, scalars)))
-
-
-def adapter_bytes(out):
-    return (out / "adapter" / "adapter_model.safetensors").read_bytes()
 
 
 def test_train_writes_an_adapter_that_names_its_student_and_nothing_else(student, inputs, tmp_path):
@@ -95,7 +62,7 @@ def test_train_writes_an_adapter_that_names_its_student_and_nothing_else(student
     assert metrics["cases/single_block"] == 3
     assert [step for step, _ in steps] == [1, 2, 3, 4]
     segments = {"loss/reason", "loss/action", "loss/final"}
-    assert set(steps[0][1]) == {"loss", "learning_rate", "grad_norm", *segments}
+    assert set(steps[0][1]) == {"loss", "learning_rate", "grad_norm", "tokens_per_s", "peak_memory_gb", *segments}
     assert {name for name in metrics if name.startswith("last_loss")} == {"last_loss", *(f"last_{name}" for name in segments)}
     assert metrics["first_loss"] == steps[0][1]["loss"]
     assert metrics["last_loss"] == steps[-1][1]["loss"] < metrics["first_loss"]
@@ -117,7 +84,7 @@ def test_train_in_1_2_or_4_forwards_a_step_padded_or_packed_follows_the_same_gra
         steps, runtime = recorder()
         train(student, inputs, tmp_path / str(i), runtime, **forwards, dropout=0.0, epochs=2, loss_reduction=reduction,
               max_grad_norm=0.0)
-        runs.append([scalars for _, scalars in steps])
+        runs.append([{name: value for name, value in scalars.items() if name not in OF_THE_MACHINE} for _, scalars in steps])
     assert len(runs[0]) == 4  # 4 and 3 trajectories, twice
     for other in runs[1:]:
         assert [step.keys() for step in other] == [step.keys() for step in runs[0]]
@@ -167,9 +134,10 @@ def test_train_sees_every_trajectory_once_an_epoch_in_a_new_order(student, input
 
 @pytest.mark.slow
 def test_train_with_gradient_checkpointing_gives_the_same_bytes(student, inputs, tmp_path):
-    train(student, inputs, tmp_path / "plain")
-    train(student, inputs, tmp_path / "checkpointed", gradient_checkpointing=True)
-    assert adapter_bytes(tmp_path / "plain") == adapter_bytes(tmp_path / "checkpointed")
+    off = train(student, inputs, tmp_path / "off", Runtime(gradient_checkpointing="off"))
+    on = train(student, inputs, tmp_path / "on", Runtime(gradient_checkpointing="on"))
+    assert (off["gradient_checkpointing"], on["gradient_checkpointing"]) == (0, 1)
+    assert adapter_bytes(tmp_path / "off") == adapter_bytes(tmp_path / "on")
 
 
 @pytest.mark.parametrize("stop_at", [pytest.param(n, marks=pytest.mark.slow) for n in (1, 2, 6)] + [3])
@@ -214,6 +182,7 @@ def test_train_killed_again_and_again_ends_with_the_same_bytes(student, inputs, 
     config = {k: v for k, v in dataclasses.asdict(config_for(student, **changes)).items() if k != "weights"}
     arguments = json.dumps([config, {k: str(v) for k, v in inputs.items()}, str(out), student[1]])
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = 0
     # After how many steps and then seconds: before the first checkpoint, while one may be half written, and at the end.
     for steps, seconds in ((2, 0.0), (3, 0.004), (9, 0.002), (14, 0.0), (60, 0.0)):
         child = subprocess.Popen([sys.executable, "-c", CHILD, arguments], stdout=subprocess.PIPE, text=True,
@@ -221,19 +190,71 @@ def test_train_killed_again_and_again_ends_with_the_same_bytes(student, inputs, 
         for _ in range(steps):
             if not child.stdout.readline():
                 break
+            done += 1
         time.sleep(seconds)
         child.send_signal(signal.SIGKILL)
         child.communicate()
+    assert done > 2 + 3 + 9
     train(student, inputs, out, **changes)
     assert adapter_bytes(out) == adapter_bytes(tmp_path / "whole")
     assert [p.name for p in out.iterdir()] == ["adapter"]
 
 
 @pytest.mark.slow
-def test_train_that_diverges_stops_and_leaves_no_adapter(student, inputs, tmp_path):
-    with pytest.raises(UserError, match=r"the (loss|gradient's norm) is (nan|inf).*lower train\.learning_rate"):
-        train(student, inputs, tmp_path / "out", learning_rate=1e30, max_grad_norm=0.0, epochs=5)
-    assert not (tmp_path / "out" / "adapter").exists()
+def test_train_that_diverges_stops_says_on_what_and_keeps_its_last_good_checkpoint(student, inputs, tmp_path):
+    for _ in range(2):  # started again as it is, it ends the same way
+        with pytest.raises(Diverged, match=r"the loss is (nan|inf) on toy/\d sample 0 in step \d; .*/checkpoint-\d, whose "
+                                           r"weights are finite, is kept.* lower train\.learning_rate .* fingerprint") as error:
+            train(student, inputs, tmp_path / "out", Runtime(checkpoint_every=1), learning_rate=1e30, max_grad_norm=0.0,
+                  epochs=5, batch_size=1)
+    assert isinstance(error.value, UserError) and classify(error.value) == "nan"
+    (kept,) = (tmp_path / "out").rglob("adapter_model.safetensors")
+    assert str(kept.parent) in str(error.value)
+    assert all(torch.isfinite(weight).all() for weight in load_file(kept).values())
+
+
+@pytest.mark.slow
+def test_train_whose_weights_are_no_numbers_any_more_writes_no_checkpoint_of_them(student, inputs, tmp_path):
+    """A decay that takes the weights themselves over what fp32 can hold, while loss and gradient are still finite."""
+    with pytest.raises(Diverged, match="a weight or its moment is not finite in step 1; there is no checkpoint yet"):
+        train(student, inputs, tmp_path / "out", Runtime(checkpoint_every=1), learning_rate=2.0, weight_decay=2e38)
+    assert not [*(tmp_path / "out").rglob("*.safetensors")]
+
+
+@pytest.mark.slow
+def test_train_that_diverges_is_no_finished_stage(student, store, tmp_path):
+    """Nothing to pull, to alias or to cite; its class says that another try would end the same way."""
+    inputs = {role: StageSpec(Stage("given", 1, given), Config(str(folder)))
+              for role, folder in make_inputs(tmp_path).items()}
+    diverging = StageSpec(TRAIN, config_for(student, learning_rate=1e30, max_grad_norm=0.0, epochs=5), inputs)
+    failures = bring_to_end(store, [diverging], jobs=0, models=student[1]).failures
+    assert failures[diverging.fingerprint].kind == "nan"
+    assert not store.has(diverging.fingerprint) and diverging.fingerprint not in store.fingerprints()
+
+
+def given(config, inputs, out, runtime):
+    shutil.copytree(config.name, out, dirs_exist_ok=True)
+    return {}
+
+
+@pytest.mark.slow
+def test_train_in_bf16_keeps_lora_in_fp32_and_is_another_adapter(student, inputs, tmp_path):
+    fp32, bf16 = train(student, inputs, tmp_path / "fp32"), train(student, inputs, tmp_path / "bf16", dtype="bf16")
+    assert bf16["first_loss"] == pytest.approx(fp32["first_loss"], rel=0.01) and bf16["first_loss"] != fp32["first_loss"]
+    assert {str(w.dtype) for w in load_file(tmp_path / "bf16/adapter/adapter_model.safetensors").values()} == {"torch.float32"}
+    assert adapter_bytes(tmp_path / "bf16") != adapter_bytes(tmp_path / "fp32")
+
+
+def test_train_by_default_is_the_papers():
+    """SmartAD, Appendix A; what it does not state is Agent Distillation's code.  papers.yaml changes none of it."""
+    papers = load(Experiment, [str(ROOT / "configs/papers.yaml")])
+    for config in (TrainConfig(student="s", dialect="paper", seed=0), papers.train):
+        assert (config.epochs, config.batch_size, config.learning_rate, config.max_length) == (2, 4, 2e-4, 10240)  # Appendix A
+        assert config.micro_batch_size == 1 and config.accumulation(processes=2) == 2  # Appendix A: 2 GPUs x 1 x 2
+        assert (config.rank, config.alpha, config.dropout, config.targets) == (64, 128, 0.05, "all-linear")  # its code
+        assert config.weights == SegmentWeights(1.0, 1.5, 2.0)  # section 4.1
+    # Appendix A checkpoints gradients and runs ZeRO-0: where and how, not what.  ZeRO-0 is data parallelism; a profile says it.
+    assert Runtime().gradient_checkpointing == "auto" and Runtime().deepspeed is None
 
 
 @pytest.mark.parametrize("targets", ["lm_head", "q_proj,embed_tokens"])

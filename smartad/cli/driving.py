@@ -18,6 +18,7 @@ from smartad.cluster.submission import STARTED_AGAIN
 from smartad.config import load
 from smartad.experiment import missing_data
 from smartad.stage import Runtime, StageSpec
+from smartad.stages.train import TRAIN
 from smartad.store import LOG, Store
 from smartad.sweep.bill import save_estimate
 from smartad.sweep.driver import Driver, drive, start
@@ -82,6 +83,7 @@ def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, wor
         else:
             dispatcher.add(work)
         check_data(dispatcher.unfinished.values(), job.runtime)
+        check_split(dispatcher.unfinished.values(), profile)
         if profile.cluster == "slurm" and not (args.command == "sweep" and is_copy(store, args.file)):
             check_accepted(profile, args.cluster, store.root, {spec.stage.name for spec in dispatcher.unfinished.values()})
         owners, given_up = (work.owners, work.stopped) if isinstance(work, Driver) else (dict, dict)
@@ -143,6 +145,13 @@ def check_data(specs: Iterable[StageSpec], runtime: Runtime) -> None:
     if missing := missing_data(specs, runtime):
         where = f"not in {runtime.data}" if runtime.data else "needed"
         raise UserError(f"{', '.join(missing)}: {where}; say which folder holds them with data=FOLDER")
+
+
+def check_split(specs: Iterable[StageSpec], profile: ClusterConfig) -> None:
+    """Fail at the desk: a batch that the profile's processes cannot share is named before anything runs."""
+    for spec in specs:
+        if spec.stage is TRAIN:
+            spec.config.accumulation(profile.ranks(TRAIN.name))
 
 
 def is_copy(store: Store, file: str) -> bool:

@@ -96,6 +96,6 @@ def _print_scripts(store: Store, profile: ClusterConfig, missing: Sequence[Stage
     counts = Counter(spec.stage.name for spec in missing)
     for stage in (stage for stage in STAGES if counts[stage]):
         resources = profile.resources(stage)
-        job = Job(store, Runtime(threads=resources.cpus, gpus=resources.gpus), Tracking(store.root), code)
+        job = Job(store, Runtime(), Tracking(store.root), code)
         jobs = min(-(-counts[stage] // resources.pack), profile.max_array)
         print(f"\n# {counts[stage]} {stage} in jobs of {resources.pack}:\n{script(job, stage, resources, jobs)}")

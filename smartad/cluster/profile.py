@@ -1,7 +1,9 @@
 """A site profile: one file in slurm/ that says where stages run and what each of them may use."""
 
 import difflib
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from smartad.config import from_mapping
@@ -27,6 +29,8 @@ class Resources:
     """Cores, and CPU threads of the stage."""
     mem_gb: float | None = None
     gpus: int = 0
+    processes: int | None = None
+    """That a stage which can (train, score) splits over, with its cores and GPUs shared out; null is one per GPU."""
     pack: int = 1
     """So many stages of a kind share one job, one after the other: what takes a second is not worth a job."""
     at_once: int = 256
@@ -46,12 +50,16 @@ class Resources:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.gpus < 0 or (self.mem_gb is not None and self.mem_gb <= 0):
             raise UserError(f"gpus={self.gpus} must be at least 0 and mem_gb={self.mem_gb} above 0")
-
+        _check_processes(self.processes, self.devices())
 
     def devices(self) -> int:
         """GPUs that the stage may use, by count or as a generic resource."""
         named = [part.split("(")[0].split(":") for part in (self.gres or "").split(",")]
         return self.gpus or sum(int(words[-1]) if words[-1].isdigit() else 1 for words in named if words[0] == "gpu")
+
+    def ranks(self) -> int:
+        """Processes that the stage may split over."""
+        return self.processes or max(1, self.devices())
 
 
 @dataclass(frozen=True)
@@ -65,10 +73,16 @@ class ClusterConfig:
     """Stages at once on this machine; 0 is one per two gigabytes of memory and at most one per core."""
     threads: int = 1
     """CPU threads of a stage in worker processes.  One is fastest for models as small as the toy student."""
+    processes: int = 1
+    """In worker processes: that a stage which can (train, score) splits over; jobs are told by their stage's resources."""
     gpus: int = 0
-    """GPUs of this machine to share out: each stage at once gets one of them.  0 is the CPU."""
+    """GPUs of this machine to share out: each stage at once gets one of them, or one per process.  0 is the CPU."""
     checkpoint_every: int = 100
     """Optimizer steps between the points that a killed training goes on from."""
+    gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
+    """Less memory in training for a third more time; auto: where it would not fit."""
+    deepspeed: str | None = None
+    """DeepSpeed's configuration for training, a JSON file (``configs/deepspeed``)."""
     max_jobs: int = 1000
     """Jobs in SLURM's queue at once; sites limit it."""
     max_array: int = 1000
@@ -90,6 +104,14 @@ class ClusterConfig:
         if self.max_jobs < 1 or self.max_array < 1 or self.poll_s <= 0:
             raise UserError(f"max_jobs={self.max_jobs} and max_array={self.max_array} must be at least 1, "
                             f"poll_s={self.poll_s} above 0")
+        _check_processes(self.processes, 0)
+        if self.cluster == "workers":
+            if 0 < self.gpus < self.processes:
+                raise UserError(f"processes={self.processes} need a GPU each, and gpus={self.gpus}")
+        elif self.processes != 1:
+            raise UserError(f"processes={self.processes} is for worker processes; for jobs say it of a stage, "
+                            f"stages: {{train: {{processes: {self.processes}}}}}")
+        self.deepspeed_config()
         if unknown := sorted(self.stages.keys() - set(STAGES)):
             meant = difflib.get_close_matches(unknown[0], STAGES, 1)
             hint = f" Did you mean {meant[0]!r}?" if meant else ""
@@ -105,3 +127,27 @@ class ClusterConfig:
         own = self.driver if stage == "driver" else self.stages.get(stage) or {}
         where = "driver" if stage == "driver" else f"stages.{stage}" if own else "default"
         return from_mapping(Resources, {**self.default, **own}, where)
+
+    def ranks(self, stage: str) -> int:
+        """Processes that ``stage`` may split over."""
+        return self.processes if self.cluster == "workers" else self.resources(stage).ranks()
+
+    def deepspeed_config(self) -> dict[str, Any] | None:
+        """What the file ``deepspeed`` says, None without one.  Raises UserError when it is missing or no JSON object."""
+        if self.deepspeed is None:
+            return None
+        try:
+            config = json.loads(Path(self.deepspeed).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"deepspeed={self.deepspeed} cannot be read: {error}; "
+                            "there are examples in configs/deepspeed") from error
+        if not isinstance(config, dict):
+            raise UserError(f"deepspeed={self.deepspeed}: expected a JSON object; there are examples in configs/deepspeed")
+        return config
+
+
+def _check_processes(processes: int | None, gpus: int) -> None:
+    if processes is not None and processes < 1:
+        raise UserError(f"processes must be at least 1, got {processes}")
+    if processes is not None and gpus and processes != gpus:
+        raise UserError(f"processes={processes} with gpus={gpus}: each process has a GPU of its own; leave processes out")

@@ -265,8 +265,9 @@ def script(job: Job, stage: str, resources: Resources, elements: int) -> str:
 
 
 def _allotted(job: Job, resources: Resources) -> Job:
-    """``job`` with the threads and GPUs that its stages will have."""
-    return replace(job, runtime=replace(job.runtime, threads=resources.cpus, gpus=resources.devices()))
+    """``job`` with the threads, processes and GPUs that its stages will have."""
+    return replace(job, runtime=replace(job.runtime, threads=resources.cpus, processes=resources.ranks(),
+                                        gpus=resources.devices()))
 
 
 def _sbatch(name: str, resources: Resources, job: Job) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Stages in this process, or in worker processes of it."""
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -15,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from smartad.cluster.base import POLL_S, RETRIES, Failure, Job, environment
+from smartad.processes import die_with_parent, exit_reason
 from smartad.stage import StageSpec
 
 STOP_S = 20.0
@@ -58,7 +58,8 @@ class _Worker:
     process: Any
     pipe: Connection
     spec: StageSpec | None = None
-    gpu: int | None = None
+    gpus: str | None = None
+    """Numbers with commas between, as CUDA_VISIBLE_DEVICES has them; None: as the environment says."""
 
     def give(self, spec: StageSpec) -> None:
         """Start ``spec``.  A worker that is just dying is found out when its answer is awaited."""
@@ -73,7 +74,10 @@ class Workers:
     retries = RETRIES
 
     def __init__(self, job: Job, slots: int, gpus: int = 0) -> None:
-        self.job, self.slots, self.gpus = job, slots, gpus
+        self.job, self.slots = job, slots
+        each = job.runtime.processes
+        self.gpus = [",".join(map(str, range(first, first + each))) for first in range(0, gpus - each + 1, each)]
+        """What each stage at once may use of them."""
         self.workers: list[_Worker] = []
         self.failures: dict[str, Failure] = {}
         self.context = multiprocessing.get_context("spawn")
@@ -95,7 +99,7 @@ class Workers:
                 failure = worker.pipe.recv()
             except (EOFError, OSError):
                 worker.process.join()
-                failure = Failure("node", f"its worker died ({_exit_reason(worker.process.exitcode)})")
+                failure = Failure("node", f"its worker died ({exit_reason(worker.process.exitcode)})")
                 self.workers.remove(worker)
             if failure:
                 self.failures[worker.spec.fingerprint] = failure
@@ -120,12 +124,12 @@ class Workers:
     def _hire(self) -> _Worker:
         ours, theirs = self.context.Pipe()
         process = self.context.Process(target=_work, args=(theirs, self.job, os.getpid()), daemon=False)
-        taken = [w.gpu for w in self.workers]
-        gpu = min(range(self.gpus), key=taken.count) if self.gpus else None
-        with environment({**self.job.variables(), **({} if gpu is None else {"CUDA_VISIBLE_DEVICES": str(gpu)})}):
+        taken = [w.gpus for w in self.workers]
+        gpus = min(self.gpus, key=taken.count, default=None)
+        with environment({**self.job.variables(), **({"CUDA_VISIBLE_DEVICES": gpus} if gpus else {})}):
             process.start()
         theirs.close()
-        self.workers.append(_Worker(process, ours, gpu=gpu))
+        self.workers.append(_Worker(process, ours, gpus=gpus))
         return self.workers[-1]
 
 
@@ -173,18 +177,3 @@ def _leave_after_all(ignored: "sys.UnraisableHookArgs") -> None:
         threading.Timer(POLL_S, os.kill, (os.getpid(), signal.SIGTERM)).start()
     else:
         sys.__unraisablehook__(ignored)
-
-
-def die_with_parent(parent: int) -> None:
-    """Have the kernel SIGTERM this process when its parent dies, even by SIGKILL (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)  # 1 is PR_SET_PDEATHSIG
-    if os.getppid() != parent:
-        sys.exit(143)
-
-
-def _exit_reason(code: int | None) -> str:
-    if code is not None and code < 0:
-        hint = ", perhaps out of memory" if -code == signal.SIGKILL else ""
-        return f"{signal.Signals(-code).name}{hint}"
-    return f"exit status {code}"

@@ -56,6 +56,10 @@ class Batches:
         """What the sum over ``rows`` is divided by; adds up over processes."""
         return sum(denominator(self._shares[row], self._recipe.loss_reduction) for row in rows)
 
+    def tokens(self, rows: Sequence[int]) -> int:
+        """Of ``rows``, padding apart."""
+        return sum(self._length(row) for row in rows)
+
     def divided(self, rows: Sequence[int]) -> list[list[int]]:
         """``rows`` in few forwards within the budget of tokens; a row over it has one of its own, none is ever cut."""
         assert self._recipe.micro_batch_tokens is not None

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -18,6 +18,7 @@ Tokenizer = Any
 """A transformers fast tokenizer."""
 Model = Any
 """A transformers causal language model."""
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def load_tokenizer(identity: str, folders: Mapping[str, str]) -> Tokenizer:
@@ -45,8 +46,8 @@ def _tokenizer_class(path: str, revision: str | None) -> Any:
     return PreTrainedTokenizerFast if declared in ("TokenizersBackend", "PreTrainedTokenizerFast") else AutoTokenizer
 
 
-def load_model(identity: str, runtime: Runtime) -> Model:
-    """The weights of model ``identity`` in fp32, in eval mode, on the device ``runtime`` has.  Gives torch its threads.
+def load_model(identity: str, runtime: Runtime, dtype: Literal["fp32", "bf16"] = "fp32") -> Model:
+    """The weights of model ``identity`` in eval mode, on the device ``runtime`` has.  Gives torch its threads.
 
     Raises UserError when the model cannot be found or read.
     """
@@ -56,7 +57,7 @@ def load_model(identity: str, runtime: Runtime) -> Model:
     logging.disable_progress_bar()  # progress is the runner's to show
     path, revision = locate(identity, runtime.models)
     try:
-        model = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=DTYPES[dtype])
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"the model {identity} cannot be loaded: {_first_line(error)}") from error
     return model.to("cuda" if runtime.gpus else "cpu").eval()

@@ -20,10 +20,6 @@ def attach(model: Model, recipe: Recipe) -> PeftModel:
     if model.config.tie_word_embeddings and (tied := sorted({*_embeddings(model)} & {*targets})):
         raise UserError(f"train.targets names {', '.join(tied)}, and this student ties its input and output "
                         "embeddings: merging the adapter would change both. Leave it out")
-    if recipe.gradient_checkpointing:
-        # Renamed in the middle of transformers 5.
-        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-        enable()
     lora = LoraConfig(task_type="CAUSAL_LM", r=recipe.rank, lora_alpha=recipe.alpha, lora_dropout=recipe.dropout,
                       target_modules=targets)
     try:

@@ -41,8 +41,8 @@ class Recipe:
     micro_batch_tokens: int | None = None
     """Instead: tokens per forward.  The trajectories of a step are packed, without padding and unable to see each other, into
     as few forwards as that allows; one that is longer has a forward of its own.  Null: ``micro_batch_size`` holds."""
-    gradient_checkpointing: bool = True
-    """Compute activations again in the backward pass instead of keeping them: less memory, a third more time."""
+    dtype: Literal["fp32", "bf16"] = "fp32"
+    """Of the student's own weights and of what is computed with them; LoRA's weights and the loss are in fp32."""
 
     def __post_init__(self) -> None:
         for name in ("rank", "alpha", "epochs", "batch_size", "micro_batch_size"):
@@ -64,6 +64,18 @@ class Recipe:
                             f"train.micro_batch_size=1 (got {self.micro_batch_size}): it says how much a forward takes")
         if self.loss != "segment":
             self._check_sad()
+
+    def accumulation(self, processes: int) -> int:
+        """Micro-batches that each of ``processes`` processes adds up for an optimizer step.
+
+        Raises UserError when the batch does not divide: its size is the recipe's, and not a matter of where it runs.
+        """
+        share = processes * self.micro_batch_size
+        if self.batch_size % share:
+            raise UserError(f"train.batch_size={self.batch_size} does not divide over processes={processes} x "
+                            f"train.micro_batch_size={self.micro_batch_size}; it is one optimizer step wherever it runs, so "
+                            "change the profile's processes (or gpus) or train.micro_batch_size")
+        return self.batch_size // share
 
     def _check_sad(self) -> None:
         if self.weights.final != self.weights.action:

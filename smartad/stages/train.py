@@ -50,27 +50,25 @@ def run(config: TrainConfig, inputs: Mapping[str, Path], out: Path, runtime: Run
 
     Metrics: examples, tokens, tokens/<segment>, cases/<edge case of the dialect> (trajectories), steps, first_loss and
     last_loss, and their first_loss/<segment> and last_loss/<segment> in nats per token; with sad_kl labels/teacher and
-    labels/hard, how many supervised tokens had the teacher's probabilities and how many only their own.
+    labels/hard, how many supervised tokens had the teacher's probabilities and how many only their own; and how it ran, see
+    ``engines.training.Trained``.
     """
-    from smartad.engines import encoding, loading, lora, training
+    from smartad.engines import encoding, loading, training
 
     trajectories = _selected(inputs)
     tokenizer = loading.load_tokenizer(config.student, runtime.models)
     examples = _encode(config, tokenizer, trajectories, inputs)
     encoding.refuse_untrainable(examples, config.max_length, config.weights)
     teacher = _teacher(tokenizer, trajectories, examples, inputs["pool"]) if config.loss == "sad_kl" else None
-    model = loading.load_model(config.student, runtime)
-    checkpoints = out / "checkpoints"
-    adapted, steps = training.fine_tune(model, examples, config, config.seed, checkpoints, runtime, teacher)
-    lora.save_adapter(adapted, config.student, out / "adapter")
-    shutil.rmtree(checkpoints)
+    steps, ran = training.train_adapter(config.student, examples, config, config.seed, out, runtime, teacher)
+    shutil.rmtree(out / "checkpoints")
     segments = encoding.count_segments(examples)
     return {"examples": len(examples), "tokens": sum(segments.values()),
             **{f"tokens/{segment}": count for segment, count in segments.items()},
             **_count_cases(config, trajectories), **_count_labels(examples, teacher),
             "steps": len(steps),
             **{f"{when}_{name}": value for when, step in (("first", steps[0]), ("last", steps[-1]))
-               for name, value in step.items() if name.partition("/")[0] == "loss"}}
+               for name, value in step.items() if name.partition("/")[0] == "loss"}, **ran}
 
 
 def _selected(inputs: Mapping[str, Path]) -> list[Trajectory]:
