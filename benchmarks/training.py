@@ -19,6 +19,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -137,6 +139,7 @@ def peak_mb(run: Callable[[], object]) -> float:
 
 def head_memory(vocabulary: int, row: TrainingExample) -> tuple[float, float]:
     """MB of the output head's forward and backward for one row: of full logits, as transformers computes them; and of ours."""
+    torch.set_num_threads(1)
     model = student(vocabulary).requires_grad_(False)
     hidden = torch.randn(1, len(row.input_ids), 512, requires_grad=True)
     supervised = [i for i, segment in enumerate(row.segments) if i and segment != Segment.CONTEXT]
@@ -172,6 +175,7 @@ def main() -> None:
     options.add_argument("--vocabularies", type=int, nargs="+", default=[151_936, 14_000])
     options.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, help="tokens of the rows")
     options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--arms", nargs="+", help="only these, by name; the first is what the others are compared with")
     arguments = options.parse_args()
     try:
         import trl
@@ -186,10 +190,13 @@ def main() -> None:
         "smartad": lambda model, rows: smartad_steps(model, rows, "off"),
         "smartad, packed": lambda model, rows: smartad_steps(model, rows, "off", micro_batch_tokens=sum(arguments.lengths)),
     }
+    arms = {name: arms[name] for name in arguments.arms or arms}
     print(f"torch {torch.__version__}, trl {trl.__version__}, rows of {arguments.lengths} tokens, best of {arguments.rounds}")
     for vocabulary in arguments.vocabularies:
         rows = rows_of(vocabulary, tuple(arguments.lengths))
-        whole, ours = head_memory(vocabulary, rows[0])
+        # In a process of its own: memory that this one has had before would not count.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+            whole, ours = fresh.submit(head_memory, vocabulary, rows[0]).result()
         print(f"\nvocabulary {vocabulary}: the head's peak memory {whole:.0f} MB with full logits, {ours:.0f} MB with ours, "
               f"{ours / whole:.3f}x", flush=True)
         seconds: dict[str, list[float]] = {name: [] for name in arms}
@@ -199,6 +206,7 @@ def main() -> None:
             peaks.append(matmul_peak())
             steps = run(student(vocabulary), rows)
             seconds[name].append(round(steps[TIMED - 1][1], 2))
+            print(f"  {name}: {seconds[name][-1]} CPU s", flush=True)
             losses[name] = [loss for loss, _ in steps]
             first = losses[next(iter(arms))]
             if any(abs(loss - other) > 1e-5 * abs(other) for loss, other in zip(losses[name], first, strict=True)):
