@@ -31,7 +31,11 @@ class Runtime:
     models: Mapping[str, str] = field(default_factory=dict)
     """Local folder of each model that is not the toy student or a hub id, by identity (see ``models.identify``)."""
     threads: int = 1
+    processes: int = 1
+    """Processes a stage may split over; with gpus, one per GPU.  They share the threads."""
     gpus: int = 0
+    batch_tokens: int | None = None
+    """Tokens in a forward when scoring; None is chosen from free memory."""
     checkpoint_every: int = 100
     """Optimizer steps between the points that a killed training goes on from."""
     report: Callable[..., None] = _no_report

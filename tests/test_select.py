@@ -32,7 +32,7 @@ class Pool:
         self.trajectories[q, s] = dataclasses.replace(t, steps=(dataclasses.replace(t.steps[0], status=status), t.steps[1]))
 
     def select(self, config=MIN):
-        scores = [ScoredTrajectory(f"toy/{q}", s, (10.0 - s,), (5,), "") for q, s in sorted(self.scored)]
+        scores = [ScoredTrajectory(f"toy/{q}", s, (10.0 - s,), (5,), (1.0,), "") for q, s in sorted(self.scored)]
         self.path.mkdir()
         out = self.path / "out"
         out.mkdir()

@@ -11,7 +11,7 @@ from smartad.types import ScoredTrajectory
 
 
 def scored(sample, *turn_nll, tokens=10, question="toy/1"):
-    return ScoredTrajectory(question, sample, turn_nll, (tokens,) * len(turn_nll), "")
+    return ScoredTrajectory(question, sample, turn_nll, (tokens,) * len(turn_nll), (1.0,) * len(turn_nll), "")
 
 
 candidates = st.lists(st.lists(st.sampled_from([0.5, 1.0, 2.0]), min_size=1, max_size=3), min_size=1, max_size=8).map(
@@ -38,8 +38,8 @@ def test_choose_min_median_max_are_in_order_and_ties_go_to_the_earliest(pool):
 
 def test_choose_min_weighs_turns_not_tokens():
     """Eq. 3: a long easy turn does not drown a short hard one."""
-    even = ScoredTrajectory("toy/1", 0, (1.0, 1.0), (10, 10), "")
-    drowned = ScoredTrajectory("toy/1", 1, (0.5, 2.0), (1000, 1), "")
+    even = ScoredTrajectory("toy/1", 0, (1.0, 1.0), (10, 10), (1.0, 1.0), "")
+    drowned = ScoredTrajectory("toy/1", 1, (0.5, 2.0), (1000, 1), (1.0, 1.0), "")
     assert choose("min", [even, drowned]) == even
 
 

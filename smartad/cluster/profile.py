@@ -65,8 +65,12 @@ class ClusterConfig:
     """Stages at once on this machine; 0 is one per two gigabytes of memory and at most one per core."""
     threads: int = 1
     """CPU threads of a stage in worker processes.  One is fastest for models as small as the toy student."""
+    processes: int = 1
+    """Processes a stage may split over, where it can; with GPUs, one per GPU.  They share the stage's threads."""
     gpus: int = 0
     """GPUs of this machine to share out: each stage at once gets one of them.  0 is the CPU."""
+    batch_tokens: int | None = None
+    """Tokens in a forward when scoring; null is chosen from free memory."""
     checkpoint_every: int = 100
     """Optimizer steps between the points that a killed training goes on from."""
     max_jobs: int = 1000
@@ -85,6 +89,8 @@ class ClusterConfig:
     def __post_init__(self) -> None:
         if self.slots < 0 or self.threads < 1:
             raise UserError(f"slots={self.slots} must be at least 0 and threads={self.threads} at least 1")
+        if self.processes < 1 or (self.batch_tokens is not None and self.batch_tokens < 1):
+            raise UserError(f"processes={self.processes} and batch_tokens={self.batch_tokens} must be at least 1")
         if self.gpus < 0 or self.checkpoint_every < 1:
             raise UserError(f"gpus={self.gpus} must be at least 0 and checkpoint_every={self.checkpoint_every} at least 1")
         if self.max_jobs < 1 or self.max_array < 1 or self.poll_s <= 0:
