@@ -32,7 +32,7 @@ class Runtime:
     """Local folder of each model that is not the toy student or a hub id, by identity (see ``models.identify``)."""
     threads: int = 1
     processes: int = 1
-    """Processes a stage may split over; with gpus, one per GPU.  They share the threads."""
+    """That a stage may split over, if it can; with GPUs, one for each.  They share the threads out."""
     gpus: int = 0
     batch_tokens: int | None = None
     """Tokens in a forward when scoring; None is chosen from free memory."""

@@ -16,8 +16,8 @@ def connect(config: ClusterConfig, job: Job, jobs: int | None = None) -> Executo
     """The executor of a profile.  ``jobs``: stages at once, over the profile's slots; 0 is this very process."""
     if jobs is not None and jobs < 0:
         raise UserError(f"--jobs {jobs}: how many stages at once, or 0 for this process")
-    runtime = dataclasses.replace(job.runtime, threads=config.threads, processes=config.processes, gpus=min(config.gpus, 1),
-                                  batch_tokens=config.batch_tokens, checkpoint_every=config.checkpoint_every)
+    runtime = dataclasses.replace(job.runtime, threads=config.threads, gpus=min(config.gpus, 1),
+                                  checkpoint_every=config.checkpoint_every, batch_tokens=config.batch_tokens)
     job = dataclasses.replace(job, runtime=runtime)
     if jobs == 0:
         return Inline(job)

@@ -65,8 +65,6 @@ class ClusterConfig:
     """Stages at once on this machine; 0 is one per two gigabytes of memory and at most one per core."""
     threads: int = 1
     """CPU threads of a stage in worker processes.  One is fastest for models as small as the toy student."""
-    processes: int = 1
-    """Processes a stage may split over, where it can; with GPUs, one per GPU.  They share the stage's threads."""
     gpus: int = 0
     """GPUs of this machine to share out: each stage at once gets one of them.  0 is the CPU."""
     batch_tokens: int | None = None
@@ -89,8 +87,8 @@ class ClusterConfig:
     def __post_init__(self) -> None:
         if self.slots < 0 or self.threads < 1:
             raise UserError(f"slots={self.slots} must be at least 0 and threads={self.threads} at least 1")
-        if self.processes < 1 or (self.batch_tokens is not None and self.batch_tokens < 1):
-            raise UserError(f"processes={self.processes} and batch_tokens={self.batch_tokens} must be at least 1")
+        if self.batch_tokens is not None and self.batch_tokens < 1:
+            raise UserError(f"batch_tokens={self.batch_tokens} must be at least 1, or null")
         if self.gpus < 0 or self.checkpoint_every < 1:
             raise UserError(f"gpus={self.gpus} must be at least 0 and checkpoint_every={self.checkpoint_every} at least 1")
         if self.max_jobs < 1 or self.max_array < 1 or self.poll_s <= 0:

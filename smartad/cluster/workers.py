@@ -1,6 +1,7 @@
 """Stages in this process, or in worker processes of it."""
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -13,7 +14,6 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from smartad.cluster.base import POLL_S, RETRIES, Failure, Job, environment
-from smartad.processes import die_with_parent, exit_reason
 from smartad.stage import StageSpec
 
 STOP_S = 20.0
@@ -92,7 +92,7 @@ class Workers:
                 failure = worker.pipe.recv()
             except (EOFError, OSError):
                 worker.process.join()
-                failure = Failure("node", f"its worker died ({exit_reason(worker.process.exitcode)})")
+                failure = Failure("node", f"its worker died ({_exit_reason(worker.process.exitcode)})")
                 self.workers.remove(worker)
             if failure:
                 self.failures[worker.spec.fingerprint] = failure
@@ -157,3 +157,18 @@ def _leave_after_all(ignored: "sys.UnraisableHookArgs") -> None:
         threading.Timer(POLL_S, os.kill, (os.getpid(), signal.SIGTERM)).start()
     else:
         sys.__unraisablehook__(ignored)
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel SIGTERM this process when its parent dies, even by SIGKILL (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)  # 1 is PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        sys.exit(143)
+
+
+def _exit_reason(code: int | None) -> str:
+    if code is not None and code < 0:
+        hint = ", perhaps out of memory" if -code == signal.SIGKILL else ""
+        return f"{signal.Signals(-code).name}{hint}"
+    return f"exit status {code}"

@@ -14,12 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from smartad import processes
 from smartad.config import same_as
 from smartad.dialect import DIALECTS, PROMPTS, chat
 from smartad.records import append_jsonl, read_jsonl, read_partial_jsonl, write_jsonl
 from smartad.stage import Metrics, Runtime, Stage
 from smartad.stages import questions_of
+from smartad.stages.shares import each
 from smartad.types import Question, ScoredTrajectory, Trajectory, UserError
 
 if TYPE_CHECKING:
@@ -116,12 +116,12 @@ def _check(config: ScoreConfig, by_question: Mapping[str, Sequence[Trajectory]])
 def _score(config: ScoreConfig, inputs: Mapping[str, Path], out: Path, runtime: Runtime, tasks: Sequence[Task],
            total: int) -> None:
     """Score ``tasks``, split over the processes of ``runtime``, each into a part file of its own."""
-    shares = _shares(tasks, inputs, runtime.gpus or runtime.processes)
+    shares = _shares(tasks, inputs, runtime.processes)
     one = replace(runtime, threads=max(1, runtime.threads // max(1, len(shares))), gpus=min(runtime.gpus, 1),
                   report=Runtime.report, progress=Runtime.progress)  # these two are this process's
     began, tokens, step = time.monotonic(), 0, total - len(tasks)
-    with closing(processes.each(partial(_score_share, config, inputs, out, one), list(enumerate(shares)), runtime.gpus)) as each:
-        for rows in each:
+    with closing(each(partial(_score_share, config, inputs, out, one), list(enumerate(shares)), runtime.gpus)) as scored:
+        for rows in scored:
             tokens += sum(sum(one.row.turn_tokens) for one in rows)
             runtime.progress(step + 1, total)
             runtime.report(step, mean_nll=sum(one.row.nll for one in rows) / len(rows),

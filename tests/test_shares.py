@@ -13,7 +13,8 @@ import pytest
 
 from command import alive, environment
 from conftest import ROOT
-from smartad.processes import each
+from smartad.processes import ProcessDied
+from smartad.stages.shares import each
 from smartad.types import UserError
 
 
@@ -72,7 +73,7 @@ def test_each_raises_what_a_process_raised_and_ends_the_others():
 
 
 def test_each_of_a_process_that_is_killed_says_by_what():
-    with pytest.raises(RuntimeError, match=r"one of 2 processes of this stage died \(SIGKILL, perhaps out of memory\)"):
+    with pytest.raises(ProcessDied, match=r"one of 2 processes of this stage died \(SIGKILL, perhaps out of memory\)"):
         list(each(dies, [1, 2]))
 
 
@@ -86,7 +87,7 @@ def test_each_that_is_closed_ends_its_processes():
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_each_whose_process_is_told_to_end_or_killed_leaves_none_behind(number):
     """As in a worker, where SIGTERM is SystemExit."""
-    code = ("import contextlib, signal, sys; from smartad.processes import each; from test_processes import forever\n"
+    code = ("import contextlib, signal, sys; from smartad.stages.shares import each; from test_shares import forever\n"
             "if __name__ == '__main__':\n"
             "    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
             "    with contextlib.closing(each(forever, [1, 2])) as pids:\n"
