@@ -1,6 +1,9 @@
 """The one text form of a trajectory: what the teacher is asked to write, what the student is scored and trained on, and
 what the agent parses.  The markers and the prompts appear nowhere else.
 
+Where a block begins and ends is said by the step's record, ``Step.action``, wherever that is found in the turn's text: what
+ran is the action, whatever the markers would make of a fence in a string.  Text that was recorded without it is cut by markers.
+
     Thought: <thought>
     Code:
     ```py
@@ -12,7 +15,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from smartad.types import Message, Question, Segment, Step
+from smartad.types import FAILURES, Message, Question, Segment, Step
 
 Cut = tuple[int, int, Segment]
 """(start, end, segment) in characters of one turn."""
@@ -28,6 +31,8 @@ class Dialect:
     """Regular expression of what opens a block."""
     closes: str
     """Regular expression of what closes it."""
+    answers: str = r"final_answer\("
+    """Regular expression that is found in a block which answers."""
 
     @property
     def pattern(self) -> str:
@@ -81,7 +86,7 @@ def normalise(text: str, stopped_by: str | None, dialect: Dialect = PAPER) -> st
 
 def action_of(text: str, dialect: Dialect = PAPER) -> str:
     """The Python of a turn's blocks, several joined by a blank line; empty when there is none."""
-    return "\n\n".join(block["code"].strip() for block in _blocks(text, dialect))
+    return _joined(_blocks(text, dialect))
 
 
 def thought_of(text: str, dialect: Dialect = PAPER) -> str:
@@ -90,24 +95,40 @@ def thought_of(text: str, dialect: Dialect = PAPER) -> str:
     return text[:first.start() if first else None].strip().removeprefix("Thought:").strip()
 
 
-def segments(turns: Sequence[str], dialect: Dialect = PAPER, markers: bool = True) -> list[list[Cut]]:
-    """Cut each assistant turn of a trajectory into characters that cover it without a gap (section 3.3).
+def segments(steps: Sequence[Step], dialect: Dialect = PAPER, markers: bool = True) -> list[list[Cut]]:
+    """Cut the assistant turn of each of a trajectory's steps into characters that cover it without a gap (section 3.3).
 
     A block is ACTION, the last block of the trajectory FINAL, an invented observation and what follows it CONTEXT, and
     the rest REASON.  ``markers``: whether a block's markers belong to it (the paper's reading) or are REASON.
     """
-    blocks = [_blocks(text, dialect) for text in turns]
-    last_turn = max((i for i, found in enumerate(blocks) if found), default=-1)
-    return [_cut(text, found, i == last_turn, markers)
-            for i, (text, found) in enumerate(zip(turns, blocks, strict=True))]
+    blocks = [_recorded_blocks(step, dialect) for step in steps]
+    last = max((i for i, found in enumerate(blocks) if found), default=-1)
+    return [_cut(step.text, found, i == last, markers) for i, (step, found) in enumerate(zip(steps, blocks, strict=True))]
+
+
+def _recorded_blocks(step: Step, dialect: Dialect) -> list[re.Match[str]]:
+    """The blocks of a turn, each a match with a group ``code``: those that ran, if that is known and they are in the text."""
+    marked, action = _blocks(step.text, dialect), step.action.strip()
+    if not action or action == _joined(marked):
+        return marked
+    code = f"(?P<code>{re.escape(action)})"
+    for pattern in (rf"{dialect.opens}\s*{code}\s*(?:{dialect.closes}|\Z)", rf"^{code}$"):
+        # What ran may hold a line "Observation:", but what comes after an invented one was not the answer to a real one.
+        if (found := re.search(pattern, step.text, re.MULTILINE)) and found.start() < _invented(step.text):
+            return [found]
+    return marked
 
 
 def _blocks(text: str, dialect: Dialect) -> list[re.Match[str]]:
     return list(re.finditer(dialect.pattern, text[:_invented(text)], re.DOTALL))
 
 
-def _invented(text: str) -> int:
-    found = INVENTED.search(text)
+def _joined(blocks: Sequence[re.Match[str]]) -> str:
+    return "\n\n".join(block["code"].strip() for block in blocks)
+
+
+def _invented(text: str, since: int = 0) -> int:
+    found = INVENTED.search(text, since)
     return found.start() if found else len(text)
 
 
@@ -125,29 +146,50 @@ def _cut(text: str, blocks: list[re.Match[str]], holds_final: bool, markers: boo
         start, end = block.span() if markers else block.span("code")
         upto(start, Segment.REASON)
         upto(end, Segment.FINAL if holds_final and block is blocks[-1] else Segment.ACTION)
-    upto(_invented(text), Segment.REASON)
+    upto(_invented(text, _end(blocks)), Segment.REASON)
     upto(len(text), Segment.CONTEXT)
     return cuts
 
 
-def edge_cases(turns: Sequence[str], dialect: Dialect = PAPER) -> list[str]:
-    """What is out of the ordinary about a trajectory's assistant turns, each once; to be counted and reported.
+def _end(blocks: Sequence[re.Match[str]]) -> int:
+    return blocks[-1].end() if blocks else 0
 
-    ``no_block``; ``single_block`` (it is FINAL, so there is no ACTION); ``last_block_without_final_answer``;
-    ``several_blocks_in_turn``; ``invented_observation``; ``unclosed_block``.
+
+CASES = ("no_block", "single_block", "last_block_without_final_answer", "several_blocks_in_turn", "invented_observation",
+         "unclosed_block", "fence_without_marker", "marker_in_code", "text_after_block", "record_over_markers",
+         *FAILURES)
+"""What can be out of the ordinary about a trajectory."""
+
+
+def edge_cases(steps: Sequence[Step], dialect: Dialect = PAPER) -> list[str]:
+    """Those of CASES that hold for a trajectory, each once; to be counted and reported.
+
+    ``single_block``: it is FINAL, so there is no ACTION.  ``fence_without_marker``: a block that is not opened as it should
+    be, as by a fence without ``Code:``.  ``marker_in_code``: what opens or closes a block stands inside of one, as in a string.
+    ``text_after_block``: the turn goes on after its last block.  ``record_over_markers``: the markers alone would have cut
+    another block than the one that ran.  FAILURES: a step that failed so.
     """
-    blocks = [_blocks(text, dialect) for text in turns]
+    blocks = [_recorded_blocks(step, dialect) for step in steps]
     every = [block for found in blocks for block in found]
-    cases = {
+    rests = [step.text[_end(found):_invented(step.text, _end(found))] for step, found in zip(steps, blocks, strict=True)]
+    words = [*dialect.start.split(), *dialect.end.split()]
+    holds: dict[str, bool] = {
         "no_block": not every,
         "single_block": len(every) == 1,
-        "last_block_without_final_answer": bool(every) and "final_answer(" not in every[-1]["code"],
+        "last_block_without_final_answer": bool(every) and not re.search(dialect.answers, every[-1][0]),
         "several_blocks_in_turn": any(len(found) > 1 for found in blocks),
-        "invented_observation": any(INVENTED.search(text) for text in turns),
-        "unclosed_block": any(re.search(dialect.opens, text[found[-1].end() if found else 0:_invented(text)])
-                              for text, found in zip(turns, blocks, strict=True)),
+        "invented_observation": any(_invented(step.text, _end(found)) < len(step.text)
+                                    for step, found in zip(steps, blocks, strict=True)),
+        "unclosed_block": any(re.search(dialect.opens, rest) for rest in rests)
+                          or any(re.match(dialect.opens, b[0]) and not re.search(rf"{dialect.closes}\Z", b[0]) for b in every),
+        "fence_without_marker": any(not block[0].startswith(words[0]) for block in every),
+        "marker_in_code": any(word in block["code"] for word in words for block in every),
+        "text_after_block": any(found and rest.strip() for found, rest in zip(blocks, rests, strict=True)),
+        "record_over_markers": any([b.span() for b in found] != [b.span() for b in _blocks(step.text, dialect)]
+                                   for step, found in zip(steps, blocks, strict=True)),
     }
-    return [name for name, holds in cases.items() if holds]
+    holds |= {status: any(step.status == status for step in steps) for status in FAILURES}
+    return [case for case in CASES if holds[case]]
 
 
 def task_message(question: str) -> str:

@@ -181,6 +181,20 @@ def latex(table: Table) -> str:
     return "\n".join(lines)
 
 
+def plain_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Any table of texts: the first column names the row, the others are numbers."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "".join(f"| {' | '.join(map(_escape_md, line))} |\n" for line in lines)
+
+
+def plain_latex(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
+    """The same for LaTeX with booktabs."""
+    top, *lines = [" & ".join(map(_escape_tex, line)) + r" \\" for line in (header, *rows)]
+    return "\n".join([r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", r"\toprule", top,
+                      r"\midrule", *lines, r"\bottomrule", r"\end{tabular}", rf"\caption{{{_escape_tex(caption)}}}",
+                      r"\end{table}", ""])
+
+
 def as_csv(groups: Mapping[str, Sequence[str]], rows: Mapping[str, Sequence[RunCells]], seeds: Sequence[int]) -> str:
     """The cells themselves, one line each: what statistics are made from.  Unmeasured cells have empty fields and a note."""
     file = io.StringIO()

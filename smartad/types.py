@@ -5,6 +5,8 @@ from enum import IntEnum
 from typing import Literal, TypedDict
 
 StepStatus = Literal["ok", "parse_error", "exec_error", "timeout", "oom", "final"]
+FAILURES: tuple[StepStatus, ...] = ("parse_error", "exec_error", "timeout", "oom")
+"""How a step can fail."""
 StopReason = Literal["answered", "max_steps", "parse_error", "context_overflow", "engine_error"]
 
 LICENCE = "apache-2.0"
@@ -69,6 +71,11 @@ class Trajectory:
     tokens: int | None
     """Tokens the model generated; None when the engine does not count them."""
     seconds: float
+
+    @property
+    def tool_calls(self) -> int:
+        """How often its code was run, the call of ``final_answer`` included (section 4.7, Appendix B)."""
+        return sum(bool(step.action) and step.status != "parse_error" for step in self.steps)
 
 
 @dataclass(frozen=True)

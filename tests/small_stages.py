@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
+from smartad.cluster.workers import REPEAT_S
 from smartad.stage import Runtime, Stage, StageSpec
 from smartad.tracking import Tracking
 from smartad.types import UserError
@@ -33,6 +34,17 @@ def run(config, inputs, out, runtime):
     if config.do == "die" or (config.do == "die once" and not (out / "tried").exists()):
         (out / "tried").touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    if config.do == "drop an exception":  # as a library does while it is imported
+        (out / "busy").touch()
+        try:
+            time.sleep(config.seconds)
+        except SystemExit:
+            (out / "dropped").touch()
+        try:
+            time.sleep(config.seconds)
+        finally:
+            time.sleep(3 * REPEAT_S)
+            (out / "cleaned").touch()
     time.sleep(config.seconds)
     (out / "said").write_text(config.name + "".join((folder / "said").read_text() for folder in inputs.values()))
     return {"length": len(config.name)}

@@ -11,8 +11,8 @@ from conftest import ROOT
 from smartad.cli import parser
 from smartad.store import Store
 
-COMMANDS = ["plan", "run", "sweep", "status", "table", "show", "why", "aliases", "promote", "pull", "ask", "gc", "forget", "logs",
-            "cancel", "retry", "doctor", "dashboard", "publish"]
+COMMANDS = ["plan", "run", "sweep", "preview", "status", "table", "buckets", "show", "why", "aliases", "promote", "pull", "ask",
+            "gc", "forget", "logs", "cancel", "retry", "doctor", "dashboard", "publish"]
 
 
 def test_help_names_every_command_and_shows_the_way_in(capsys):

@@ -15,7 +15,7 @@ from smartad.cluster.base import RETRIES
 from smartad.cluster.dispatcher import LOOKS
 from smartad.runner import classify
 from smartad.stage import Stage, StageSpec
-from smartad.store import StoreError
+from smartad.store import CLAIM, StoreError
 from smartad.types import UserError
 
 
@@ -237,6 +237,21 @@ def alive(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@pytest.mark.slow
+def test_worker_whose_library_drops_the_first_signal_is_told_again_and_may_clean_up(store):
+    stubborn = spec("a", do="drop an exception", seconds=60.0)
+    executor = connect(WORKERS, job(store), 1)
+    dispatcher = Dispatcher(store, executor)
+    dispatcher.add([stubborn])
+    folder, deadline = store.folder(stubborn.fingerprint), time.monotonic() + 60
+    while not (folder / "busy").exists():
+        assert time.monotonic() < deadline
+        dispatcher.step()
+    executor.close()
+    assert (folder / "dropped").exists() and (folder / "cleaned").exists()
+    assert not store.claimed(stubborn.fingerprint) and not list(store.root.rglob(CLAIM)), "it was killed"
 
 
 def test_worker_has_the_asked_number_of_threads_in_its_environment(store):

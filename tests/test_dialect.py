@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from smartad.dialect import DIALECTS, PAPER, action_of, edge_cases, normalise, render_turn, segments, thought_of
-from smartad.types import Segment
+from smartad.dialect import CASES, DIALECTS, PAPER, Dialect, action_of, edge_cases, normalise, render_turn, segments, thought_of
+from smartad.types import Segment, Step
 
 REASON, ACTION, FINAL, CONTEXT = Segment.REASON, Segment.ACTION, Segment.FINAL, Segment.CONTEXT
 
@@ -15,21 +15,27 @@ REASON, ACTION, FINAL, CONTEXT = Segment.REASON, Segment.ACTION, Segment.FINAL, 
 PIECES = ["Thought: ", "Code:\n", "```py\n", "```python\n", "\n```", "```", "<end_code>", "\nObservation:", "x = 1",
           "\n", 'print("Code:")', 'final_answer("`")', " ", "é", "<code>\n", "\n</code>", "日本"]
 turns = st.lists(st.lists(st.sampled_from(PIECES), max_size=12).map("".join), max_size=4)
+records = st.lists(st.lists(st.sampled_from(PIECES), max_size=3).map("".join), min_size=4, max_size=4)
 dialects = st.sampled_from(sorted(DIALECTS)).map(DIALECTS.get)
 # What cannot be told from a marker cannot come back.
 words = st.text(st.characters(codec="utf-8", exclude_characters="`<", exclude_categories=["Cs", "Cc", "Zl", "Zp"])).filter(
     lambda text: not any(word in text for word in ("Observation:", "Code:", "Thought:")))
 
 
-def cut(*texts, **options):
+def steps_of(texts, actions=None, status="ok"):
+    """Steps as they are recorded; without ``actions``, as they are where nobody wrote down what ran."""
+    return [Step(text, action, "", status) for text, action in zip(texts, actions or [""] * len(texts), strict=True)]
+
+
+def cut(*texts, actions=None, **options):
     """(text, segment) of every piece."""
     return [[(text[start:end], segment) for start, end, segment in cuts]
-            for text, cuts in zip(texts, segments(texts, **options), strict=True)]
+            for text, cuts in zip(texts, segments(steps_of(texts, actions), **options), strict=True)]
 
 
-@given(turns, dialects, st.booleans())
-def test_segments_of_any_turns_cover_them_without_gap_or_overlap(texts, dialect, markers):
-    for text, cuts in zip(texts, segments(texts, dialect, markers), strict=True):
+@given(turns, records, dialects, st.booleans())
+def test_segments_of_any_turns_and_records_cover_them_without_gap_or_overlap(texts, actions, dialect, markers):
+    for text, cuts in zip(texts, segments(steps_of(texts, actions[:len(texts)]), dialect, markers), strict=True):
         assert "".join(text[start:end] for start, end, _ in cuts) == text
         assert all(start < end for start, end, _ in cuts)
         assert all(end == start for (_, end, _), (start, _, _) in pairwise(cuts))
@@ -37,7 +43,7 @@ def test_segments_of_any_turns_cover_them_without_gap_or_overlap(texts, dialect,
 
 @given(turns, dialects)
 def test_segments_have_one_final_block_at_most_and_nothing_trained_after_an_invention(texts, dialect):
-    cuts = [(turn, segment) for turn, found in enumerate(segments(texts, dialect)) for *_, segment in found]
+    cuts = [(turn, segment) for turn, found in enumerate(segments(steps_of(texts), dialect)) for *_, segment in found]
     kinds = [segment for _, segment in cuts]
     assert kinds.count(FINAL) <= 1
     assert FINAL not in kinds or ACTION not in kinds[kinds.index(FINAL):]
@@ -103,6 +109,38 @@ def test_segments_of_an_odd_turn_are_as_documented(text, expected):
     assert cut(text) == [expected]
 
 
+@given(turns, dialects)
+def test_segments_by_a_record_that_the_markers_agree_with_are_those_of_the_markers(texts, dialect):
+    actions = [action_of(text, dialect) for text in texts]
+    assert segments(steps_of(texts, actions), dialect) == segments(steps_of(texts), dialect)
+
+
+FENCED = 's = """\nCode:\n```py\nx\n```\n"""\nfinal_answer(s)'
+TOLD = 'lines = """\nObservation: dry\n"""\nfinal_answer(lines)'
+
+
+@pytest.mark.parametrize(("text", "action", "expected"), [
+    (render_turn("Quote.", FENCED), FENCED, [("Thought: Quote.\n", REASON), (f"Code:\n```py\n{FENCED}\n```<end_code>", FINAL)]),
+    (render_turn("List.", TOLD) + "\nDone.", TOLD,
+     [("Thought: List.\n", REASON), (f"Code:\n```py\n{TOLD}\n```<end_code>", FINAL), ("\nDone.", REASON)]),
+    ("I print.\nprint(1)\nCode:\n```py\nprint(1)\n```", "print(1)",
+     [("I print.\nprint(1)\n", REASON), ("Code:\n```py\nprint(1)\n```", FINAL)]),
+    ("Code:\n```py\nf(1)", "f(1)", [("Code:\n```py\nf(1)", FINAL)]),
+    ("Run\nf(1)\nnow.", "f(1)", [("Run\n", REASON), ("f(1)", FINAL), ("\nnow.", REASON)]),
+    ("Try.\nObservation: 3\nCode:\n```py\nf(1)\n```<end_code>", "f(1)",
+     [("Try.\n", REASON), ("Observation: 3\nCode:\n```py\nf(1)\n```<end_code>", CONTEXT)]),
+    ("Code:\n```py\ng(1)\n```<end_code>", "not in there", [("Code:\n```py\ng(1)\n```<end_code>", FINAL)]),
+], ids=["fence in a string", "observation in a string", "code in the thought", "unclosed", "no markers", "after an invention",
+        "record of something else"])
+def test_segments_with_a_record_follow_what_ran(text, action, expected):
+    assert cut(text, actions=[action]) == [expected]
+
+
+def test_segments_of_a_fence_in_a_string_without_a_record_end_at_that_fence():
+    """Why the record comes first."""
+    assert cut(render_turn("Quote.", FENCED))[0][1] == ('Code:\n```py\ns = """\nCode:\n```py\nx\n```', FINAL)
+
+
 @pytest.mark.parametrize(("texts", "cases"), [
     ([render_turn("a", "print(1)"), render_turn("b", "final_answer(1)")], []),
     (["I give up."], ["no_block"]),
@@ -111,6 +149,29 @@ def test_segments_of_an_odd_turn_are_as_documented(text, expected):
     ([render_turn("a", "x") + render_turn("b", "final_answer(1)")], ["several_blocks_in_turn"]),
     ([render_turn("a", "x"), render_turn("b", "final_answer(1)") + "\nObservation: 1"], ["invented_observation"]),
     ([render_turn("a", "x"), render_turn("b", "final_answer(1)"), "Code:\n```py\ny"], ["unclosed_block"]),
+    ([render_turn("a", "x"), "```py\nfinal_answer(1)\n```"], ["fence_without_marker"]),
+    ([render_turn("a", "print('Code:')"), render_turn("b", "final_answer(1)")], ["marker_in_code"]),
+    ([render_turn("a", "x") + "\nSo.", render_turn("b", "final_answer(1)")], ["text_after_block"]),
 ])
 def test_edge_cases_of_a_trajectory_are_named(texts, cases):
-    assert edge_cases(texts) == cases
+    assert edge_cases(steps_of(texts)) == cases
+
+
+def test_edge_cases_say_where_the_record_overruled_the_markers():
+    think, quote, unclosed = render_turn("a", "x"), render_turn("b", FENCED), "Code:\n```py\nfinal_answer(1)"
+    assert edge_cases(steps_of([think, quote], ["x", FENCED])) == ["marker_in_code", "record_over_markers"]
+    assert edge_cases(steps_of([think, unclosed], ["x", "final_answer(1)"])) == ["unclosed_block", "record_over_markers"]
+
+
+@pytest.mark.parametrize("status", ["parse_error", "exec_error", "timeout", "oom"])
+def test_edge_cases_name_how_a_step_failed(status):
+    failed = steps_of([render_turn("a", "x")], ["x"], status)
+    assert edge_cases([*failed, *steps_of([render_turn("b", "final_answer(1)")])]) == [status]
+    assert status in CASES
+
+
+def test_edge_cases_know_what_answers_in_a_dialect_of_its_own():
+    tags = Dialect("<execute>\n", "\n</execute>", r"<(?:execute|solution)>\n?", r"\n?</(?:execute|solution)>", "<solution>")
+    steps = steps_of([render_turn("a", "x", tags), "So <solution>7</solution>"])
+    assert "last_block_without_final_answer" not in edge_cases(steps, tags)
+    assert [segment for *_, segment in segments(steps, tags)[1]] == [REASON, FINAL]

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from tokenizers.processors import ByteLevel
 from small_pools import question, trajectory
 from smartad.dialect import chat, render_turn
 from smartad.engines.encoding import count_segments, encode, padded, refuse_untrainable, render
+from smartad.engines.encoding import pieces as pieces_of
 from smartad.engines.loading import load_tokenizer
 from smartad.models import identify
 from smartad.types import Question, Segment, SegmentWeights, Step, TrainingExample, Trajectory, UserError
@@ -101,6 +103,38 @@ def test_encode_any_turns_label_tokens_by_the_character_they_begin_with(request,
         assert inside == list(range(inside[0], assistant[turn] + 1))
         if which == "qwen":
             assert tokenizer.decode([example.input_ids[i] for i in inside]) == text + "<|im_end|>"
+
+
+@pytest.mark.parametrize("which", ["toy", "qwen"])
+@settings(max_examples=60, deadline=None)
+@given(texts=st.lists(pieces, min_size=1, max_size=3))
+def test_pieces_are_the_rendered_chat_and_each_what_its_tokens_say(request, which, texts):
+    tokenizer, trajectory = request.getfixturevalue(which), of(*texts)
+    example = encode(tokenizer, QUESTION, trajectory, system=SYSTEM)
+    text = render(tokenizer, chat(QUESTION, trajectory.steps, SYSTEM))
+    found = pieces_of(tokenizer, text, example)
+    assert "".join(piece for piece, _ in found) == text
+    assert all(one != other for (_, one), (_, other) in pairwise(found))
+    if which == "qwen":  # the toy tokenizer knows no Chinese, so that its tokens do not lead back to the text
+        for segment in Segment:
+            ids = [token for token, s in zip(example.input_ids, example.segments, strict=True) if s == segment]
+            assert tokenizer.decode(ids) == "".join(piece for piece, s in found if s == segment)
+
+
+def test_pieces_hold_characters_that_have_no_token(toy):
+    dropping = copy.deepcopy(toy)
+    dropping.backend_tokenizer.normalizer = Replace("_code>", "")
+    answer = of(render_turn("Answer.", "final_answer(2)"))
+    text = render(dropping, chat(QUESTION, answer.steps, SYSTEM))
+    found = pieces_of(dropping, text, encode(dropping, QUESTION, answer, system=SYSTEM))
+    assert "".join(piece for piece, _ in found) == text
+    assert ("Code:\n```py\nfinal_answer(2)\n```<end_code>", Segment.FINAL) in found
+
+
+def test_pieces_of_another_text_are_refused(toy):
+    example = encode(toy, QUESTION, of("I think."), system=SYSTEM)
+    with pytest.raises(ValueError, match="toy/0 sample 0 is not the encoding of this text"):
+        pieces_of(toy, "I think.", example)
 
 
 @pytest.mark.parametrize("which", ["toy", "qwen"])

@@ -9,7 +9,7 @@ from conftest import ROOT
 
 FLOORS = [
     {"types", "records", "fingerprint", "config", "plugins", "redact"},
-    {"dialect", "selection", "tables", "stage", "models", "claims", "processes"},
+    {"dialect", "selection", "difficulty", "tables", "stage", "models", "claims", "processes"},
     {"grading", "engines", "agents", "toyworld"},
     {"benchmarks", "corpora"},
     {"stages", "store", "tracking"},

@@ -3,12 +3,14 @@
 import dataclasses
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from small_pools import folder, trajectory, verdict
 from smartad.records import read_jsonl, write_jsonl
 from smartad.selection import RULES
 from smartad.stage import Runtime
-from smartad.stages.select import SELECT, SelectConfig, decisive
+from smartad.stages.select import SELECT, SWITCHES, Drop, SelectConfig, decisive
 from smartad.types import ScoredTrajectory, Selected, UserError
 
 MIN = SelectConfig(first=4, seed=None)
@@ -22,6 +24,7 @@ class Pool:
         self.trajectories = {(q, s): trajectory(q, s, turns=2) for q in range(3) for s in range(4)}
         self.verdicts = {key: verdict(t) for key, t in self.trajectories.items()}
         self.scored = set(self.trajectories)
+        self.nll = {}
 
     def wrong(self, q, s, correct=False, answer="0"):
         self.verdicts[q, s] = verdict(self.trajectories[q, s], correct)
@@ -31,8 +34,20 @@ class Pool:
         t = self.trajectories[q, s]
         self.trajectories[q, s] = dataclasses.replace(t, steps=(dataclasses.replace(t.steps[0], status=status), t.steps[1]))
 
+    def fault(self, q, s, fault):
+        """Let it be dropped for ``fault``, and for nothing else that can be told from it."""
+        if fault in ("wrong", "ungraded"):
+            self.wrong(q, s, correct=False if fault == "wrong" else None)
+        elif fault in ("max_steps", "no_answer"):
+            self.wrong(q, s, answer=None)
+            stop = "max_steps" if fault == "max_steps" else "parse_error"
+            self.trajectories[q, s] = dataclasses.replace(self.trajectories[q, s], stop=stop)
+        else:
+            self.failed(q, s, fault)
+
     def select(self, config=MIN):
-        scores = [ScoredTrajectory(f"toy/{q}", s, (10.0 - s,), (5,), (1.0,), "") for q, s in sorted(self.scored)]
+        scores = [ScoredTrajectory(f"toy/{q}", s, (self.nll.get((q, s), 10.0 - s),), (5,), (1.0,), "")
+                  for q, s in sorted(self.scored)]
         self.path.mkdir()
         out = self.path / "out"
         out.mkdir()
@@ -98,11 +113,109 @@ def test_select_of_a_question_without_a_candidate_leaves_it_out_of_coverage(pool
     assert metrics["coverage"] == pytest.approx(2 / 3)
 
 
-def test_select_switches_keep_wrong_and_failed_trajectories(pool):
-    pool.wrong(0, 3)
-    pool.failed(1, 3, "exec_error")
-    chosen, _ = pool.select(dataclasses.replace(MIN, keep_wrong=True, keep_tool_failures=True))
-    assert {row.sample for row in chosen.values()} == {3}
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_select_switch_keeps_what_it_would_drop_and_only_that(tmp_path, switch):
+    """Sample 3 of question 0 has every fault but one, of question 1 none but it, of question 2 none at all."""
+    def faulty(path):
+        pool = Pool(path)
+        pool.fault(1, 3, switch)
+        return pool
+
+    dropping, metrics = faulty(tmp_path / "dropping").select()
+    assert dropping[1].sample == 2 and metrics[f"dropped/{switch}"] == 1
+    kept, metrics = faulty(tmp_path / "keeping").select(dataclasses.replace(MIN, drop=switched(switch)))
+    assert kept[1].sample == 3 and metrics[f"dropped/{switch}"] == 0
+    others = dataclasses.replace(MIN, drop=Drop(**{name: name == switch for name in SWITCHES}))
+    assert faulty(tmp_path / "alone").select(others)[0][1].sample == 2
+
+
+def switched(switch):
+    """The filter without this switch, and without those that say the same of a trajectory in other words."""
+    off = {"max_steps": ["no_answer", "wrong"], "no_answer": ["wrong"]}.get(switch, [])
+    return Drop(**dict.fromkeys([switch, *off], False))
+
+
+def test_select_of_no_answer_that_a_grader_takes_for_right_is_wrong_whatever_the_switch(pool):
+    pool.wrong(0, 3, correct=True, answer=None)
+    chosen, metrics = pool.select(dataclasses.replace(MIN, drop=Drop(no_answer=False)))
+    assert (chosen[0].sample, metrics["dropped/wrong"]) == (2, 1)
+
+
+def test_select_of_an_nll_that_is_not_a_number_drops_it(pool):
+    pool.select()
+    file = pool.path / "scores" / "scores.jsonl"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([lines[0], *(line.replace("7.0", bad) for line, bad in zip(lines[1:4], "xyz", strict=True)),
+                                *lines[4:]]).replace("[z]", "[NaN]") + "\n")
+    inputs = {role: pool.path / role for role in ("pool", "verdicts", "scores")}
+    metrics = SELECT.run(MIN, inputs, pool.path / "out", Runtime())
+    rows = list(read_jsonl(pool.path / "out" / "selected.jsonl", Selected))
+    assert (rows[0].sample, metrics["dropped/non_finite"], metrics["candidates"]) == (2, 1, 11)
+    assert metrics["pool_mean_nll"] == pytest.approx((4 * 8.5 * 3 - 7) / 11)
+
+
+def test_select_counts_ties_and_gives_them_to_the_earliest(pool):
+    pool.nll = {(0, 1): 7.0, (1, 2): 7.0, (2, 1): 9.5}
+    chosen, metrics = pool.select()
+    assert {q: row.sample for q, row in chosen.items()} == {0: 1, 1: 2, 2: 3}
+    assert metrics["ties"] == 2
+
+
+def test_select_coverage_at_every_k_is_what_a_selection_of_that_k_finds(tmp_path):
+    def hard(path):
+        pool = Pool(path)
+        for q, s in [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2)]:
+            pool.wrong(q, s)
+        return pool
+
+    _, metrics = hard(tmp_path / "all").select()
+    assert [metrics[f"coverage/k={k}"] for k in (1, 2, 3, 4)] == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert metrics["fewer_than_k"] == 3
+    for k in (2, 3):
+        _, smaller = hard(tmp_path / str(k)).select(dataclasses.replace(MIN, first=k))
+        assert smaller["coverage"] == metrics[f"coverage/k={k}"]
+        assert smaller["coverage/k=4"] == 1, "the whole pool is looked at for that, whatever K is"
+
+
+def test_select_means_are_of_the_chosen_the_candidates_and_the_pool(pool):
+    for q in range(3):
+        pool.wrong(q, 3)
+    _, metrics = pool.select()
+    assert (metrics["mean_nll"], metrics["candidates_mean_nll"], metrics["pool_mean_nll"]) == (8.0, 9.0, 8.5)
+
+
+def test_select_empty_fail_names_the_questions(pool):
+    for s in range(4):
+        pool.wrong(1, s)
+    with pytest.raises(UserError, match=r"1 questions have no candidate among their first 4 samples: toy/1\. select.empty=drop"):
+        pool.select(dataclasses.replace(MIN, empty="fail"))
+
+
+switches = st.builds(Drop, **dict.fromkeys(SWITCHES, st.booleans()))
+faults = st.dictionaries(st.tuples(st.integers(0, 2), st.integers(0, 3)), st.sampled_from(SWITCHES), max_size=12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(drop=switches, faults=faults, rule=st.sampled_from(sorted(RULES)), first=st.integers(1, 4))
+def test_select_by_what_is_decisive_of_a_config_chooses_the_same(tmp_path_factory, drop, faults, rule, first):
+    def chosen(config):
+        pool = Pool(tmp_path_factory.mktemp("pool") / "pool")
+        for (q, s), fault in faults.items():
+            pool.fault(q, s, fault)
+        try:
+            return pool.select(config)[0]
+        except UserError as error:
+            return str(error).split(":")[0]
+
+    config = SelectConfig(rule=rule, first=first, seed=3, drop=drop)
+    assert chosen(config) == chosen(decisive(config))
+
+
+def test_select_switches_that_may_matter_are_stages_of_their_own():
+    configs = {decisive(dataclasses.replace(MIN, drop=switched(switch))) for switch in SWITCHES}
+    assert len(configs) == len(SWITCHES)
+    unanswered = dataclasses.replace(MIN, drop=Drop(no_answer=False))
+    assert decisive(unanswered) == decisive(MIN), "an answer that is missing is wrong, or ungraded"
 
 
 def test_select_with_nothing_left_says_why(pool):
@@ -137,7 +250,7 @@ def test_select_of_a_damaged_row_names_file_and_line(pool, tmp_path):
 
 
 def test_select_config_with_an_unknown_rule_lists_the_known():
-    with pytest.raises(UserError, match="no selection rule 'mim'; there are fewest_turns, first, max, median, min, random"):
+    with pytest.raises(UserError, match="no selection rule 'mim'; there are fewest_tool_calls, first, max, median, min, random"):
         SelectConfig(rule="mim")
 
 

@@ -88,6 +88,9 @@ def test_train_writes_an_adapter_that_names_its_student_and_nothing_else(student
     assert json.loads((tmp_path / "out/adapter/adapter_config.json").read_text())["base_model_name_or_path"] == student[0]
     assert str(tmp_path) not in (tmp_path / "out/adapter/adapter_config.json").read_text()
     assert metrics["examples"] == TRAINED
+    cases = {name.removeprefix("cases/"): count for name, count in metrics.items() if name.startswith("cases/") and count}
+    assert cases == {"single_block": sum(len(t.steps) == 1 for t in ragged(TRAINED, 1))}
+    assert metrics["cases/exec_error"] == 0, "looked for, and not found"
     assert metrics["tokens"] == sum(metrics[f"tokens/{segment.name.lower()}"] for segment in Segment)
     assert metrics["cases/single_block"] == 3
     assert [step for step, _ in steps] == [1, 2, 3, 4]

@@ -4,13 +4,13 @@ import re
 
 import pytest
 
-from smartad.records import write_jsonl
+from smartad.records import write_json, write_jsonl
 from smartad.tracking import views
 from smartad.tracking.base import Page, RunInfo, Table
-from smartad.types import Question, Selected, Step, Trajectory, Verdict
+from smartad.types import Question, ScoredTrajectory, Selected, Step, Trajectory, Verdict
 
-PREPARE, COLLECT, GRADE, SELECT, TRAIN = (f"{kind}-00000000000{n}" for n, kind in
-                                          enumerate(("prepare", "collect", "grade", "select", "train")))
+PREPARE, COLLECT, GRADE, SCORE, SELECT, TRAIN = (f"{kind}-00000000000{n}" for n, kind in
+                                                 enumerate(("prepare", "collect", "grade", "score", "select", "train")))
 QUESTIONS = [Question("toy/1", "What is 2 + 2?", ("4", "four")), Question("toy/2", "<script>alert(1)</script>", ("<b>",))]
 THINK = "Thought: I add.\nCode:\n```py\nprint(2 + 2)\n```<end_code>"
 ANSWER = "Thought: I know.\nCode:\n```py\nfinal_answer(4)\n```<end_code>"
@@ -25,10 +25,13 @@ def shown(tmp_path):
     """Views of a stage by name, in a store where all that they may need lies."""
     files = {PREPARE: ("questions", QUESTIONS), COLLECT: ("trajectories", [RIGHT, HOSTILE]),
              GRADE: ("verdicts", [Verdict("toy/1", 0, True, "exact/1", ""), Verdict("toy/2", 0, None, "exact/1", "no gold")]),
+             SCORE: ("scores", [ScoredTrajectory("toy/1", 0, (1.0, 2.0), (9, 9), (1.0, 1.0), ""),
+                                ScoredTrajectory("toy/2", 0, (3.0,), (9,), (1.0,), "")]),
              SELECT: ("selected", [Selected("toy/1", 0, 1.5, 3)]), TRAIN: ("unused", [])}
     for name, (file, rows) in files.items():
         (tmp_path / name).mkdir()
         write_jsonl(tmp_path / name / f"{file}.jsonl", rows)
+    write_json(tmp_path / SCORE / "record.json", {"identity": {"inputs": {"questions/toy": PREPARE, "pool": COLLECT}}})
 
     def look(name, config=None, **inputs):
         inputs = {"questions/toy": PREPARE, **inputs}
@@ -59,6 +62,15 @@ def test_samples_are_coloured_by_segment_and_observations_are_context(shown):
     assert ("2", "Code:\n```py\nprint(2 + 2)\n```&lt;end_code&gt;") in spans and ("1", "Thought: I add.\n") in spans
     assert any(kind == "3" and "final_answer(4)" in text for kind, text in spans)
     assert '<pre class="s0">Observation:\n4</pre>' in page.html
+
+
+def test_selection_shows_the_buckets_of_its_pool_with_numbers_as_numbers(shown):
+    views = shown(SELECT, pool=COLLECT, verdicts=GRADE, scores=SCORE)
+    assert list(views) == ["selected", "buckets toy"]
+    rows = {row[0]: dict(zip(views["buckets toy"].columns, row, strict=True)) for row in views["buckets toy"].rows}
+    assert (rows["Mean NLL"]["G-E"], rows["Mean NLL"]["G-H"], rows["Mean NLL"]["PQ-E"]) == (1.5, 3.0, 2.25)
+    assert (rows["Acc. (%)"]["G-E"], rows["Acc. (%)"]["G-H"]) == (100.0, None), "what was not graded is not wrong"
+    assert (rows["Tool calls"]["G-E"], rows["Tool calls"]["G H-E"]) == (2, -2)
 
 
 def test_training_samples_are_the_selected_ones_with_their_weights(shown):

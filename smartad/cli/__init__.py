@@ -60,7 +60,7 @@ def _main(args: argparse.Namespace) -> int:
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments; overrides may stand anywhere, also after an option."""
     args, rest = parser().parse_known_args(argv)
-    into = {"plan": "sources", "run": "sources", "sweep": "overrides"}.get(args.command)
+    into = {"plan": "sources", "run": "sources", "preview": "sources", "sweep": "overrides"}.get(args.command)
     if unknown := [word for word in rest if word.startswith("-") or into is None]:
         parser().error(f"unrecognized arguments: {' '.join(unknown)}")
     if into:
@@ -86,15 +86,29 @@ def _stop(*_: Any) -> None:
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:
-    from smartad.cli import adapters, control, dashboards, doctor, keeping, looking, planning, publishing, running, status
+    from smartad.cli import (
+        adapters,
+        buckets,
+        control,
+        dashboards,
+        doctor,
+        keeping,
+        looking,
+        planning,
+        preview,
+        publishing,
+        running,
+        status,
+    )
 
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "plan": planning.plan_command, "run": running.run_command, "sweep": running.sweep_command,
-        "status": status.status_command, "table": looking.table_command, "show": looking.show_command,
-        "why": looking.why_command, "aliases": adapters.aliases_command, "promote": adapters.promote_command,
-        "pull": adapters.pull_command, "ask": adapters.ask_command, "gc": keeping.gc_command, "forget": keeping.forget_command,
-        "logs": control.logs_command, "cancel": control.cancel_command, "retry": control.retry_command,
-        "doctor": doctor.doctor_command, "dashboard": dashboards.dashboard_command, "publish": publishing.publish_command}
+        "preview": preview.preview_command, "status": status.status_command, "table": looking.table_command,
+        "buckets": buckets.buckets_command, "show": looking.show_command, "why": looking.why_command,
+        "aliases": adapters.aliases_command, "promote": adapters.promote_command, "pull": adapters.pull_command,
+        "ask": adapters.ask_command, "gc": keeping.gc_command, "forget": keeping.forget_command, "logs": control.logs_command,
+        "cancel": control.cancel_command, "retry": control.retry_command, "doctor": doctor.doctor_command,
+        "dashboard": dashboards.dashboard_command, "publish": publishing.publish_command}
     return commands[name]
 
 
@@ -135,6 +149,22 @@ def parser() -> argparse.ArgumentParser:
     sweep.add_argument("--detach", action="store_true", help="let the driver be a SLURM job too, and return at once")
     _add_where(sweep)
 
+    preview = command("preview", "show a training row as the student will see it: coloured by segment, with weights, and no GPU",
+                      "  smartad preview configs/toy.yaml                    the first row of this experiment's training\n"
+                      "  smartad preview configs/toy.yaml train.weights.final=3 --question toy_train/0 --html row.html\n"
+                      "  smartad preview train-1f2e --row 7                  of a finished training\n"
+                      "Rows are the selected ones once `select` is done, and before that the pool's.  Only the tokenizer is\n"
+                      "loaded, so this shows the very tokens and segments that training takes: context (grey) is never trained\n"
+                      "on; reason, action and final have a share in the loss of their weight times their tokens (Eq. 5).")
+    preview.add_argument("sources", nargs="*", metavar="SOURCE",
+                         help="a YAML file or key=value; or the fingerprint of a finished train stage")
+    row = preview.add_mutually_exclusive_group()
+    row.add_argument("--row", type=int, default=None, metavar="N", help="the N-th row, from 0 (default: 0)")
+    row.add_argument("--question", metavar="ID", help="the row of this question")
+    preview.add_argument("--sample", type=int, default=None, metavar="S", help="of --question: this sample of the pool")
+    preview.add_argument("--html", type=Path, metavar="FILE", help="write it as a page instead")
+    _add_model(preview)
+
     status = command("status", "show how far a sweep is: what runs, what waits and why, what failed where",
                      "  smartad status quickstart --live     watch it; Ctrl-C only stops looking\n"
                      "What is finished is read from the store, what is queued from SLURM.  The time left is an estimate from\n"
@@ -171,6 +201,15 @@ def parser() -> argparse.ArgumentParser:
     table.add_argument("sweep", metavar="SWEEP", help="its name, the beginning of it, or its file")
     table.add_argument("--format", choices=["terminal", "md", "tex", "csv"], default=None,
                        help="default: terminal on a terminal, md elsewhere")
+
+    buckets = command("buckets", "print how accuracy, length and tool calls go along with NLL under the untrained student",
+                      "  smartad buckets quickstart           of the pools of a sweep\n"
+                      "  smartad buckets select-1f2e --format csv\n"
+                      "Parts a pool's trajectories, right and wrong, into easy, medium and hard by their NLL, all of a training\n"
+                      "set together and each question's on their own, as in SmartAD's Tables 7-9; it runs no model.")
+    buckets.add_argument("target", metavar="SWEEP_OR_FINGERPRINT", help="a sweep, or a select stage or what was made of one")
+    buckets.add_argument("--format", choices=["terminal", "md", "tex", "csv"], default=None,
+                         help="default: terminal on a terminal, md elsewhere")
 
     dashboard = command("dashboard", "show the store's curves, tables, samples and lineage in a browser, on this machine only",
                         "  smartad dashboard --port 8080\nWhat is shown is trackio's; nothing is asked of any other machine.")

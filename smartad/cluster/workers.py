@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +19,8 @@ from smartad.stage import StageSpec
 
 STOP_S = 20.0
 """How long a stopped stage may take to give back its claim and its processes before it is killed."""
+REPEAT_S = 1.0
+"""A worker that is still there is told again: libraries drop an exception that comes while they are imported."""
 
 
 class Inline:
@@ -131,8 +134,12 @@ def _end(workers: Sequence[_Worker]) -> None:
         worker.pipe.close()  # an idle worker takes this for the end
         if worker.spec:
             worker.process.terminate()
+    until = time.monotonic() + STOP_S
     for worker in workers:
-        worker.process.join(timeout=STOP_S)
+        while worker.process.is_alive() and time.monotonic() < until:
+            worker.process.join(timeout=REPEAT_S)
+            if worker.spec and worker.process.is_alive():
+                worker.process.terminate()
         if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()
@@ -141,7 +148,7 @@ def _end(workers: Sequence[_Worker]) -> None:
 def _work(pipe: Connection, job: Job, parent: int) -> None:
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, _leave)
     sys.unraisablehook = _leave_after_all
     while True:
         try:
@@ -149,6 +156,15 @@ def _work(pipe: Connection, job: Job, parent: int) -> None:
         except (EOFError, OSError):
             return
         pipe.send(job.run(spec))
+
+
+def _leave(*_: object) -> None:
+    """End this process, unless it is about to: then a second SIGTERM would cut short what it has still to clean up."""
+    error = sys.exc_info()[1]
+    while error is not None and not isinstance(error, SystemExit):
+        error = error.__context__
+    if error is None:
+        sys.exit(143)
 
 
 def _leave_after_all(ignored: "sys.UnraisableHookArgs") -> None:

@@ -3,13 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Literal
 
 import torch
 
 from smartad.dialect import PAPER, Dialect, chat, segments
 from smartad.engines.loading import Tokenizer
-from smartad.types import Message, Question, Segment, SegmentWeights, TrainingExample, Trajectory, UserError
+from smartad.types import Message, Question, Segment, SegmentWeights, Step, TrainingExample, Trajectory, UserError
 
 EndOfTurn = Literal["reason", "inherit"]
 """What the end-of-turn token counts as: REASON, as the paper reads literally, or what the turn ended in."""
@@ -37,10 +38,9 @@ def encode(tokenizer: Tokenizer, question: Question, trajectory: Trajectory, *, 
     not end them.
     """
     messages = chat(question, trajectory.steps, system)
-    turns = [step.text for step in trajectory.steps]
     text = render(tokenizer, messages)
     starts = _turn_starts(tokenizer, messages, text)
-    return _labelled(tokenizer, trajectory, text, starts, turns, dialect, end_of_turn, markers)
+    return _labelled(tokenizer, trajectory, text, starts, dialect, end_of_turn, markers)
 
 
 def encode_turns(tokenizer: Tokenizer, question: Question, trajectory: Trajectory, *, system: str,
@@ -52,27 +52,46 @@ def encode_turns(tokenizer: Tokenizer, question: Question, trajectory: Trajector
     """
     messages = chat(question, trajectory.steps, system)
     end = _end_of_turn(tokenizer)
+    assistant = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
     examples, texts = [], []
-    for turn, at in enumerate(i for i, message in enumerate(messages) if message["role"] == "assistant"):
-        history, written = render(tokenizer, messages[:at], generate=True), messages[at]["content"]
-        example = _labelled(tokenizer, trajectory, history + written + end, [len(history)], [written], dialect, "reason", True)
+    for turn, (at, step) in enumerate(zip(assistant, trajectory.steps, strict=True)):
+        history = render(tokenizer, messages[:at], generate=True)
+        texts.append(history + step.text + end)
+        example = _labelled(tokenizer, replace(trajectory, steps=(step,)), texts[-1], [len(history)], dialect, "reason", True)
         examples.append(replace(example, turns=tuple(turn if t == 0 else t for t in example.turns)))
-        texts.append(history + written + end)
     return examples, "".join(texts)
 
 
-def _labelled(tokenizer: Tokenizer, trajectory: Trajectory, text: str, starts: Sequence[int], turns: Sequence[str],
-              dialect: Dialect, end_of_turn: EndOfTurn, markers: bool) -> TrainingExample:
-    """``text`` in tokens, whose assistant turns are ``turns`` and begin at ``starts``."""
+def _labelled(tokenizer: Tokenizer, trajectory: Trajectory, text: str, starts: Sequence[int], dialect: Dialect,
+              end_of_turn: EndOfTurn, markers: bool) -> TrainingExample:
+    """``text``, the rendered chat of ``trajectory``, in tokens; its turns begin at ``starts``."""
     tokens = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     added = tokenizer.added_tokens_decoder.keys()
     first = _first_characters(tokens["offset_mapping"], [token in added for token in tokens["input_ids"]])
-    if not {start + len(turn) for start, turn in zip(starts, turns, strict=True)} <= set(first):
+    if not {start + len(step.text) for start, step in zip(starts, trajectory.steps, strict=True)} <= set(first):
         raise _endless(tokenizer)
-    of_character = _characters(text, starts, turns, dialect, end_of_turn, markers)
+    of_character = _characters(text, starts, trajectory.steps, dialect, end_of_turn, markers)
     labels = [of_character[i] for i in first]
     return TrainingExample(trajectory.question_id, trajectory.sample, tuple(tokens["input_ids"]),
                            tuple(segment for segment, _ in labels), tuple(turn for _, turn in labels))
+
+
+def pieces(tokenizer: Tokenizer, text: str, example: TrainingExample) -> list[tuple[str, Segment]]:
+    """``text``, the rendered chat that ``example`` was encoded from, cut where the segment of its tokens changes.
+
+    The pieces are ``text`` without a gap.  A token brings along what follows it up to where the next one begins.
+    """
+    tokens = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    if tuple(tokens["input_ids"]) != example.input_ids:
+        raise ValueError(f"{example.question_id} sample {example.sample} is not the encoding of this text")
+    added = tokenizer.added_tokens_decoder.keys()
+    first = _first_characters(tokens["offset_mapping"], [token in added for token in tokens["input_ids"]])
+    ends = [*first[1:], len(text)]
+    cut: list[tuple[str, Segment]] = []
+    for segment, group in groupby(zip(first, ends, example.segments, strict=True), key=lambda token: token[2]):
+        spans = list(group)
+        cut.append((text[spans[0][0]:spans[-1][1]], segment))
+    return cut
 
 
 def refuse_untrainable(examples: Sequence[TrainingExample], max_length: int, weights: SegmentWeights) -> None:
@@ -144,18 +163,18 @@ def _endless(tokenizer: Tokenizer) -> UserError:
                      "so a student could not learn to stop; give the model a template that does")
 
 
-def _characters(text: str, starts: Sequence[int], turns: Sequence[str], dialect: Dialect, end_of_turn: EndOfTurn,
+def _characters(text: str, starts: Sequence[int], steps: Sequence[Step], dialect: Dialect, end_of_turn: EndOfTurn,
                 markers: bool) -> list[tuple[Segment, int]]:
     """(segment, turn) of every character of ``text``."""
     labels = [(Segment.CONTEXT, -1)] * len(text)
-    for turn, (start, cuts) in enumerate(zip(starts, segments(turns, dialect, markers), strict=True)):
+    for turn, (start, cuts) in enumerate(zip(starts, segments(steps, dialect, markers), strict=True)):
         last = Segment.REASON
         for begin, end, segment in cuts:
             labels[start + begin:start + end] = [(segment, turn)] * (end - begin)
             last = segment
         # An invented observation is CONTEXT, but the turn still has to end.
         inherited = end_of_turn == "inherit" and last != Segment.CONTEXT
-        labels[start + len(turns[turn])] = (last if inherited else Segment.REASON, turn)
+        labels[start + len(steps[turn].text)] = (last if inherited else Segment.REASON, turn)
     return labels
 
 

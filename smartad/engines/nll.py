@@ -11,8 +11,8 @@ from smartad.engines import prefix
 from smartad.engines.loading import Model
 from smartad.types import Segment, TrainingExample, UserError
 
-RANK_LIMIT = 100
-"""Ranks above it count as it."""
+RANK_CLIP = 100
+"""Ranks above it count as it: a few unlikely tokens must not outweigh all others."""
 MOST_TOKENS = {"cpu": 2048, "cuda": 65536}
 """Of a forward: what more of them no longer speeds up.  On a CPU larger ones are slower, as they leave its caches."""
 LEAST_TOKENS = 256
@@ -31,7 +31,7 @@ class Turn(NamedTuple):
     tokens: int
     """That the means are over."""
     rank: float
-    """Mean rank of its tokens among the student's predictions, 1 the likeliest, clipped at RANK_LIMIT."""
+    """Mean rank of its tokens among the student's predictions, 1 the likeliest, clipped at RANK_CLIP."""
 
 
 class Scorer:
@@ -157,7 +157,7 @@ def _surprise(model: Model, states_ND: torch.Tensor, targets_N: torch.Tensor) ->
 
 def _of_logits(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     target_N1 = logits_NV.gather(1, targets_N[:, None])
-    rank_N = 1 + (logits_NV > target_N1).sum(1).clamp(max=RANK_LIMIT - 1)
+    rank_N = 1 + (logits_NV > target_N1).sum(1).clamp(max=RANK_CLIP - 1)
     return logits_NV.logsumexp(1) - target_N1[:, 0], rank_N.float()
 
 

@@ -9,7 +9,7 @@ import yaml
 from smartad import tables
 from smartad.records import to_json
 from smartad.registry.provenance import About
-from smartad.types import Merged
+from smartad.types import FAILURES, Merged
 
 MERGED = "merged"
 """The folder of the full model, below the adapter's."""
@@ -54,8 +54,9 @@ def recipe_in_words(about: About) -> str:
         said.append(f"The teacher `{collect['teacher']}` solved every training question {collect['samples']} times, at "
                     f"temperature {collect['temperature']}.")
     if select:
-        filters = [kept for kept, off in (("a right answer", "keep_wrong"), ("no failed tool call", "keep_tool_failures"))
-                   if not select.get(off)]
+        drops = select.get("drop", {})
+        filters = [kept for kept, switches in (("a right answer", ("wrong", "ungraded")), ("no failed tool call", FAILURES))
+                   if all(drops.get(switch) for switch in switches)]
         passing = f" with {' and '.join(filters)}" if filters else ""
         said.append(f"Among each question's first K = {select['first']} trajectories{passing}, the rule `{select['rule']}` chose "
                     "one.")

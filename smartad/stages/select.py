@@ -1,22 +1,43 @@
 """Select: keep the trajectories that are worth learning from, then one of them per question."""
 
 import dataclasses
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from smartad.config import same_as
 from smartad.records import read_jsonl, write_jsonl
-from smartad.selection import RULES, choose
+from smartad.selection import RULES, Candidate, choose, tied
 from smartad.stage import Metrics, Runtime, Stage
 from smartad.types import ScoredTrajectory, Selected, Trajectory, UserError, Verdict
 
 Key = tuple[str, int]
 """(question id, sample)."""
-FAILURES = ("exec_error", "parse_error", "timeout", "oom")
-REASONS = ("ungraded", "no_answer", "wrong", *FAILURES, "unscored")
-"""Why a trajectory is dropped; the first that holds."""
+
+
+@dataclass(frozen=True)
+class Drop:
+    """What the filter drops, a switch each; the paper drops it all (section 3.2).  In the order in which a reason is given."""
+
+    max_steps: bool = True
+    """It ran out of steps."""
+    no_answer: bool = True
+    """``final_answer`` was not called.  Such a one is wrong, or ungraded, as well."""
+    ungraded: bool = True
+    wrong: bool = True
+    parse_error: bool = True
+    """A turn had no code to run.  This and what follows: in any of its steps."""
+    exec_error: bool = True
+    timeout: bool = True
+    oom: bool = True
+
+
+SWITCHES = tuple(f.name for f in dataclasses.fields(Drop))
+REASONS = (*SWITCHES, "unscored", "non_finite")
+"""Why a trajectory is dropped; the first that holds.  Without an NLL that is a number none can be chosen."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +50,9 @@ class SelectConfig:
     """K: only the first K samples of each question are looked at, so the pools of different K are nested."""
     seed: int | None = same_as("seed")
     """Of the random rule; None with every other."""
-    keep_wrong: bool = False
-    """Keep trajectories whatever their answer is (wrong, missing, or not to be graded)."""
-    keep_tool_failures: bool = False
-    """Keep trajectories with a step that failed: code that could not be parsed, raised, or hit a limit."""
+    drop: Drop = field(default_factory=Drop)
+    empty: Literal["drop", "fail"] = "drop"
+    """A question without a candidate is left out, or named by the error that ends the stage."""
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
@@ -47,68 +67,113 @@ class SelectConfig:
 def decisive(config: SelectConfig) -> SelectConfig:
     """``config`` with what cannot change the choice set to one value, so that choices that are equal are one stage.
 
-    Of a single sample every rule takes the same one, and only the random rule looks at the seed.
+    Of a single sample every rule takes the same one, and only the random rule looks at the seed.  What has no answer is
+    wrong or ungraded: where both are dropped, so is that.
     """
     rule = "first" if config.first == 1 else config.rule
-    return dataclasses.replace(config, rule=rule, seed=config.seed if rule == "random" else None)
+    drop = dataclasses.replace(config.drop, no_answer=config.drop.no_answer or (config.drop.wrong and config.drop.ungraded))
+    return dataclasses.replace(config, rule=rule, seed=config.seed if rule == "random" else None, drop=drop)
 
 
 def run(config: SelectConfig, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> Metrics:
     """Inputs pool, verdicts, scores.  Writes selected.jsonl, one row per question that has a candidate, in their order.
 
-    Metrics: questions, selected, coverage (selected / questions), pool (trajectories looked at), candidates,
-    dropped/<why>, mean_nll (chosen) and candidates_mean_nll in nats per token.  Raises UserError when ``first``
-    asks for more samples than the pool has, or no question has a candidate.
+    Metrics: questions, selected, coverage (selected / questions), coverage/k=<k> (what it is for every K up to the pool's
+    samples), fewer_than_k (questions with fewer candidates than K), ties (choices that only the order of samples
+    decided), pool (trajectories looked at), candidates, dropped/<why>; mean_nll (chosen), candidates_mean_nll and
+    pool_mean_nll (all that were scored, right and wrong) in nats per token.  Raises UserError when ``first`` asks for more
+    samples than the pool has, when no question has a candidate, or with ``empty=fail`` when one has none.
     """
-    pool = _first_samples(config.first, list(read_jsonl(inputs["pool"] / "trajectories.jsonl", Trajectory)))
+    every = list(read_jsonl(inputs["pool"] / "trajectories.jsonl", Trajectory))
     verdicts = {(v.question_id, v.sample): v for v in read_jsonl(inputs["verdicts"] / "verdicts.jsonl", Verdict)}
     scores = {(s.question_id, s.sample): s for s in read_jsonl(inputs["scores"] / "scores.jsonl", ScoredTrajectory)}
-    dropped = {_key(t): _why_dropped(config, t, verdicts.get(_key(t)), _key(t) in scores) for t in pool}
-    candidates: dict[str, list[ScoredTrajectory]] = defaultdict(list)
-    for key in (key for key, why in dropped.items() if why is None):
-        candidates[key[0]].append(scores[key])
+    why = {_key(t): _why_dropped(config.drop, t, verdicts.get(_key(t)), scores.get(_key(t))) for t in every}
+    pool = _first_samples(config.first, every)
+    reasons = Counter(why[_key(t)] for t in pool)
+    candidates = _by_question([Candidate(t, scores[_key(t)]) for t in pool if why[_key(t)] is None])
+    _refuse_empty(config, pool, candidates, reasons)
     selected = [_select(config, of_question) for of_question in candidates.values()]
-    reasons = Counter(why for why in dropped.values() if why)
-    if not selected:
-        raise UserError(f"none of the {len(pool)} trajectories can be selected: "
-                        + ", ".join(f"{reasons[why]} {why}" for why in REASONS if reasons[why])
-                        + ". select.keep_wrong and select.keep_tool_failures loosen the filter")
     write_jsonl(out / "selected.jsonl", selected)
     questions = len({t.question_id for t in pool})
-    every = [s.nll for of_question in candidates.values() for s in of_question]
-    return {"questions": questions, "selected": len(selected), "coverage": len(selected) / questions, "pool": len(pool),
-            "candidates": len(every), **{f"dropped/{why}": reasons[why] for why in REASONS},
-            "mean_nll": sum(s.nll for s in selected) / len(selected), "candidates_mean_nll": sum(every) / len(every)}
+    return {"questions": questions, "selected": len(selected), "coverage": len(selected) / questions,
+            **_coverage(every, why), "fewer_than_k": questions - sum(len(c) == config.first for c in candidates.values()),
+            "ties": sum(tied(config.rule, c) for c in candidates.values()),
+            "pool": len(pool), "candidates": reasons[None], **{f"dropped/{reason}": reasons[reason] for reason in REASONS},
+            "mean_nll": _mean([s.nll for s in selected]),
+            "candidates_mean_nll": _mean([c.nll for of_question in candidates.values() for c in of_question]),
+            "pool_mean_nll": _mean([scores[_key(t)].nll for t in pool if _without_nll(scores.get(_key(t))) is None])}
 
 
 def _first_samples(first: int, pool: Sequence[Trajectory]) -> list[Trajectory]:
-    samples = max((t.sample for t in pool), default=-1) + 1
+    samples = _samples(pool)
     if first > samples:
         raise UserError(f"select.first={first} asks for more than the {samples} samples per question in the pool; "
                         f"collect more (collect.samples={first}) or lower select.first")
     return [t for t in pool if t.sample < first]
 
 
+def _samples(pool: Sequence[Trajectory]) -> int:
+    return max((t.sample for t in pool), default=-1) + 1
+
+
 def _key(trajectory: Trajectory) -> Key:
     return trajectory.question_id, trajectory.sample
 
 
-def _why_dropped(config: SelectConfig, trajectory: Trajectory, verdict: Verdict | None, scored: bool) -> str | None:
+def _why_dropped(drop: Drop, trajectory: Trajectory, verdict: Verdict | None, score: ScoredTrajectory | None) -> str | None:
     """One of REASONS, None for a candidate."""
-    if not config.keep_wrong and (verdict is None or verdict.correct is not True):
-        if trajectory.answer is None and trajectory.stop != "engine_error":
-            return "no_answer"
-        return "ungraded" if verdict is None or verdict.correct is None else "wrong"
-    if not config.keep_tool_failures:
-        failed = {step.status for step in trajectory.steps}
-        if why := next((status for status in FAILURES if status in failed), None):
-            return why
-    return None if scored else "unscored"
+    unanswered = trajectory.answer is None
+    correct = verdict.correct if verdict else None
+    holds: dict[str, bool] = {
+        "max_steps": trajectory.stop == "max_steps", "no_answer": unanswered and trajectory.stop != "engine_error",
+        "ungraded": correct is None, "wrong": correct is False or (unanswered and correct is not None)}
+    holds |= {step.status: True for step in trajectory.steps}
+    dropped = next((reason for reason in SWITCHES if getattr(drop, reason) and holds.get(reason)), None)
+    return dropped or _without_nll(score)
 
 
-def _select(config: SelectConfig, candidates: Sequence[ScoredTrajectory]) -> Selected:
+def _without_nll(score: ScoredTrajectory | None) -> str | None:
+    if score is None or not score.turn_nll:
+        return "unscored"
+    return None if math.isfinite(score.nll) else "non_finite"
+
+
+def _by_question(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
+    found: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        found[candidate.trajectory.question_id].append(candidate)
+    return found
+
+
+def _refuse_empty(config: SelectConfig, pool: Sequence[Trajectory], candidates: Mapping[str, Sequence[Candidate]],
+                  reasons: Mapping[str | None, int]) -> None:
+    if not candidates:
+        raise UserError(f"none of the {len(pool)} trajectories can be selected: "
+                        + ", ".join(f"{reasons[why]} {why}" for why in REASONS if reasons[why])
+                        + ". The switches of select.drop loosen the filter, as in select.drop.exec_error=false")
+    empty = [question for question in dict.fromkeys(t.question_id for t in pool) if question not in candidates]
+    if empty and config.empty == "fail":
+        more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
+        raise UserError(f"{len(empty)} questions have no candidate among their first {config.first} samples: "
+                        f"{', '.join(empty[:5])}{more}. select.empty=drop leaves them out")
+
+
+def _select(config: SelectConfig, candidates: Sequence[Candidate]) -> Selected:
     chosen = choose(config.rule, candidates, config.seed)
-    return Selected(chosen.question_id, chosen.sample, chosen.nll, len(candidates))
+    return Selected(chosen.trajectory.question_id, chosen.sample, chosen.nll, len(candidates))
+
+
+def _coverage(pool: Sequence[Trajectory], why: Mapping[Key, str | None]) -> dict[str, float]:
+    """``coverage/k=<k>``: the share of questions that have a candidate among their first k samples."""
+    earliest: dict[str, int] = {}
+    for question, sample in (key for key, reason in why.items() if reason is None):
+        earliest[question] = min(sample, earliest.get(question, sample))
+    questions = len({t.question_id for t in pool})
+    return {f"coverage/k={k}": sum(sample < k for sample in earliest.values()) / questions for k in range(1, _samples(pool) + 1)}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
 
 
 SELECT = Stage("select", version=1, run=run)

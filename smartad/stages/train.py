@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from smartad.config import same_as
-from smartad.dialect import DIALECTS, PROMPTS, edge_cases
+from smartad.dialect import CASES, DIALECTS, PROMPTS, edge_cases
 from smartad.engines.recipe import Recipe
 from smartad.records import read_jsonl
 from smartad.stage import Metrics, Runtime, Stage
@@ -87,9 +87,8 @@ def _encode(config: TrainConfig, tokenizer: "Tokenizer", trajectories: list[Traj
 
 
 def _count_cases(config: TrainConfig, trajectories: list[Trajectory]) -> dict[str, float]:
-    dialect = DIALECTS[config.dialect]
-    counts = Counter(case for t in trajectories for case in edge_cases([step.text for step in t.steps], dialect))
-    return {f"cases/{case}": count for case, count in sorted(counts.items())}
+    counts = Counter(case for t in trajectories for case in edge_cases(t.steps, DIALECTS[config.dialect]))
+    return {f"cases/{case}": counts[case] for case in CASES}
 
 
 TRAIN = Stage("train", version=1, run=run)

@@ -4,14 +4,17 @@ Made from the files in the store, so that they are the same for every tracker an
 """
 
 import html
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from smartad import dialect
+from smartad import dialect, difficulty
 from smartad.records import read_jsonl
 from smartad.redact import redact
+from smartad.stage import RECORD
 from smartad.tracking.base import Page, RunInfo, Table, View
 from smartad.types import Cell, Question, ScoredTrajectory, Segment, Selected, Trajectory, Verdict
 
@@ -80,8 +83,20 @@ def _scores(run: RunInfo) -> list[View]:
 
 
 def _selected(run: RunInfo) -> list[View]:
-    return [_table("selected", ("question", "sample", "nll", "candidates"), (
-        (s.question_id, s.sample, s.nll, s.candidates) for s in read_jsonl(run.folder / "selected.jsonl", Selected)))]
+    selected = _table("selected", ("question", "sample", "nll", "candidates"), (
+        (s.question_id, s.sample, s.nll, s.candidates) for s in read_jsonl(run.folder / "selected.jsonl", Selected)))
+    return [selected, *_buckets(run)]
+
+
+def _buckets(run: RunInfo) -> list[View]:
+    """Tables 7-9 of the pool, one per training set."""
+    scored = json.loads((_input(run, "scores") / RECORD).read_text(encoding="utf-8"))
+    questions = _questions(replace(run, inputs=scored["identity"]["inputs"]))
+    rows = difficulty.measure(questions, _attempts(_input(run, "pool")),
+                              read_jsonl(_input(run, "scores") / "scores.jsonl", ScoredTrajectory),
+                              read_jsonl(_input(run, "verdicts") / "verdicts.jsonl", Verdict))
+    return [_table(f"buckets {name}", difficulty.HEADER, difficulty.rows_of(difficulty.table(of_set)))
+            for name, of_set in difficulty.by_set(rows).items()]
 
 
 def _training(run: RunInfo) -> list[View]:
@@ -108,6 +123,11 @@ STYLE = ("<style>body{font:14px/1.5 system-ui,sans-serif;color:#202124;backgroun
          "padding:.5em 0}b.turn{color:#5f6368}" + "".join(f".s{s.value}{{color:{c}}}" for s, c in COLOURS.items()) + "</style>")
 
 
+def spans(pieces: Iterable[tuple[str, Segment]]) -> str:
+    """Text coloured by segment, for a page with STYLE.  Whatever it says stays text."""
+    return "".join(f'<span class="s{segment.value}">{html.escape(text)}</span>' for text, segment in pieces)
+
+
 def _page(name: str, trajectories: Iterable[Trajectory], run: RunInfo, questions: Mapping[str, Question],
           weights: Mapping[str, float] | None = None) -> Page:
     form = dialect.DIALECTS[run.config.get("dialect") or "paper"]
@@ -120,12 +140,11 @@ def _page(name: str, trajectories: Iterable[Trajectory], run: RunInfo, questions
 
 def _article(trajectory: Trajectory, form: dialect.Dialect, questions: Mapping[str, Question]) -> str:
     """A trajectory, every turn coloured by segment.  Whatever it says stays text."""
-    cuts = dialect.segments([step.text for step in trajectory.steps], form)
+    cuts = dialect.segments(trajectory.steps, form)
     parts = [f"<article><h4>{html.escape(trajectory.question_id)}, sample {trajectory.sample}: {trajectory.stop}</h4>"
              f"<pre>{html.escape(questions[trajectory.question_id].text)}</pre>"]
     for number, (step, turn) in enumerate(zip(trajectory.steps, cuts, strict=True), 1):
-        spans = "".join(f'<span class="s{segment.value}">{html.escape(step.text[start:end])}</span>'
-                        for start, end, segment in turn)
-        parts.append(f'<b class="turn">{number} {step.status}</b><pre>{spans}</pre>'
+        coloured = spans((step.text[start:end], segment) for start, end, segment in turn)
+        parts.append(f'<b class="turn">{number} {step.status}</b><pre>{coloured}</pre>'
                      f'<pre class="s{Segment.CONTEXT.value}">{html.escape(step.observation)}</pre>')
     return "".join(parts) + "</article>"

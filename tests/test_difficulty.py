@@ -1,0 +1,139 @@
+"""Buckets by NLL: the tertiles, every number of Tables 7-9, and the command that prints them."""
+
+import csv
+import io
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from command import smartad
+from small_pools import folder
+from smartad import difficulty
+from smartad.difficulty import HEADER, Measured, measure, rows_of, table, tertiles
+from smartad.records import write_json
+from smartad.types import Question, ScoredTrajectory, Step, Trajectory, Verdict
+
+numbers = st.floats(0, 50, allow_nan=False) | st.sampled_from([0.1, 0.2, 0.30000000000000004, 1.0])
+
+
+def by_the_definition(values):
+    """Quantiles by interpolation in exact fractions, and a bucket by counting."""
+    ordered = sorted(map(Fraction, values))
+
+    def quantile(share):
+        place = share * (len(ordered) - 1)
+        return ordered[int(place)] + (place - int(place)) * (ordered[min(int(place) + 1, len(ordered) - 1)] - ordered[int(place)])
+
+    return ["EMH"[(value > quantile(Fraction(1, 3))) + (value > quantile(Fraction(2, 3)))] for value in map(Fraction, values)]
+
+
+@given(st.lists(numbers, min_size=1, max_size=40))
+def test_tertiles_are_those_of_exact_interpolated_quantiles(values):
+    assert tertiles(values) == by_the_definition(values)
+
+
+def test_tertiles_of_ten_are_four_three_three_and_equal_values_are_easy():
+    assert "".join(tertiles([0.1 * n for n in range(10)])) == "EEEEMMMHHH"
+    assert set(tertiles([0.7] * 10)) == {"E"}
+    assert tertiles([]) == []
+
+
+measured = st.lists(st.builds(
+    Measured, question_id=st.sampled_from(["a/1", "a/2", "a/3"]), nll=st.sampled_from([0.1, 0.2, 0.5, 0.9]),
+    chars=st.integers(0, 900), tool_calls=st.integers(0, 4), correct=st.sampled_from([True, False, None]),
+    question_words=st.integers(1, 40)), max_size=25)
+
+
+@given(measured)
+def test_table_has_every_number_of_a_bucket_counted_by_hand(rows):
+    found = table(rows)
+    every = list(enumerate(rows))
+    of_question = {q: [(i, r) for i, r in every if r.question_id == q] for q in {r.question_id for r in rows}}
+    for way, groups in (("G", [every]), ("PQ", of_question.values())):
+        for bucket in "EMH":
+            inside = [row for group in groups if group
+                      for (_, row), b in zip(group, by_the_definition([r.nll for _, r in group]), strict=True) if b == bucket]
+            column = {name: cells[f"{way}-{bucket}"] for name, cells in found.items()}
+            right = [row.correct for row in inside if row.correct is not None]
+            assert column["N_traj"] == len(inside) and column["N_q"] == len({row.question_id for row in inside})
+            assert column["n graded"] == len(right)
+            assert column["Acc. (%)"] == (pytest.approx(100 * right.count(True) / len(right)) if right else None)
+            for name, field in (("Mean NLL", "nll"), ("Traj. chars", "chars"), ("Tool calls", "tool_calls"),
+                                ("Q words", "question_words")):
+                values = [getattr(row, field) for row in inside]
+                assert column[name] == (pytest.approx(sum(values) / len(values)) if values else None)
+
+
+@given(measured)
+def test_rows_of_a_table_end_with_hard_minus_easy_of_accuracy_and_tool_calls(rows):
+    lines = {line[0]: dict(zip(HEADER[1:], line[1:], strict=True)) for line in rows_of(table(rows))}
+    for name, cells in lines.items():
+        for way in ("G", "PQ"):
+            hard, easy = cells[f"{way}-H"], cells[f"{way}-E"]
+            known = name in ("Acc. (%)", "Tool calls") and hard is not None and easy is not None
+            assert cells[f"{way} H-E"] == (hard - easy if known else None)
+
+
+def attempt(question, sample, *texts, nll, correct=True):
+    """(trajectory, score, verdict) of a sample."""
+    steps = tuple(Step(text, "f()", "Observation: 1", "ok") for text in texts)
+    return (Trajectory(question, sample, steps, "1", "answered", None, 0.0),
+            ScoredTrajectory(question, sample, (nll,) * len(texts), (1,) * len(texts), (1.0,) * len(texts), ""),
+            Verdict(question, sample, correct, "exact/1", ""))
+
+
+POOL = [attempt("a/1", 0, "abc", nll=1.0), attempt("a/1", 1, "abcd", "ef", nll=2.0, correct=False),
+        attempt("a/1", 2, "x" * 9, nll=3.0, correct=None), attempt("b/1", 0, "abc", nll=4.0)]
+QUESTIONS = [Question("a/1", "What is  one\nplus one?", ("2",)), Question("b/1", "Who?", ())]
+
+
+def test_measure_takes_the_teachers_text_and_leaves_out_what_has_no_nll():
+    trajectories, scores, verdicts = zip(*POOL, strict=True)
+    rows = measure({q.id: q for q in QUESTIONS}, trajectories, [scores[0], scores[1]], verdicts[1:])
+    assert rows == [Measured("a/1", 1.0, 3, 1, None, 5), Measured("a/1", 2.0, 6, 2, False, 5)]
+
+
+def test_by_set_parts_questions_by_their_benchmark():
+    trajectories, scores, verdicts = zip(*POOL, strict=True)
+    rows = measure({q.id: q for q in QUESTIONS}, trajectories, scores, verdicts)
+    assert {name: len(of_set) for name, of_set in difficulty.by_set(rows).items()} == {"a": 3, "b": 1}
+
+
+PREPARE, COLLECT, GRADE, SCORE, SELECT = (f"{kind}-00000000000{n}" for n, kind in
+                                          enumerate(("prepare", "collect", "grade", "score", "select")))
+
+
+@pytest.fixture
+def pooled(store):
+    """A store in which POOL was graded, scored and selected from."""
+    trajectories, scores, verdicts = zip(*POOL, strict=True)
+    inputs = {PREPARE: {}, COLLECT: {}, GRADE: {}, SCORE: {"questions/a": PREPARE, "pool": COLLECT},
+              SELECT: {"pool": COLLECT, "verdicts": GRADE, "scores": SCORE}}
+    rows = {PREPARE: {"questions.jsonl": QUESTIONS}, COLLECT: {"trajectories.jsonl": trajectories},
+            GRADE: {"verdicts.jsonl": verdicts}, SCORE: {"scores.jsonl": scores}, SELECT: {"selected.jsonl": []}}
+    for name, files in rows.items():
+        folder(store.folder(name), files)
+        config = {"student": "toy@0123"} if name == SCORE else {}
+        write_json(store.folder(name) / "record.json", {"identity": {"stage": name.partition("-")[0], "config": config,
+                                                                     "inputs": inputs[name]}})
+    return store
+
+
+@pytest.mark.slow
+def test_buckets_of_a_select_stage_are_a_table_per_set(pooled):
+    text = smartad("buckets", "select-0000", "--format", "csv", store=pooled.root).stdout
+    rows = {(row["set"], row["Metric"]): row for row in csv.DictReader(io.StringIO(text))}
+    assert rows["a", "N_traj"]["student"] == "toy@0123"
+    assert [rows["a", "N_traj"][f"PQ-{b}"] for b in "EMH"] == ["1", "1", "1"]
+    assert [rows["a", "Acc. (%)"][f"G-{b}"] for b in "EMH"] == ["100.0", "0.0", ""], "not graded is not wrong"
+    assert [rows["b", "N_traj"][f"G-{b}"] for b in "EMH"] == ["1", "0", "0"]
+    shown = smartad("buckets", SELECT, "--format", "md", store=pooled.root).stdout
+    assert "| Acc. (%) | 100.0 | 0.0 | – | 100.0 | 0.0 | – | – | – |" in shown
+    assert r"Acc. (\%) & 100.0 & 0.0" in smartad("buckets", SELECT, "--format", "tex", store=pooled.root).stdout
+
+
+@pytest.mark.slow
+def test_buckets_of_what_no_selection_stands_behind_say_where_it_is(pooled):
+    assert "no select stage of score-0000" in smartad("buckets", "score-0000", store=pooled.root, status=2).stderr
