@@ -13,6 +13,7 @@ import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import torch
 
@@ -39,7 +40,8 @@ def turn_loop(model, examples: list[TrainingExample]) -> list[float]:
         for turn in range(max(example.turns) + 1):
             end = max(i for i, t in enumerate(example.turns) if t == turn) + 1
             labels = [token if t == turn else -100 for token, t in zip(example.input_ids[:end], example.turns, strict=False)]
-            means.append(model(torch.tensor([example.input_ids[:end]]), labels=torch.tensor([labels]), use_cache=False).loss.item())
+            ids_1T, labels_1T = torch.tensor([example.input_ids[:end]]), torch.tensor([labels])
+            means.append(model(input_ids=ids_1T, labels=labels_1T, use_cache=False).loss.item())
     return means
 
 
@@ -75,7 +77,7 @@ def memory(arm: str, shape: dict[str, int], vocabulary: int, prompt: int) -> Non
     """What :func:`peak` reads."""
     model = shapes.model(vocabulary, **shape)
     examples = shapes.trajectories(vocabulary, prompt, TURNS, OBSERVATIONS, SAMPLES)
-    loaded = int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 2**20
+    loaded = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 2**20
     if arm == "loop":
         turn_loop(model, examples[:1])
     else:
@@ -98,7 +100,7 @@ def main() -> None:
         memory(args.arm, shape, args.vocabularies[0], args.prompts[0])
         return
     print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, load {os.getloadavg()[0]:.1f}\n")
-    print("| vocabulary | prompt | loop | shared | faster | of the matmul peak | difference | loop, peak | shared, peak | ratio |")
+    print("| vocabulary | prompt | loop | shared | faster | of the matmul peak | difference | memory of loop | of shared | ratio |")
     print("| --- " * 10 + "|")
     for vocabulary in args.vocabularies:
         model = shapes.model(vocabulary, **shape)
