@@ -82,6 +82,14 @@ def test_scorer_of_a_ragged_pool_equals_the_turn_by_turn_loop(model, tokenizer, 
     assert [sorted(row) for row in results] == [list(range(len(t.steps))) for t in trajectories]
 
 
+def test_scorer_of_examples_that_begin_alike_with_the_system_prompt_alone_equals_the_loop(model, tokenizer):
+    trajectories = ragged(3, 2)
+    asked = [int(t.question_id.removeprefix("toy/")) for t in trajectories]
+    examples = [encode(tokenizer, question(n), t, system=SYSTEM) for n, t in zip(asked, trajectories, strict=True)]
+    expected = [turn_loop(model, tokenizer, t, asked=n) for n, t in zip(asked, trajectories, strict=True)]
+    assert agrees(Scorer(model).turns(examples), expected)
+
+
 @pytest.mark.parametrize("broken", [{"shift": 1}, {"history": False}])
 def test_scorer_differs_from_a_broken_loop(model, tokenizer, pool, broken):
     trajectories, examples = pool

@@ -150,7 +150,7 @@ def _score_share(config: ScoreConfig, inputs: Mapping[str, Path], out: Path, run
     tokenizer = loading.load_tokenizer(config.student, runtime.models)
     model = loading.load_model(config.student, runtime)
     common = _common_tokens(config, tokenizer, questions, by_question)
-    scorer, loaded = None, None
+    scorer, loaded, said = None, None, False
     for dtype, question in tasks:
         if scorer is None or dtype != loaded:
             scorer = nll.Scorer(nll.in_dtype(model, dtype), common, config.end_of_turn, runtime.batch_tokens)
@@ -160,6 +160,9 @@ def _score_share(config: ScoreConfig, inputs: Mapping[str, Path], out: Path, run
                             scorer.obstacle)
         rows = _score_question(config, tokenizer, scorer, questions[question], by_question[question])
         append_jsonl(out / f"part-{dtype}-{number}.jsonl", rows)
+        if not said and any(one.turn_loop for one in rows):
+            log.warning("the chat template of %s rewrites earlier turns, and trajectories are scored turn by turn", config.student)
+            said = True
         yield rows
 
 
@@ -195,8 +198,7 @@ def _encode(config: ScoreConfig, tokenizer: "Tokenizer", question: Question,
     system, dialect = PROMPTS[config.prompt], DIALECTS[config.dialect]
     try:
         example = encoding.encode(tokenizer, question, trajectory, system=system, dialect=dialect)
-    except encoding.RewritingTemplate as error:
-        log.warning("scored turn by turn: %s", error)
+    except encoding.RewritingTemplate:
         return encoding.encode_turns(tokenizer, question, trajectory, system=system, dialect=dialect)
     return [example], encoding.render(tokenizer, chat(question, trajectory.steps, system))
 
