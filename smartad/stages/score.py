@@ -161,7 +161,8 @@ def _score_share(config: ScoreConfig, inputs: Mapping[str, Path], out: Path, run
         rows = _score_question(config, tokenizer, scorer, questions[question], by_question[question])
         append_jsonl(out / f"part-{dtype}-{number}.jsonl", rows)
         if not said and any(one.turn_loop for one in rows):
-            log.warning("the chat template of %s rewrites earlier turns, and trajectories are scored turn by turn", config.student)
+            log.warning("the chat template of %s rewrites earlier turns, and trajectories are scored turn by turn",
+                        config.student)
             said = True
         yield rows
 
