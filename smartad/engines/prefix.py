@@ -79,6 +79,8 @@ def obstacle(model: Model) -> str | None:
         return f"its rotary embedding is {rope}"
     if model.device.type not in ("cpu", "cuda"):
         return f"it is on {model.device.type}"
+    if not isinstance(model.get_output_embeddings(), torch.nn.Linear):
+        return "its head is no plain matrix"
     try:
         difference = _difference(model)
     except Exception as error:  # some architecture's forward: anything may be raised
