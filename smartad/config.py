@@ -1,8 +1,14 @@
-"""YAML files and ``dotted.key=value`` overrides to frozen dataclasses.  Left to right, later wins."""
+"""YAML files and ``dotted.key=value`` overrides to frozen dataclasses.  Left to right, later wins.
+
+Where a dataclass has ``presets`` (name -> values), a config may say a name in its place.
+"""
 
 import contextlib
+import dataclasses
 import pickle
+import typing
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -58,7 +64,7 @@ class Template(Generic[T]):
         _refuse_secrets(values, "a value of the sweep")
         if not any(key.startswith(f"{whole}.") for key in values for whole in (*self.nulls, *values)):
             with contextlib.suppress(OmegaConfBaseException, ValueError, TypeError):
-                merged = OmegaConf.unsafe_merge(pickle.loads(self.pickled), _nested(values))
+                merged = OmegaConf.unsafe_merge(pickle.loads(self.pickled), _spelt_out(self.schema, _nested(values)))
                 return OmegaConf.to_object(merged)  # type: ignore[return-value]
         # Nearly always one of them is wrong, and one by one says which.
         return load(self.schema, [*self.sources, *(override(key, value) for key, value in values.items())])
@@ -69,7 +75,7 @@ def _merged(schema: type[Any], sources: Sequence[str]) -> DictConfig:
     for source in sources:
         _refuse_part_of_null(config, source)
         try:
-            config = OmegaConf.merge(config, _layer(source))
+            config = OmegaConf.merge(config, _layer(schema, source))
         except OmegaConfBaseException as error:
             raise ConfigError(f"{source}: {_first_line(error)}") from error
     return config
@@ -101,7 +107,7 @@ def frozen(schema: type[Any], sources: Sequence[str]) -> str:
     """``sources`` as the text of one YAML file that loads to the same; references to other keys stay references."""
     config = OmegaConf.structured(schema)
     for source in sources:
-        config = OmegaConf.merge(config, _layer(source))
+        config = OmegaConf.merge(config, _layer(schema, source))
     return OmegaConf.to_yaml(config)
 
 
@@ -129,9 +135,9 @@ def read_yaml(path: str | Path) -> DictConfig:
     return config
 
 
-def settings(sources: Sequence[str]) -> dict[str, Any]:
+def settings(schema: type[Any], sources: Sequence[str]) -> dict[str, Any]:
     """dotted.key -> value for everything that ``sources`` set; later wins."""
-    merged = OmegaConf.to_container(OmegaConf.merge(*(_layer(source) for source in sources)))
+    merged = OmegaConf.to_container(OmegaConf.merge(*(_layer(schema, source) for source in sources)))
     return dict(_leaves(merged, ""))
 
 
@@ -162,7 +168,35 @@ def _is_override(source: str) -> bool:
     return "=" in source and not source.endswith((".yaml", ".yml"))
 
 
-def _layer(source: str) -> Any:
+def _layer(schema: type[Any], source: str) -> Any:
+    read = _read(source)
+    try:
+        return _spelt_out(schema, OmegaConf.to_container(read))
+    except UserError as error:
+        raise ConfigError(f"{source}: {error}") from error
+
+
+def _spelt_out(schema: Any, layer: Any, path: str = "") -> Any:
+    """``layer`` with a preset's values in the place of its name.  Raises UserError for a name that is none."""
+    schema = next((t for t in typing.get_args(schema) if isinstance(t, type) and t is not type(None)), schema)  # X | None
+    if isinstance(layer, Mapping) and isinstance(schema, type) and dataclasses.is_dataclass(schema):
+        types = _types(schema)
+        return {key: _spelt_out(types.get(key), value, f"{path}.{key}" if path else str(key)) for key, value in layer.items()}
+    presets = getattr(schema, "presets", None)
+    if presets is None or not isinstance(layer, str) or layer.startswith("${"):
+        return layer
+    if layer not in presets:
+        raise UserError(f"{path}={layer!r} is none of {', '.join(presets)}; name one of them, or give "
+                        f"{', '.join(field.name for field in dataclasses.fields(schema))}")
+    return dict(presets[layer])
+
+
+@cache
+def _types(schema: type[Any]) -> dict[str, Any]:
+    return typing.get_type_hints(schema)
+
+
+def _read(source: str) -> DictConfig:
     if not _is_override(source):
         return read_yaml(source)
     key = source.split("=", 1)[0]

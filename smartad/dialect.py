@@ -33,6 +33,8 @@ class Dialect:
     """Regular expression of what closes it."""
     answers: str = r"final_answer\("
     """Regular expression that is found in a block which answers."""
+    answers_plainly: bool = False
+    """Whether such a block holds the answer itself, and not code that gives it."""
 
     @property
     def pattern(self) -> str:
@@ -47,6 +49,9 @@ DIALECTS = {
                      r"(?:Code:\s*)?```(?:python|py)[ \t]*\n", r"\n?```(?:\s*<end_code>|(?=[ \t]*(?:\n|\Z)))"),
     # smolagents' own default since 1.20.
     "smolagents": Dialect("<code>\n", "\n</code>", r"<code>\n?", r"\n?</code>"),
+    # CodeAct as in MINT: code to run, or the answer itself, which ends the episode.
+    "mint": Dialect("<execute>\n", "\n</execute>", r"<(?:execute|solution)>\n?", r"\n?</(?:execute|solution)>",
+                    r"\A<solution>", answers_plainly=True),
 }
 PAPER = DIALECTS["paper"]
 INVENTED = re.compile(r"^Observation:", re.MULTILINE)
@@ -85,8 +90,11 @@ def normalise(text: str, stopped_by: str | None, dialect: Dialect = PAPER) -> st
 
 
 def action_of(text: str, dialect: Dialect = PAPER) -> str:
-    """The Python of a turn's blocks, several joined by a blank line; empty when there is none."""
-    return _joined(_blocks(text, dialect))
+    """The Python of a turn's blocks, several joined by a blank line; empty when there is none.
+
+    A block that holds the answer itself is ``final_answer`` of it.
+    """
+    return _joined(_blocks(text, dialect), dialect)
 
 
 def thought_of(text: str, dialect: Dialect = PAPER) -> str:
@@ -109,7 +117,7 @@ def segments(steps: Sequence[Step], dialect: Dialect = PAPER, markers: bool = Tr
 def _recorded_blocks(step: Step, dialect: Dialect) -> list[re.Match[str]]:
     """The blocks of a turn, each a match with a group ``code``: those that ran, if that is known and they are in the text."""
     marked, action = _blocks(step.text, dialect), step.action.strip()
-    if not action or action == _joined(marked):
+    if not action or action == _joined(marked, dialect):
         return marked
     code = f"(?P<code>{re.escape(action)})"
     for pattern in (rf"{dialect.opens}\s*{code}\s*(?:{dialect.closes}|\Z)", rf"^{code}$"):
@@ -123,8 +131,14 @@ def _blocks(text: str, dialect: Dialect) -> list[re.Match[str]]:
     return list(re.finditer(dialect.pattern, text[:_invented(text)], re.DOTALL))
 
 
-def _joined(blocks: Sequence[re.Match[str]]) -> str:
-    return "\n\n".join(block["code"].strip() for block in blocks)
+def _joined(blocks: Sequence[re.Match[str]], dialect: Dialect) -> str:
+    return "\n\n".join(f"final_answer({block['code'].strip()!r})" if _plain(block, dialect) else block["code"].strip()
+                       for block in blocks)
+
+
+def _plain(block: re.Match[str], dialect: Dialect) -> bool:
+    """Whether it holds an answer itself."""
+    return dialect.answers_plainly and re.search(dialect.answers, block[0]) is not None
 
 
 def _invented(text: str, since: int = 0) -> int:
@@ -182,7 +196,7 @@ def edge_cases(steps: Sequence[Step], dialect: Dialect = PAPER) -> list[str]:
                                     for step, found in zip(steps, blocks, strict=True)),
         "unclosed_block": any(re.search(dialect.opens, rest) for rest in rests)
                           or any(re.match(dialect.opens, b[0]) and not re.search(rf"{dialect.closes}\Z", b[0]) for b in every),
-        "fence_without_marker": any(not block[0].startswith(words[0]) for block in every),
+        "fence_without_marker": any(not block[0].startswith(words[0]) and not _plain(block, dialect) for block in every),
         "marker_in_code": any(word in block["code"] for word in words for block in every),
         "text_after_block": any(found and rest.strip() for found, rest in zip(blocks, rests, strict=True)),
         "record_over_markers": any([b.span() for b in found] != [b.span() for b in _blocks(step.text, dialect)]
@@ -286,6 +300,12 @@ Tools:
 
 Rules:
 {_RULES}""",
+    # For trajectories in MINT's form, whose own prompt is 1,100 tokens with an example.
+    "mint": """You solve a task step by step. In each turn you first think in <thought>...</thought>. Then you either run Python
+in <execute>...</execute>, whose output comes back to you as 'Observation:', or you end with the answer in
+<solution>...</solution>.
+
+Tool, callable from the code: wikipedia_search(query: str) -> str.""",
     # For the toy student, whose context is short.
     "toy": "Solve the task with Python code. Tools: web_search(query), final_answer(answer).",
 }

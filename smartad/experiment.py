@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from smartad import benchmarks, corpora, models
+from smartad import benchmarks, corpora, importers, models
 from smartad.dialect import DIALECTS, PROMPTS
-from smartad.stage import StageSpec
+from smartad.stage import Runtime, StageSpec
 from smartad.stages.aggregate import AGGREGATE, AggregateConfig
 from smartad.stages.collect import COLLECT, CollectConfig
 from smartad.stages.evaluate import EVALUATE, EvaluateConfig
 from smartad.stages.grade import GRADE, GradeConfig
+from smartad.stages.importing import IMPORT, ImportConfig, PoolConfig, identified
 from smartad.stages.index import INDEX, IndexConfig
 from smartad.stages.prepare import PREPARE, PrepareConfig
 from smartad.stages.score import SCORE, ScoreConfig
@@ -58,6 +59,8 @@ class Experiment:
     corpus: str | None = "toy"
     """What web_search searches; null is nothing."""
     train_sets: list[str] = field(default_factory=lambda: ["toy_train"])
+    pool: PoolConfig | None = None
+    """Trajectories made elsewhere, in place of what ``collect`` would make of ``train_sets``; both then mean nothing."""
     benchmarks: Benchmarks = field(default_factory=Benchmarks)
     limits: Limits = field(default_factory=Limits)
     collect: CollectConfig = field(default_factory=CollectConfig)
@@ -71,10 +74,14 @@ class Experiment:
     """Folder of the benchmark files.  It says where, not what: no stage's config holds it."""
 
     def __post_init__(self) -> None:
-        if self.select.first > self.collect.samples:
+        _known("dialect", self.dialect, DIALECTS)
+        if self.pool:
+            self._check_pool(self.pool)
+        elif self.select.first > self.collect.samples:
             raise UserError(f"select.first={self.select.first} asks for more than collect.samples={self.collect.samples}; "
                             "K is taken from one pool, so raise samples or lower first")
-        _known("dialect", self.dialect, DIALECTS)
+        if self.train and self.train.loss == "sad_kl":
+            self._check_teacher()
         for stage in ("collect", "score", "train", "evaluate"):
             if config := getattr(self, stage):
                 _known(f"{stage}.prompt", config.prompt, PROMPTS)
@@ -88,6 +95,23 @@ class Experiment:
         if self.corpus is not None:
             corpora.get(self.corpus)
 
+    def _check_teacher(self) -> None:
+        if self.pool:
+            raise UserError("train.loss=sad_kl compares the student with the teacher's probabilities, which an imported pool "
+                            "has not; use train.loss=sad_mean or sad_sum, or collect a pool with collect.top_logprobs")
+        if self.collect.top_logprobs is None:
+            raise UserError("train.loss=sad_kl compares the student with the teacher's probabilities, and "
+                            "collect.top_logprobs is null: set it (say, to 5) so that the pool keeps them")
+
+    def _check_pool(self, pool: PoolConfig) -> None:
+        if pool.samples is not None and self.select.first > pool.samples:
+            raise UserError(f"select.first={self.select.first} asks for more than the {pool.samples} sources of the pool, each "
+                            "of which answers a question once; lower first")
+        forms = importers.get(pool.format).DIALECTS
+        if self.train and not {self.score.dialect, self.train.dialect} <= set(forms):
+            raise UserError(f"pool.format={pool.format} is written in {' or '.join(forms)}, and score and train read "
+                            f"{self.score.dialect} and {self.train.dialect}; set dialect={forms[0]}")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -99,35 +123,51 @@ class Plan:
     """The adapter; None when the student is evaluated as it is."""
     models: dict[str, str]
     """Local folders of the models it needs, by identity, for Runtime."""
+    files: dict[str, str]
+    """Where the files it imports are, by SHA-256, for Runtime; those that are not here are left out."""
 
 
 def plan(experiment: Experiment) -> Plan:
-    """The whole pipeline.  Pure but for reading the toy student's and local models' files: nothing runs."""
+    """The whole pipeline.  Pure but for reading the toy student's and local models' files, and those to import: nothing runs."""
+    files: dict[str, str] = {}
     index = {"index": _index(experiment.corpus)} if experiment.corpus else {}
-    train = _train(experiment, index) if experiment.train else None
+    train = _train(experiment, index, files) if experiment.train else None
     adapter = {"adapter": train} if train else {}
     grades = {}
     for name in experiment.benchmarks.names():
         questions = {f"questions/{name}": _prepare(name, experiment.limits.questions)}
         attempts = StageSpec(EVALUATE, _identified(experiment.evaluate), {**questions, **index, **adapter})
         grades[name] = StageSpec(GRADE, experiment.grade, {**questions, "attempts": attempts})
-    return Plan(StageSpec(AGGREGATE, AggregateConfig(), grades), train, _folders(experiment))
+    return Plan(StageSpec(AGGREGATE, AggregateConfig(), grades), train, _folders(experiment), files)
 
 
-def _train(experiment: Experiment, index: dict[str, StageSpec]) -> StageSpec:
-    questions = {f"questions/{name}": _prepare(name, experiment.limits.train_questions) for name in experiment.train_sets}
-    pool = StageSpec(COLLECT, _with_teacher(experiment.collect), {**questions, **index})
+def _train(experiment: Experiment, index: dict[str, StageSpec], files: dict[str, str]) -> StageSpec:
+    """``files`` takes up where those are that are imported."""
+    limit = experiment.limits.train_questions
+    if experiment.pool:
+        config, found = identified(experiment.pool, Path(experiment.data) if experiment.data else None, limit)
+        files.update(found)
+        pool = StageSpec(IMPORT, config)
+        questions = {f"questions/{config.name}": pool}
+    else:
+        questions = {f"questions/{name}": _prepare(name, limit) for name in experiment.train_sets}
+        pool = StageSpec(COLLECT, _with_teacher(experiment.collect), {**questions, **index})
     verdicts = StageSpec(GRADE, experiment.grade, {**questions, "attempts": pool})
     scores = StageSpec(SCORE, _identified(experiment.score), {**questions, "pool": pool})
     selected = StageSpec(SELECT, decisive(experiment.select), {"pool": pool, "verdicts": verdicts, "scores": scores})
     return StageSpec(TRAIN, _identified(experiment.train), {**questions, "pool": pool, "selected": selected})
 
 
-def missing_data(specs: Iterable[StageSpec], data: Path | None) -> list[str]:
-    """The raw files that ``specs`` read and that are not in the folder ``data``."""
+def missing_data(specs: Iterable[StageSpec], runtime: Runtime) -> list[str]:
+    """The raw files that ``specs`` read and that are not where ``runtime`` says."""
+    specs = list(specs)
+    imports = [spec.config for spec in specs if spec.stage is IMPORT and isinstance(spec.config, ImportConfig)]
+    absent = [file.name for config in imports for teacher in config.teachers for file in teacher.files
+              if file.sha256 not in runtime.files]
     sources = [benchmarks.get(spec.config.benchmark).SOURCE if spec.stage is PREPARE else corpora.get(spec.config.corpus).SOURCE
                for spec in specs if spec.stage in (PREPARE, INDEX)]
-    return [source.file for source in sources if source and not (data and (data / source.file).is_file())]
+    return absent + [source.file for source in sources
+                     if source and not (runtime.data and (runtime.data / source.file).is_file())]
 
 
 def _prepare(name: str, limit: int | None) -> StageSpec:

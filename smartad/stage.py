@@ -30,6 +30,8 @@ class Runtime:
     """Folder of the benchmark and corpus files."""
     models: Mapping[str, str] = field(default_factory=dict)
     """Local folder of each model that is not the toy student or a hub id, by identity (see ``models.identify``)."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Where each file to import is, by its SHA-256."""
     threads: int = 1
     processes: int = 1
     """That a stage may split over, if it can; with GPUs, one for each.  They share the threads out."""

@@ -1,8 +1,9 @@
 """The records that flow between stages.  Frozen, JSON-shaped, and free of any library."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal, TypedDict
+from typing import ClassVar, Literal, TypedDict
 
 StepStatus = Literal["ok", "parse_error", "exec_error", "timeout", "oom", "final"]
 FAILURES: tuple[StepStatus, ...] = ("parse_error", "exec_error", "timeout", "oom")
@@ -70,12 +71,39 @@ class Trajectory:
     stop: StopReason
     tokens: int | None
     """Tokens the model generated; None when the engine does not count them."""
-    seconds: float
+    seconds: float | None
+    """None when nobody measured them: the trajectory was made elsewhere."""
 
     @property
     def tool_calls(self) -> int:
         """How often its code was run, the call of ``final_answer`` included (section 4.7, Appendix B)."""
         return sum(bool(step.action) and step.status != "parse_error" for step in self.steps)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an imported trajectory is from, and what was said of it there."""
+
+    question_id: str
+    sample: int
+    teacher: str
+    file: str
+    line: int
+    claimed: bool | None
+    """Whether its maker found the answer right; None when the file does not say."""
+    marks: tuple[str, ...]
+    """What is odd about it, in the words of its format (``importers``)."""
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A row of an imported file that is no trajectory, or none that is wanted."""
+
+    file: str
+    line: int
+    kind: str
+    """One word to count it by."""
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -136,6 +164,14 @@ class Segment(IntEnum):
 class SegmentWeights:
     """Per-segment loss weights of Eq. 5.  (1, 1, 1) is the uniform loss; the default is the paper's."""
 
+    presets: ClassVar[Mapping[str, Mapping[str, float]]] = {
+        "smartad": {"reason": 1.0, "action": 1.5, "final": 2.0},
+        "uniform": {"reason": 1.0, "action": 1.0, "final": 1.0},
+        "thought_heavy": {"reason": 2.0, "action": 1.0, "final": 1.0},
+        "action_heavy": {"reason": 1.0, "action": 2.0, "final": 1.0},
+    }
+    """Table 5's; a config may say the name for the triple."""
+
     reason: float = 1.0
     action: float = 1.5
     final: float = 2.0
@@ -159,6 +195,8 @@ class TrainingExample:
     """CONTEXT carries label -100."""
     turns: tuple[int, ...]
     """Index of the assistant turn a token belongs to; -1 outside of them."""
+    characters: tuple[int, ...] = ()
+    """The character of its turn's text that a token begins with; -1 outside of turns."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +222,21 @@ class Request:
     max_tokens: int = 512
     temperature: float = 0.0
     seed: int = 0
+    top_logprobs: int | None = None
+    """How many of the likeliest tokens to tell at each token; None is not to tell."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a model found likeliest where it wrote one token."""
+
+    start: int
+    end: int
+    """The token's characters in what was generated, a stop string included.  Equal: the token that ended the turn."""
+    texts: tuple[str, ...]
+    """Of the likeliest tokens, likeliest first; "" ends the turn.  Tokens that are no whole characters are left out."""
+    logprobs: tuple[float, ...]
+    """Their log-probabilities at temperature 1, nats."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +252,18 @@ class Completion:
     """The stop string that ended it; None when the model ended its turn itself."""
     detail: str = ""
     """For ``error``: what the engine said."""
+    choices: tuple[Choices, ...] = ()
+    """For each generated token with characters of its own, if the request asked for ``top_logprobs``."""
+
+
+@dataclass(frozen=True)
+class TeacherChoices:
+    """What the teacher found likeliest in a trajectory, kept beside it."""
+
+    question_id: str
+    sample: int
+    turns: tuple[tuple[Choices, ...], ...]
+    """For each step, of the tokens that its ``text`` kept as they were generated; characters are those of that text."""
 
 
 @dataclass(frozen=True)

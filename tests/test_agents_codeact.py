@@ -146,3 +146,12 @@ def test_other_dialect_runs_the_same_episode(interpreters):
     played = play(interpreters, script, dialect="smolagents")
     assert (played.answer, [s.status for s in played.steps]) == ("42", ["ok", "final"])
     assert played.steps[0].text == block("x = 42\nprint('```')", dialect=form)
+
+
+def test_answer_without_code_ends_an_episode_in_the_dialect_that_has_it(interpreters):
+    form = DIALECTS["mint"]
+    answer = "<thought> So it is. </thought> The answer is <solution> \\frac{1}{2} </solution>."
+    script = Script(stopped(f"<execute>\nprint(1 / 2){form.end}", form), stopped(answer, form))
+    played = play(interpreters, script, dialect="mint")
+    assert (played.answer, [s.status for s in played.steps]) == (r"\frac{1}{2}", ["ok", "final"])
+    assert played.steps[1].text == answer

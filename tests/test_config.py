@@ -82,10 +82,40 @@ def moved(*overrides):
     ("evaluate.max_steps=3", ["evaluate", "aggregate"]),
     ("seed=1", ["train", "evaluate", "aggregate"]),
     ("train.weights.final=2.0", []),
+    ("train.weights=smartad", []),
     ("data=/somewhere/else", []),
 ])
 def test_override_moves_its_stage_and_what_is_below_it_and_nothing_else(change, expected):
     assert moved(change) == expected
+
+
+@pytest.mark.parametrize(("sources", "triple"), [
+    (["train.weights=smartad"], (1, 1.5, 2)), (["train.weights=uniform"], (1, 1, 1)),
+    (["train.weights=thought_heavy"], (2, 1, 1)), (["train.weights=action_heavy"], (1, 2, 1)),
+    (["train.weights=thought_heavy", "train.weights.final=3"], (2, 1, 3)),
+    (["train.weights.final=3", "train.weights=action_heavy"], (1, 2, 1)),
+    (["train={weights: uniform, rank: 4}"], (1, 1, 1)), (["train.weights={reason: 0.5, action: 4, final: 9}"], (0.5, 4, 9)),
+])
+def test_preset_of_weights_is_its_triple_whatever_it_is_called(sources, triple, tmp_path):
+    assert load(Experiment, sources).train.weights == SegmentWeights(*triple)
+    numbers = dict(zip(("reason", "action", "final"), triple, strict=True))
+    (tmp_path / "one.yaml").write_text(f"train: {{weights: {numbers}}}")
+    assert moved(*sources) == moved(str(tmp_path / "one.yaml"), *(["train.rank=4"] if "rank" in sources[0] else []))
+    (tmp_path / "frozen.yaml").write_text(frozen(Experiment, sources))
+    assert load(Experiment, [str(tmp_path / "frozen.yaml")]).train.weights == SegmentWeights(*triple)
+
+
+def test_preset_of_weights_in_a_sweep_is_its_triple(tmp_path):
+    (tmp_path / "hard.yaml").write_text("train: {weights: thought_heavy}")
+    file = tmp_path / "s.yaml"
+    file.write_text("arms: {a: {train.weights: uniform}, b: [hard.yaml, train.weights.final=3]}\nseeds: [0]\n")
+    sweep = read(str(file))
+    assert [sweep.experiment(trial, 0).train.weights for trial in corners(sweep.config)] == [
+        SegmentWeights(1, 1, 1), SegmentWeights(2, 1, 3)]
+    file.write_text("space: {train.weights: [uniform, action_heavy]}")
+    sweep = read(str(file))
+    assert [(trial.label, sweep.experiment(trial, 0).train.weights.action) for trial in corners(sweep.config)] == [
+        ("train.weights=uniform", 1), ("train.weights=action_heavy", 2)]
 
 
 def test_seed_moves_the_selection_only_of_the_random_rule():
@@ -116,12 +146,17 @@ def test_local_model_is_known_by_its_content_and_not_by_its_path(tmp_path):
     (["train.rank=many"], "train.rank: Value 'many' .* could not be converted to Integer"),
     (["select.rule=mid"], "no selection rule 'mid'; there are .*min.*To add one"),
     (["train.weights.final=-1"], "weights.final must be a finite number of at least 0, got -1"),
+    (["train.weights=heavy"], "train.weights='heavy' is none of smartad, uniform, thought_heavy, action_heavy; .* give reason"),
+    (["train.loss=sad_kl", "train.weights=uniform"], "collect.top_logprobs is null: set it"),
+    (["configs/mint_math.yaml", "train.loss=sad_kl", "train.weights=uniform"], "which an imported pool has not; use"),
+    (["collect.top_logprobs=5"], "collect.top_logprobs=5: the scripted teacher has no log-probabilities"),
+    (["collect.teacher=org/model", "collect.top_logprobs=0"], "collect.top_logprobs must be at least 1, got 0"),
     (["select.first=99"], "select.first=99 asks for more than collect.samples=15"),
     (["benchmarks.in_domain=[gsm]"], "no benchmark 'gsm'; there are .*toy_math.*write smartad/benchmarks/gsm.py"),
     (["benchmarks.in_domain=[toy_math, toy_math]"], "benchmarks names 'toy_math' twice"),
     (["corpus=wikipedia"], "no corpus 'wikipedia'; there are .*toy"),
-    (["dialect=xml"], "dialect='xml' is unknown; there are paper, smolagents"),
-    (["evaluate.prompt=long"], "evaluate.prompt='long' is unknown; there are student, teacher, toy"),
+    (["dialect=xml"], "dialect='xml' is unknown; there are mint, paper, smolagents"),
+    (["evaluate.prompt=long"], "evaluate.prompt='long' is unknown; there are mint, student, teacher, toy"),
     (["limits.questions=0"], "limits.questions must be at least 1, got 0"),
     (["student=/no/such/model"], "no model folder /no/such/model"),
     (["configs/missing.yaml"], "no file configs/missing.yaml"),
@@ -193,7 +228,8 @@ def test_override_of_any_value_is_read_back_as_it_was(value):
     {"student": "org/other", "score.student": "org/third"}, {"score.student": "org/third", "student": "org/other"},
     {"train": None}, {"train": {"rank": 4, "weights": {"final": 3}}}, {"train.weights": {"reason": 2, "action": 1, "final": 1}},
     {"train_sets": ["toy_qa"], "limits.questions": None}, {"select.first": 15, "collect.samples": 20},
-    {"train": {"rank": 4}, "train.alpha": 8},
+    {"train": {"rank": 4}, "train.alpha": 8}, {"train.weights": "uniform"}, {"train": {"weights": "action_heavy"}},
+    {"train.weights": "thought_heavy", "train.weights.final": 3}, {"train.weights.final": 3, "train.weights": "uniform"},
 ])
 @pytest.mark.parametrize("base", [[], [str(ROOT / "configs/toy.yaml"), "train.rank=2"], ["train=null"]])
 def test_template_makes_what_loading_everything_makes(base, values):
@@ -211,7 +247,8 @@ def test_template_makes_what_loading_everything_makes(base, values):
 
 
 @pytest.mark.parametrize("values", [{"selct.rule": "max"}, {"train.rank": "many"}, {"select.first": 99}, {"select": 3},
-                                    {"select.rule.deep": 1}, {"train": None, "train.rank": 4}, {"seed": None}])
+                                    {"select.rule.deep": 1}, {"train": None, "train.rank": 4}, {"seed": None},
+                                    {"train.weights": "heavy"}])
 def test_template_says_of_bad_values_what_loading_says(values):
     with pytest.raises(ConfigError) as expected:
         load(Experiment, [override(key, value) for key, value in values.items()])

@@ -31,12 +31,12 @@ def adapters(name, store):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "collect", "score", "select", "train"), [
-    ("table2_main", 1, 2, 4, 4),
+    ("table2_main", 1, 2, 4, 6),
     ("table3_ablation", 1, 2, 4, 8),
     ("table4_selection", 1, 1, 3, 3),
     ("table5_weights", 1, 1, 1, 4),
     ("table6_k", 1, 1, 4, 4),
-    ("table10_humaneval", 1, 1, 2, 2),
+    ("table10_humaneval", 1, 1, 2, 3),
     ("predecessor_table2", 1, 4, 4, 4),
     ("predecessor_table3", 2, 4, 4, 4),
     ("grid96", 1, 2, 20, 80),
@@ -63,6 +63,7 @@ def test_tables_of_one_paper_share_the_adapters_they_have_in_common(store):
     assert k["select.first=1"] == main["3B Agent Distill"] == humaneval["Agent Distillation"]
     assert k["select.first=10"] == selection["min-NLL"] == ablation["3B + NLL Trajectory Selection"]
     assert weights["SmartAD"] == main["1.5B SmartAD"]
+    assert humaneval["SAD"] == main["3B SAD"] != main["3B Agent Distill"]
     assert weights["Uniform"] == ablation["1.5B + NLL Trajectory Selection"]
     assert main["1.5B Agent Prompt"] is None
 

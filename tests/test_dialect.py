@@ -141,6 +141,16 @@ def test_segments_of_a_fence_in_a_string_without_a_record_end_at_that_fence():
     assert cut(render_turn("Quote.", FENCED))[0][1] == ('Code:\n```py\ns = """\nCode:\n```py\nx\n```', FINAL)
 
 
+def test_segments_of_an_answer_in_a_block_of_its_own_are_final():
+    mint = DIALECTS["mint"]
+    texts = ["<thought> I add. </thought>\n<execute>\n1 + 1\n</execute>", "It is <solution> 2 </solution>."]
+    assert cut(*texts, dialect=mint) == [[("<thought> I add. </thought>\n", REASON), ("<execute>\n1 + 1\n</execute>", ACTION)],
+                                         [("It is ", REASON), ("<solution> 2 </solution>", FINAL), (".", REASON)]]
+    assert [action_of(text, mint) for text in texts] == ["1 + 1", "final_answer('2')"]
+    assert edge_cases(steps_of(texts), mint) == ["text_after_block"]
+    assert edge_cases(steps_of(texts[:1]), mint) == ["single_block", "last_block_without_final_answer"]
+
+
 @pytest.mark.parametrize(("texts", "cases"), [
     ([render_turn("a", "print(1)"), render_turn("b", "final_answer(1)")], []),
     (["I give up."], ["no_block"]),

@@ -91,6 +91,36 @@ def test_sampled_tokens_come_in_the_models_proportions(engine):
     assert (found - expected).abs().max() < 5 * 0.5 / n**0.5  # five standard errors at most
 
 
+def test_likeliest_tokens_are_those_of_a_plain_forward_and_lie_where_the_text_has_them(engine):
+    asked = [ask(task, max_tokens=n, top_logprobs=k) for task, n, k in zip(TASKS, (24, 60, 9), (3, 1, 9999), strict=False)]
+    said = engine.complete([*asked, ask(TASKS[3])])
+    assert said[3].choices == ()
+    assert [(c.text, c.tokens) for c in said] == [(c.text, c.tokens) for c in engine.complete([ask(
+        task, max_tokens=n) for task, n in zip(TASKS, (24, 60, 9, 24), strict=False)])]
+    for request, completion in zip(asked, said, strict=False):
+        ids = engine.tokenizer(render(engine.tokenizer, request.messages, generate=True), add_special_tokens=False)["input_ids"]
+        position = 0
+        for choices in completion.choices:
+            with torch.no_grad():
+                logprobs = engine.model(torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+            texts = ["" if token in engine.ends else engine.tokenizer.decode([token], skip_special_tokens=True)
+                     for token in logprobs.topk(min(len(logprobs), request.top_logprobs)).indices.tolist()]
+            assert list(choices.texts[:3]) == texts[:3]
+            assert choices.logprobs[0] == pytest.approx(logprobs.max().item(), abs=1e-4)
+            assert choices.start == position
+            assert completion.text[choices.start:choices.end] == choices.texts[0], "greedy: the likeliest was written"
+            position = choices.end
+            ids.append(int(logprobs.argmax()))
+        assert position == len(completion.text) and len(completion.choices) == completion.tokens
+
+
+def test_likeliest_tokens_of_a_stop_string_are_told_although_the_text_is_cut_before_it(engine):
+    whole = engine.complete([ask(TASKS[0], top_logprobs=1)])[0]
+    stop = whole.text[len(whole.text) // 2:][:3]
+    cut = engine.complete([ask(TASKS[0], stop=(stop,), top_logprobs=1)])[0]
+    assert cut.choices == whole.choices[:len(cut.choices)] and cut.choices[-1].end >= len(cut.text) + len(stop)
+
+
 def test_prompt_without_room_and_answer_without_room_are_context_overflow(engine):
     long = ask("word " * 3 * engine.positions)
     used = len(engine.tokenizer(render(engine.tokenizer, ask(TASKS[0]).messages, generate=True))["input_ids"])

@@ -11,7 +11,7 @@ FLOORS = [
     {"types", "records", "fingerprint", "config", "plugins", "redact"},
     {"dialect", "selection", "difficulty", "tables", "stage", "models", "claims", "processes"},
     {"grading", "engines", "agents", "toyworld"},
-    {"benchmarks", "corpora"},
+    {"benchmarks", "corpora", "importers"},
     {"stages", "store", "tracking"},
     {"experiment", "runner", "registry"},
     {"cluster"},

@@ -7,7 +7,7 @@ import pytest
 from smartad.records import write_json, write_jsonl
 from smartad.tracking import views
 from smartad.tracking.base import Page, RunInfo, Table
-from smartad.types import Question, ScoredTrajectory, Selected, Step, Trajectory, Verdict
+from smartad.types import Origin, Quarantined, Question, ScoredTrajectory, Selected, Step, Trajectory, Verdict
 
 PREPARE, COLLECT, GRADE, SCORE, SELECT, TRAIN = (f"{kind}-00000000000{n}" for n, kind in
                                                  enumerate(("prepare", "collect", "grade", "score", "select", "train")))
@@ -46,6 +46,20 @@ def test_attempts_are_a_table_with_the_question_and_how_each_ended(shown):
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     assert [(row["text"], row["answer"], row["stop"], row["steps"], row["tokens"]) for row in rows] == [
         ("What is 2 + 2?", "4", "answered", 2, 30), ("<script>alert(1)</script>", None, "max_steps", 1, None)]
+
+
+def test_imported_pool_says_who_wrote_what_and_what_is_in_quarantine(shown, tmp_path):
+    folder = tmp_path / "import-000000000006"
+    folder.mkdir()
+    origins = [Origin("toy/1", 0, "one", "a", 1, True, ("odd",)), Origin("toy/2", 0, "two", "b", 1, None, ())]
+    for name, rows in {"questions": QUESTIONS, "trajectories": [RIGHT, HOSTILE], "origins": origins,
+                       "quarantine": [Quarantined("a", 3, "torn", "no JSON")]}.items():
+        write_jsonl(folder / f"{name}.jsonl", rows)
+    views = shown(folder.name)
+    rows = [dict(zip(views["attempts"].columns, row, strict=True)) for row in views["attempts"].rows]
+    assert [(row["teacher"], row["text"], row["claimed"], row["marks"]) for row in rows] == [
+        ("one", "What is 2 + 2?", "right", "odd"), ("two", "<script>alert(1)</script>", "not said", "")]
+    assert views["quarantine"].rows == (("a", 3, "torn", "no JSON"),)
 
 
 def test_verdicts_are_words_and_ungraded_is_one_of_its_own(shown):

@@ -95,6 +95,7 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
         keeping,
         looking,
         planning,
+        pool,
         preview,
         publishing,
         running,
@@ -108,6 +109,7 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
         "aliases": adapters.aliases_command, "promote": adapters.promote_command, "pull": adapters.pull_command,
         "ask": adapters.ask_command, "gc": keeping.gc_command, "forget": keeping.forget_command, "logs": control.logs_command,
         "cancel": control.cancel_command, "retry": control.retry_command, "doctor": doctor.doctor_command,
+        "import": pool.import_command, "pool": pool.pool_command,
         "dashboard": dashboards.dashboard_command, "publish": publishing.publish_command}
     return commands[name]
 
@@ -219,6 +221,19 @@ def parser() -> argparse.ArgumentParser:
     show = command("show", "show one finished stage: config, inputs, metrics, files, where it ran")
     show.add_argument("fingerprint", metavar="FINGERPRINT", help="its name or the beginning of it")
     show.add_argument("--json", action="store_true", help="the record as it is")
+
+    pool = command("pool", "show what a pool holds: who got how much right, what more samples cover, what is odd about it",
+                   "  smartad pool import-1f2e\nof the pool itself, or of any stage that was made from it, up to train.")
+    pool.add_argument("fingerprint", metavar="FINGERPRINT", help="its name or the beginning of it")
+
+    taken = command("import", "say what files of trajectories made elsewhere hold, and what of them cannot be used and why",
+                    "  smartad import mint traces/*_math.jsonl\n"
+                    "Nothing is changed.  To run an experiment on them, name them as its pool (see configs/mint_math.yaml).")
+    taken.add_argument("format", metavar="FORMAT", help="agent_distillation, messages, mint: a module of smartad/importers")
+    taken.add_argument("files", nargs="+", metavar="FILE", help="one teacher each: in this order they are samples 0, 1, ...")
+    taken.add_argument("--name", metavar="NAME", help="what the questions are called (default: the format)")
+    taken.add_argument("--refuse", metavar="MARKS", help="put rows with these marks into quarantine; with commas between")
+    taken.add_argument("--to", type=Path, metavar="DIR", help="write questions, trajectories, origins and quarantine there")
 
     why = command("why", "say why two finished stages are not the same one: the first field that differs, and the rest")
     why.add_argument("a", metavar="A")

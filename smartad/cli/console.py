@@ -26,9 +26,9 @@ PLAIN_EVERY_S = 15.0
 LOOK_S = 2.0
 """Between two looks at which of the submitted jobs have begun."""
 
-HEADLINES = {"collect": ("n", "answered"), "grade": ("pass@1", "n", "ungraded"), "score": ("scored", "mean_nll"),
-             "select": ("selected", "coverage", "mean_nll"), "train": ("examples", "first_loss", "last_loss"),
-             "evaluate": ("n", "answered")}
+HEADLINES = {"import": ("n", "questions", "quarantined"), "collect": ("n", "answered"), "grade": ("pass@1", "n", "ungraded"),
+             "score": ("scored", "mean_nll"), "select": ("selected", "coverage", "mean_nll"),
+             "train": ("examples", "first_loss", "last_loss"), "evaluate": ("n", "answered")}
 """What is said of a stage when it ends; of others, their first metrics."""
 
 

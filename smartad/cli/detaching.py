@@ -39,7 +39,7 @@ def detach(args: argparse.Namespace, profile: ClusterConfig, job: Job, sweep: Sw
     connect(profile, job)  # whatever the driver would stumble over in the queue is said now
     driver = Driver(sweep, store, dry_run=True)
     specs = upstream_first(driver.ask())
-    check_data(specs, job.runtime.data)
+    check_data(specs, job.runtime)
     check_accepted(profile, args.cluster, store.root, {spec.stage.name for spec in specs if not store.has(spec.fingerprint)})
     if queued := jobs_of(store).drivers.get(sweep.name):
         raise UserError(f"a driver of sweep {sweep.name} is in the queue already, job {queued.id}; "

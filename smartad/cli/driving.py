@@ -47,11 +47,11 @@ def profile_of(args: argparse.Namespace) -> ClusterConfig:
 
 
 def job_of(args: argparse.Namespace, profile: ClusterConfig, store: Store, group: str | None, data: str | None,
-           models: dict[str, str]) -> Job:
+           models: dict[str, str], files: dict[str, str]) -> Job:
     """What runs any stage of a plan.  Jobs that import smartad later are given the code as it is now."""
     tracking = configure(args.track.split(",") if args.track else None, store.root, group)
     runtime = Runtime(data=Path(data).absolute() if data else None,
-                      models={identity: str(Path(folder).absolute()) for identity, folder in models.items()})
+                      models={identity: str(Path(folder).absolute()) for identity, folder in models.items()}, files=files)
     code = None
     if profile.cluster != "workers" and args.jobs != 0:
         from smartad.cluster.code import snapshot
@@ -81,7 +81,7 @@ def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, wor
             save_estimate(store, work.sweep.name, list(dispatcher.specs.values()))
         else:
             dispatcher.add(work)
-        check_data(dispatcher.unfinished.values(), job.runtime.data)
+        check_data(dispatcher.unfinished.values(), job.runtime)
         if profile.cluster == "slurm" and not (args.command == "sweep" and is_copy(store, args.file)):
             check_accepted(profile, args.cluster, store.root, {spec.stage.name for spec in dispatcher.unfinished.values()})
         owners, given_up = (work.owners, work.stopped) if isinstance(work, Driver) else (dict, dict)
@@ -138,10 +138,10 @@ def _stopped(why: BaseException, profile: ClusterConfig, dispatcher: Dispatcher,
     return f"{kept}; what was under way is carried on by\n  {again()}"
 
 
-def check_data(specs: Iterable[StageSpec], data: Path | None) -> None:
+def check_data(specs: Iterable[StageSpec], runtime: Runtime) -> None:
     """Fail at the desk: a file that is not there is named before anything runs."""
-    if missing := missing_data(specs, data):
-        where = f"not in {data}" if data else "needed"
+    if missing := missing_data(specs, runtime):
+        where = f"not in {runtime.data}" if runtime.data else "needed"
         raise UserError(f"{', '.join(missing)}: {where}; say which folder holds them with data=FOLDER")
 
 

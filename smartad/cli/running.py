@@ -15,6 +15,7 @@ from smartad.cli.console import at_store, print_table, program
 from smartad.cli.detaching import detach, start_of
 from smartad.cli.driving import bring_to_end, driven, job_of, profile_of
 from smartad.cli.planning import is_sweep, plan_command
+from smartad.cli.pool import print_pool
 from smartad.cli.publishing import publish_at_end
 from smartad.cluster import ClusterConfig
 from smartad.config import load, read_yaml
@@ -41,7 +42,7 @@ def run_command(args: argparse.Namespace) -> int:
     goals = _until(planned, args.until) if args.until else [planned.goal]
     store = Store(args.store).open()
     profile = profile_of(args)
-    job = job_of(args, profile, store, None, experiment.data, planned.models)
+    job = job_of(args, profile, store, None, experiment.data, planned.models, planned.files)
     name = f"run-{planned.goal.fingerprint.rpartition('-')[2]}"
     groups = {"In-domain": list(experiment.benchmarks.in_domain), "Out-of-domain": list(experiment.benchmarks.out_of_domain)}
     only = LedgerTrial("this run", {}, (ledger.run_of(experiment.seed, planned.goal, planned.train),))
@@ -50,6 +51,8 @@ def run_command(args: argparse.Namespace) -> int:
     ledger.save(store, Ledger(name, dataclasses.asdict(SweepConfig(arms={"this run": {}})), groups, (only,), start=start))
     with store.lock(f"{RUNS}/run-{uuid.uuid4().hex[:8]}"):
         status = bring_to_end(args, profile, job, goals)
+    if experiment.pool and status == 0:
+        _print_pool(store, planned)
     if store.has(planned.goal.fingerprint):
         print_table(tables.build("experiment", groups, {"this run": [results.cells(store, planned.goal.fingerprint)]}))
         print(f"row {planned.goal.fingerprint}, kept as {name} until `{program()} forget {name} --yes{at_store(store)}`"
@@ -69,8 +72,10 @@ def sweep_command(args: argparse.Namespace) -> int:
     profile = profile_of(args)
     store = Store(args.store).open()
     some = [sweep.experiment(trial, sweep.config.seeds[0]) for trial in corners(sweep.config)]
-    folders = {identity: folder for experiment in some for identity, folder in plan(experiment).models.items()}
-    job = job_of(args, profile, store, sweep.name, some[0].data, folders)
+    plans = [plan(experiment) for experiment in some]
+    folders = {identity: folder for planned in plans for identity, folder in planned.models.items()}
+    files = {sha256: path for planned in plans for sha256, path in planned.files.items()}
+    job = job_of(args, profile, store, sweep.name, some[0].data, folders, files)
     if args.detach:
         return detach(args, profile, job, sweep)
     start = start_of(store, args.file, profile, sweep.name)
@@ -111,6 +116,13 @@ def _print_importances(store: Store, book: ledger.Ledger) -> None:
         print("what the scores depend on (PED-ANOVA): " + ", ".join(f"{key} {share:.0%}" for key, share in found.items()))
     else:
         print(f"what the scores depend on is said from {LEAST} finished trials on, where it can be told")
+
+
+def _print_pool(store: Store, planned: Plan) -> None:
+    """What an imported pool holds, as far as its stages are finished."""
+    made = planned.train.upstream_first() if planned.train else []
+    if finished := [spec.fingerprint for spec in made if store.has(spec.fingerprint)]:
+        print_pool(store, finished[-1])
 
 
 def _until(planned: Plan, stage: str) -> list[StageSpec]:

@@ -27,7 +27,8 @@ ASK_SLURM_S = 10.0
 """The queue is everybody's: a status that is left open asks it seldom."""
 ROWS, LINES, IDS = 30, 8, 3
 """Trials, and lines of what runs, waits or failed, unless --all are asked for; and jobs named in a line."""
-SHORT = {"prepare": "prep", "index": "idx", "collect": "coll", "select": "sel", "evaluate": "eval", "aggregate": "agg"}
+SHORT = {"prepare": "prep", "import": "imp", "index": "idx", "collect": "coll", "select": "sel", "evaluate": "eval",
+         "aggregate": "agg"}
 MARKS = {"done": "[green]✓[/]", "running": "[cyan]▶[/]", "queued": "[yellow]q[/]", "waiting": "[dim]·[/]", "failed": "[red]✗[/]",
          "blocked": "[red]–[/]", "stopped": "[dim]s[/]"}
 URGENCY = ("failed", "running", "queued", "blocked", "waiting", "stopped", "done")

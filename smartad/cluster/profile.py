@@ -7,7 +7,7 @@ from typing import Any, Literal
 from smartad.config import from_mapping
 from smartad.types import UserError
 
-STAGES = ("prepare", "index", "collect", "grade", "score", "select", "train", "evaluate", "aggregate")
+STAGES = ("prepare", "import", "index", "collect", "grade", "score", "select", "train", "evaluate", "aggregate")
 """In the order of the pipeline."""
 
 

@@ -73,7 +73,8 @@ def _labelled(tokenizer: Tokenizer, trajectory: Trajectory, text: str, starts: S
     of_character = _characters(text, starts, trajectory.steps, dialect, end_of_turn, markers)
     labels = [of_character[i] for i in first]
     return TrainingExample(trajectory.question_id, trajectory.sample, tuple(tokens["input_ids"]),
-                           tuple(segment for segment, _ in labels), tuple(turn for _, turn in labels))
+                           tuple(segment for segment, _ in labels), tuple(turn for _, turn in labels),
+                           tuple(i - starts[turn] if turn >= 0 else -1 for i, (_, turn) in zip(first, labels, strict=True)))
 
 
 def pieces(tokenizer: Tokenizer, text: str, example: TrainingExample) -> list[tuple[str, Segment]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from transformers import DynamicCache
 from smartad.engines.encoding import render
 from smartad.engines.loading import Model, Tokenizer, load_model, load_tokenizer
 from smartad.stage import Runtime
-from smartad.types import Completion, Request, UserError
+from smartad.types import Choices, Completion, Request, UserError
 
 BATCH_TOKENS = {"cpu": 16_384, "cuda": 262_144}
 """Prompt and answer of every row of a batch, padding included.  On a CPU, what the toy student is fastest with
@@ -24,6 +25,8 @@ SHRINK = 0.75
 STOP_SLACK = 4
 """Tokens looked at for a stop string beyond one per character: the first may be a part of a character."""
 WEIGHTS = "adapter_model.safetensors"
+BROKEN = "\N{REPLACEMENT CHARACTER}"
+"""What a part of a character is decoded to."""
 
 
 def load(identity: str, runtime: Runtime, adapter: Path | None = None) -> "HfEngine":
@@ -84,7 +87,8 @@ class HfEngine:
         text = self._decode(row.written)
         if row.stopped_by:
             text = text[:text.find(row.stopped_by)]
-        return Completion(text, row.finish(), len(row.written) + row.ended, row.stopped_by)
+        return Completion(text, row.finish(), len(row.written) + row.ended, row.stopped_by,
+                          choices=tuple(self._choices(row)) if row.likeliest else ())
 
     @torch.inference_mode()
     def _generate(self, rows: list["_Row"]) -> None:
@@ -101,6 +105,7 @@ class HfEngine:
             logits = self.model(input_ids=ids, attention_mask=mask[:, :width + step], position_ids=positions,
                                 past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
             chosen = chance.choose(logits, step)
+            _remember_likeliest(rows, logits)
             for row, token in zip(rows, chosen.tolist(), strict=True):
                 self._write(row, token)
             alive = [i for i, row in enumerate(rows) if row.writing]
@@ -125,6 +130,20 @@ class HfEngine:
             tail = self._decode(row.written[-max(map(len, stops)) - STOP_SLACK:])
             row.stopped_by = next((stop for stop in stops if stop in tail), None)
 
+    def _choices(self, row: "_Row") -> Iterator[Choices]:
+        """``row.likeliest`` as text, for tokens that begin and end with a character."""
+        whole = self._decode(row.written)
+        edges = [*(len(self._decode(row.written[:i])) for i in range(len(row.likeliest))), len(whole)]
+        for i, ((start, end), ranked) in enumerate(zip(pairwise(edges), row.likeliest, strict=True)):
+            # A token's text can depend on the one before it: some tokenizers write a blank only between words.
+            context = row.written[max(0, i - STOP_SLACK):i]
+            before = self._decode(context)
+            texts = ["" if token in self.ends else self._decode([*context, token]).removeprefix(before) for token, _ in ranked]
+            named = [(text, logprob) for (token, logprob), text in zip(ranked, texts, strict=True)
+                     if (text or token in self.ends) and BROKEN not in text]
+            if BROKEN not in before + whole[start:end] and (start < end or (i == len(row.written) and row.ended)):
+                yield Choices(start, end, tuple(text for text, _ in named), tuple(round(logprob, 6) for _, logprob in named))
+
     def _decode(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
@@ -141,6 +160,8 @@ class _Row:
     written: list[int] = field(default_factory=list)
     ended: bool = False
     stopped_by: str | None = None
+    likeliest: list[list[tuple[int, float]]] = field(default_factory=list)
+    """(token, log-probability) where each token was written, the end included; empty when nobody asked."""
 
     @property
     def writing(self) -> bool:
@@ -185,6 +206,16 @@ class _Chance:
     def keep(self, rows: torch.Tensor) -> None:
         """Only these rows are still written."""
         self._temperature, self._uniform = self._temperature[rows], self._uniform[rows]
+
+
+def _remember_likeliest(rows: Sequence[_Row], logits: torch.Tensor) -> None:
+    """For rows that asked.  logits: (row, vocabulary)."""
+    asking = [(i, row, k) for i, row in enumerate(rows) if row.writing and (k := row.request.top_logprobs)]
+    if not asking:
+        return
+    top = logits[[i for i, _, _ in asking]].float().log_softmax(-1).topk(min(logits.shape[-1], max(k for _, _, k in asking)))
+    for (_, row, k), logprobs, tokens in zip(asking, top.values.tolist(), top.indices.tolist(), strict=True):
+        row.likeliest.append(list(zip(tokens, logprobs, strict=True))[:k])
 
 
 def _batches(rows: Sequence[_Row], batch_tokens: int) -> Iterator[list[_Row]]:

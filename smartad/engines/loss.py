@@ -1,9 +1,7 @@
-"""The segment-weighted loss (Eq. 5)."""
+"""What a token's loss counts for: Eq. 5, and the objectives of SAD (arXiv 2505.13820)."""
 
 from collections.abc import Sequence
 from typing import Literal
-
-import torch
 
 from smartad.engines.encoding import by_segment
 from smartad.types import Segment, SegmentWeights
@@ -11,6 +9,7 @@ from smartad.types import Segment, SegmentWeights
 Reduction = Literal["trajectory", "batch"]
 """``trajectory``: Eq. 5 for each trajectory, then their mean.  ``batch``: one weighted mean over all tokens of the
 global batch, so long trajectories count for more."""
+Objective = Literal["segment", "sad_sum", "sad_mean", "sad_kl"]
 
 
 def token_weights(segments: Sequence[Segment], weights: SegmentWeights) -> list[float]:
@@ -19,23 +18,23 @@ def token_weights(segments: Sequence[Segment], weights: SegmentWeights) -> list[
     return [0.0, *(weight[s] for s in segments[1:])]
 
 
-def denominator(weights_BT: torch.Tensor, reduction: Reduction) -> torch.Tensor:
-    """What the weighted sum over a global batch is divided by; adds up over its micro-batches."""
-    return weights_BT.new_tensor(len(weights_BT)) if reduction == "trajectory" else weights_BT.sum()
+def token_shares(segments: Sequence[Segment], weights: SegmentWeights, objective: Objective,
+                 reduction: Reduction) -> list[float]:
+    """What each token's loss is multiplied with.
 
-
-def segment_loss(logits_BTV: torch.Tensor, ids_BT: torch.Tensor, weights_BT: torch.Tensor, reduction: Reduction,
-                 total: torch.Tensor) -> torch.Tensor:
-    """A micro-batch's share of the global batch's loss: the shares of all micro-batches add up to it.
-
-    ``total``: the sum of :func:`denominator` over the global batch.  A token without a weight never touches the result,
-    not even when its loss is not finite.
+    The sum over the tokens of a global batch, divided by the sum of :func:`denominator` over its trajectories, is the loss:
+    so it is the same however the batch is cut into forwards.
     """
-    kept_BT = weights_BT[:, 1:] > 0
-    nll_BT = torch.zeros_like(weights_BT[:, 1:])
-    nll_BT[kept_BT] = torch.nn.functional.cross_entropy(logits_BTV[:, :-1][kept_BT].float(), ids_BT[:, 1:][kept_BT],
-                                                        reduction="none")
-    sums_B = (nll_BT * weights_BT[:, 1:]).sum(dim=1)
-    if reduction == "trajectory":
-        sums_B = sums_B / weights_BT[:, 1:].sum(dim=1)
-    return sums_B.sum() / total
+    shares = token_weights(segments, weights)
+    if objective == "sad_mean":
+        spans = [Segment.ACTION if s == Segment.FINAL else s for s in segments[1:]]
+        return [0.0, *(share / spans.count(span) for share, span in zip(shares[1:], spans, strict=True))]
+    if objective == "segment" and reduction == "trajectory":
+        total = sum(shares)
+        return [share / total for share in shares]
+    return shares
+
+
+def denominator(shares: Sequence[float], reduction: Reduction) -> float:
+    """A trajectory's part of what the sum over a global batch is divided by."""
+    return 1.0 if reduction == "trajectory" else sum(shares)

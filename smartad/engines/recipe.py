@@ -11,8 +11,13 @@ class Recipe:
     """LoRA and its optimizer.  Defaults are SmartAD's (Appendix A), or Agent Distillation's where it is silent."""
 
     weights: SegmentWeights = field(default_factory=SegmentWeights)
+    loss: Literal["segment", "sad_sum", "sad_mean", "sad_kl"] = "segment"
+    """``segment`` is Eq. 5.  The others are SAD's (Liu et al., arXiv 2505.13820) with ``weights.reason`` and ``weights.action``
+    as its lambdas: lambda_reason times the sum over reasoning tokens plus lambda_action times the sum over action and final
+    ones, of the cross-entropy (``sad_sum``) or of KL(teacher || student) (``sad_kl``); ``sad_mean`` has means for the sums.
+    Then the mean over the trajectories of the batch."""
     loss_reduction: Literal["trajectory", "batch"] = "trajectory"
-    """``trajectory``: Eq. 5, then the mean over the global batch; ``batch``: one weighted mean over its tokens."""
+    """Of Eq. 5.  ``trajectory``: its mean over the global batch; ``batch``: one weighted mean over the batch's tokens."""
     rank: int = 64
     alpha: int = 128
     dropout: float = 0.05
@@ -31,7 +36,11 @@ class Recipe:
     batch_size: int = 4
     """Trajectories per optimizer step."""
     micro_batch_size: int = 1
-    """Trajectories per forward.  The gradient is the same for any, but for rounding and what dropout draws."""
+    """Trajectories per forward, padded.  The gradient is the same for any, but for rounding and what dropout draws; these
+    make another adapter, so it is a part of its identity like the rest."""
+    micro_batch_tokens: int | None = None
+    """Instead: tokens per forward.  The trajectories of a step are packed, without padding and unable to see each other, into
+    as few forwards as that allows; one that is longer has a forward of its own.  Null: ``micro_batch_size`` holds."""
     gradient_checkpointing: bool = True
     """Compute activations again in the backward pass instead of keeping them: less memory, a third more time."""
 
@@ -50,3 +59,16 @@ class Recipe:
         if self.batch_size % self.micro_batch_size:
             raise UserError(f"train.batch_size={self.batch_size} is not a multiple of "
                             f"train.micro_batch_size={self.micro_batch_size}")
+        if self.micro_batch_tokens is not None and (self.micro_batch_tokens < 1 or self.micro_batch_size > 1):
+            raise UserError(f"train.micro_batch_tokens={self.micro_batch_tokens} must be at least 1, and goes with "
+                            f"train.micro_batch_size=1 (got {self.micro_batch_size}): it says how much a forward takes")
+        if self.loss != "segment":
+            self._check_sad()
+
+    def _check_sad(self) -> None:
+        if self.weights.final != self.weights.action:
+            raise UserError(f"train.loss={self.loss} knows no final segment: train.weights.final={self.weights.final} must "
+                            f"equal train.weights.action={self.weights.action}")
+        if self.loss_reduction != "trajectory":
+            raise UserError(f"train.loss_reduction={self.loss_reduction} is an option of train.loss=segment; leave it out with "
+                            f"train.loss={self.loss}")

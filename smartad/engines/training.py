@@ -3,7 +3,7 @@
 import math
 import random
 import shutil
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +12,26 @@ from peft import PeftModel
 from torch.utils.data import Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from smartad.engines.encoding import padded
+from smartad.engines.batches import Batches, keeps_apart
+from smartad.engines.head import head_of, losses_for_logits, losses_of_logits
 from smartad.engines.loading import Model
 from smartad.engines.lora import attach
-from smartad.engines.loss import denominator, segment_loss, token_weights
 from smartad.engines.recipe import Recipe
+from smartad.engines.teacher import Distribution
 from smartad.stage import Runtime
-from smartad.types import TrainingExample, UserError
+from smartad.types import Segment, TrainingExample, UserError
 
 WHOLE = "whole"
 """Written into a checkpoint's folder last; a folder without it is what a kill left behind."""
 
 
 def fine_tune(model: Model, examples: Sequence[TrainingExample], recipe: Recipe, seed: int, checkpoints: Path,
-              runtime: Runtime) -> tuple[PeftModel, list[float]]:
-    """``model`` with a trained LoRA adapter, and the loss of each step.
+              runtime: Runtime,
+              teacher: Sequence[Mapping[int, Distribution]] | None = None) -> tuple[PeftModel, list[dict[str, float]]]:
+    """``model`` with a trained LoRA adapter, and what was logged of each step: loss, loss/<segment>, ...
 
     Called again after a kill, it goes on from the newest whole checkpoint in ``checkpoints`` and ends with the same
-    weights.  Reports loss, learning_rate and grad_norm each step.
+    weights.  ``teacher``: see ``Batches``.  Reports loss, loss/<segment>, learning_rate and grad_norm each step.
     Raises UserError for targets the model has not or must not adapt, and when loss or gradient are not finite.
     """
     set_seed(seed)
@@ -43,12 +45,13 @@ def fine_tune(model: Model, examples: Sequence[TrainingExample], recipe: Recipe,
         save_strategy="steps", save_steps=runtime.checkpoint_every, logging_steps=1, logging_nan_inf_filter=False,
         use_cpu=model.device.type == "cpu", dataloader_pin_memory=model.device.type != "cpu",
         remove_unused_columns=False, label_names=["weights"], report_to=[], disable_tqdm=True)
-    trainer = _SegmentTrainer(adapted, arguments, examples, recipe)
+    apart = recipe.micro_batch_tokens is None or keeps_apart(model)
+    trainer = _SegmentTrainer(adapted, arguments, Batches(examples, recipe, apart, teacher), recipe)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_Watch(runtime.report, runtime.progress))
     newest = newest_checkpoint(checkpoints)
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
-    return adapted, [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    return adapted, [row for row in trainer.state.log_history if "loss" in row]
 
 
 def newest_checkpoint(checkpoints: Path) -> Path | None:
@@ -65,41 +68,68 @@ class _SegmentTrainer(Trainer):
     # The loss is divided by what the global batch adds up to; Trainer would divide by the accumulation steps again.
     loss_is_scaled_for_ga = True
 
-    def __init__(self, model: PeftModel, arguments: TrainingArguments, examples: Sequence[TrainingExample],
-                 recipe: Recipe) -> None:
-        super().__init__(model, arguments, train_dataset=list(range(len(examples))), data_collator=self._collate)
-        self._examples, self._recipe = examples, recipe
-        self._weights = [token_weights(example.segments, recipe.weights) for example in examples]
-
-    def _collate(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
-        ids_BT, mask_BT = padded([self._examples[row].input_ids for row in rows])
-        weights_BT = torch.zeros(ids_BT.shape)
-        for i, row in enumerate(rows):
-            weights_BT[i, :len(self._weights[row])] = torch.tensor(self._weights[row])
-        return {"input_ids": ids_BT, "attention_mask": mask_BT, "weights": weights_BT, "rows": torch.tensor(rows)}
+    def __init__(self, model: PeftModel, arguments: TrainingArguments, batches: Batches, recipe: Recipe) -> None:
+        super().__init__(model, arguments, train_dataset=list(range(len(batches))), data_collator=batches.inputs)
+        self._batches, self._recipe = batches, recipe
+        self._head = head_of(model.get_base_model())
+        self._heard = self._no_losses()
 
     def _get_train_sampler(self, train_dataset: Sized | None = None) -> Sampler:
-        return _Order(len(self._examples), self.args.seed)
+        return _Order(len(self._batches), self.args.seed)
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int,
                           device: torch.device) -> tuple[list, torch.Tensor]:
-        """The global batch, and what its loss is divided by."""
-        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        totals = torch.stack([denominator(batch["weights"], self._recipe.loss_reduction) for batch in batches])
-        return batches, self.accelerator.gather(totals.sum().to(device)).sum()
+        """The global batch, and what its loss is divided by.
 
-    def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False,
+        Packing makes fewer forwards of it than Trainer counts: the others come first and are empty, so that data-parallel
+        processes synchronise their gradients in a real one.
+        """
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        rows = [row for batch in batches for row in batch["rows"]]
+        if self._recipe.micro_batch_tokens is not None:
+            forwards = self._batches.divided(rows)
+            empty: list[list[int]] = [[]] * (len(batches) - len(forwards))
+            batches = [self._batches.inputs(forward) for forward in [*empty, *forwards]]
+        total = torch.tensor(self._batches.total(rows), device=device)
+        return batches, self.accelerator.gather(total).sum()
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """Trainer's, but for an empty forward, which adds nothing."""
+        if not inputs["rows"]:
+            return torch.zeros((), device=self.args.device)
+        return super().training_step(model, inputs, num_items_in_batch)
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False,
                      num_items_in_batch: Any = None) -> torch.Tensor:
-        """This micro-batch's share of the global batch's loss.  Raises UserError when it is not finite."""
-        ids_BT, mask_BT, weights_BT = inputs["input_ids"], inputs["attention_mask"], inputs["weights"]
-        logits_BTV = model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False).logits
-        loss = segment_loss(logits_BTV, ids_BT, weights_BT, self._recipe.loss_reduction, num_items_in_batch)
+        """This forward's share of the global batch's loss.  Raises UserError when it is not finite."""
+        rows = inputs.pop("rows")
+        tokens = self._batches.supervised(rows, inputs["input_ids"].device)
+        if self._head is None:
+            logits_BTV = model(**inputs, use_cache=False).logits
+            losses_N = losses_of_logits(logits_BTV, tokens.positions_N, tokens.targets)
+        else:
+            with losses_for_logits(self._head, tokens.positions_N, tokens.targets):
+                losses_N = model(**inputs, use_cache=False).logits
+        loss = (losses_N * tokens.shares_N).sum() / num_items_in_batch
         if not torch.isfinite(loss):
-            names = [f"{self._examples[row].question_id} sample {self._examples[row].sample}" for row in inputs["rows"]]
-            raise UserError(f"the loss is {loss.item()} in step {self.state.global_step + 1}, on {', '.join(names)}; "
+            raise UserError(f"the loss is {loss.item()} in step {self.state.global_step + 1}, on {self._batches.names(rows)}; "
                             "lower train.learning_rate or train.max_grad_norm")
+        self._heard.index_add_(0, tokens.segments_N, torch.stack([losses_N.detach(), torch.ones_like(losses_N)], 1).double())
         # Data-parallel processes average their gradients, and the total is over all of them.
         return loss * self.accelerator.num_processes
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """With the loss of each segment that was trained on, as ``loss/<segment>``."""
+        if "loss" in logs:
+            for segment, (total, count) in zip(Segment, self.accelerator.reduce(self._heard, "sum").tolist(), strict=True):
+                if count:
+                    logs[f"loss/{segment.name.lower()}"] = total / count
+            self._heard = self._no_losses()
+        super().log(logs, start_time)
+
+    def _no_losses(self) -> torch.Tensor:
+        """(segment, 2): the sum of the losses of its tokens since the last log, nats, and their number."""
+        return torch.zeros(len(Segment), 2, dtype=torch.float64, device=self.args.device)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         # Trainer's own asks the hub about the base model's vocabulary.
@@ -137,8 +167,8 @@ class _Watch(TrainerCallback):
         if not math.isfinite(logs["grad_norm"]):
             raise UserError(f"the gradient's norm is {logs['grad_norm']} in step {state.global_step}; "
                             "lower train.learning_rate")
-        self._report(state.global_step, loss=logs["loss"], learning_rate=logs["learning_rate"],
-                     grad_norm=logs["grad_norm"])
+        losses = {name: value for name, value in logs.items() if name.partition("/")[0] == "loss"}
+        self._report(state.global_step, **losses, learning_rate=logs["learning_rate"], grad_norm=logs["grad_norm"])
         self._progress(state.global_step, state.max_steps)
 
     def on_save(self, args: TrainingArguments, state: Any, control: Any, **others: Any) -> None:

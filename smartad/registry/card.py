@@ -53,6 +53,9 @@ def recipe_in_words(about: About) -> str:
     if collect:
         said.append(f"The teacher `{collect['teacher']}` solved every training question {collect['samples']} times, at "
                     f"temperature {collect['temperature']}.")
+    if pool := about.recipe.get("import"):
+        said.append(f"The trajectories were made elsewhere (format {pool['format']}), by "
+                    f"{', '.join(teacher['name'] for teacher in pool['teachers'])}.")
     if select:
         drops = select.get("drop", {})
         filters = [kept for kept, switches in (("a right answer", ("wrong", "ungraded")), ("no failed tool call", FAILURES))

@@ -55,8 +55,8 @@ class About:
     base: str
     """The base model's identity (see ``models``)."""
     recipe: Mapping[str, Any]
-    """Stage -> its config: train, select, score, collect, evaluate (as it was evaluated; None: it never was), index (what it
-    searched when it was; None: nothing)."""
+    """Stage -> its config: train, select, score, collect, import, evaluate (as it was evaluated; None: it never was), index (what
+    it searched when it was; None: nothing)."""
     row: Mapping[str, Score]
     """By benchmark; of adapters that were evaluated in several ways, as in the latest."""
     lineage: tuple[Origin, ...]
@@ -76,7 +76,7 @@ def about(store: Store, adapter: str, folders: Mapping[str, str]) -> About:
     upstream = _upstream(store, train)
     latest, row = _row(store, adapter)
     config = train["identity"]["config"]
-    recipe = {"train": config, **{name: _config(upstream, name) for name in ("select", "score", "collect")},
+    recipe = {"train": config, **{name: _config(upstream, name) for name in ("select", "score", "collect", "import")},
               "evaluate": latest and latest["identity"]["config"],
               "index": latest and _index(store, latest["identity"]["inputs"].get("index"))}
     sets = [role.removeprefix("questions/") for role in train["identity"]["inputs"] if role.startswith("questions/")]
@@ -164,6 +164,8 @@ def _in_a_line(record: Record) -> str:
             return f"{config['benchmark']}: {counted('questions')}"
         case "index":
             return f"{config['corpus']}, {config['method']}: {counted('passages')}"
+        case "import":
+            return f"{config['name']}, format {config['format']}: {counted('n', 'quarantined')} of {metric('rows')} rows"
         case "collect":
             return f"teacher {config['teacher']}, {config['samples']} samples a question: {metric('n')} trajectories"
         case "grade":

@@ -38,21 +38,31 @@ class CollectConfig:
     """Episodes in lock-step.  They are computed together, so it can show in the last digits of a sampled token."""
     code: CodeLimits = field(default_factory=CodeLimits)
     """What the teacher's code may use."""
+    top_logprobs: int | None = None
+    """Keep the teacher's log-probabilities of so many of the likeliest tokens at each token, for ``train.loss=sad_kl``; null
+    keeps none.  Five take about 30 kB a trajectory."""
 
     def __post_init__(self) -> None:
         check(self, "collect")
         if self.samples < 1:
             raise UserError(f"collect.samples must be at least 1, got {self.samples}")
+        if self.top_logprobs is not None and self.top_logprobs < 1:
+            raise UserError(f"collect.top_logprobs must be at least 1, got {self.top_logprobs}; null keeps none")
+        if self.top_logprobs is not None and self.teacher.partition("@")[0] == TOY:
+            raise UserError(f"collect.top_logprobs={self.top_logprobs}: the scripted teacher has no log-probabilities; leave "
+                            "it out, or give collect.teacher a model")
 
 
 def run(config: CollectConfig, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> Metrics:
-    """Inputs questions/*, and index if there is one.  Writes trajectories.jsonl, ordered by question, then sample.
+    """Inputs questions/*, and index if there is one.  Writes trajectories.jsonl, ordered by question, then sample,
+    and with ``top_logprobs`` top_logprobs.jsonl, row by row as the former.
 
     Metrics: those of ``episodes.summary``.
     """
     questions = list(questions_of(inputs).values())
     teacher = _teacher(config.teacher, runtime)
-    return summary(run_episodes(config, questions, config.samples, teacher, inputs.get("index"), out, runtime))
+    return summary(run_episodes(config, questions, config.samples, teacher, inputs.get("index"), out, runtime,
+                                config.top_logprobs))
 
 
 def _teacher(name: str, runtime: Runtime) -> "Completer":

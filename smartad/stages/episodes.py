@@ -13,7 +13,7 @@ from smartad.agents.limits import CodeLimits
 from smartad.dialect import DIALECTS, PROMPTS, stop_strings
 from smartad.records import append_jsonl, read_partial_jsonl, write_jsonl
 from smartad.stage import Metrics, Runtime
-from smartad.types import Completion, Message, Question, Request, Trajectory, UserError
+from smartad.types import Choices, Completion, Message, Question, Request, TeacherChoices, Trajectory, UserError
 
 if TYPE_CHECKING:
     from smartad.agents.codeact import Setup
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 ROWS = "trajectories.jsonl"
+TOP_LOGPROBS = "top_logprobs.jsonl"
 Episode = tuple[Question, int]
 """(question, sample)."""
 
@@ -57,11 +58,12 @@ def check(config: EpisodeConfig, stage: str) -> None:
 
 
 def run_episodes(config: EpisodeConfig, questions: Sequence[Question], samples: int, completer: "Completer",
-                 index: Path | None, out: Path, runtime: Runtime) -> list[Trajectory]:
+                 index: Path | None, out: Path, runtime: Runtime, top_logprobs: int | None = None) -> list[Trajectory]:
     """Every question ``samples`` times, into ``out``/trajectories.jsonl, in the order of the questions, then samples.
 
     ``config.batch_size`` episodes go in lock-step, and their rows are written together.  A batch that a kill left
     incomplete is run again as a whole: its composition decides the last digits of what its model computes.
+    ``top_logprobs``: keep so many of the likeliest tokens at each token, in ``out``/top_logprobs.jsonl.
 
     Raises UserError when ``out`` holds rows of something else, RuntimeError when the engine failed in a whole batch; a batch
     in which it failed for some is kept, and they are ``engine_error``.
@@ -71,14 +73,18 @@ def run_episodes(config: EpisodeConfig, questions: Sequence[Question], samples: 
     setup = _setup(config, index)
     episodes = list(product(questions, range(samples)))
     rows = _kept(out / ROWS, episodes, config.batch_size)
+    if top_logprobs is not None:
+        write_jsonl(out / TOP_LOGPROBS, read_partial_jsonl(out / TOP_LOGPROBS, TeacherChoices)[:len(rows)])
     with Interpreters(config.code) as interpreters:
         for start in range(len(rows), len(episodes), config.batch_size):
             batch = episodes[start:start + config.batch_size]
-            played = _play(batch, config, setup, completer, interpreters)
+            played, choices = _play(batch, config, setup, completer, interpreters, top_logprobs)
+            if top_logprobs is not None:
+                append_jsonl(out / TOP_LOGPROBS, choices)  # first: no trajectory is without them after a kill
             append_jsonl(out / ROWS, played)
             rows += played
             runtime.progress(len(rows), len(episodes))
-            runtime.report(len(rows), answered=_share_answered(played), seconds=max(row.seconds for row in played))
+            runtime.report(len(rows), answered=_share_answered(played), seconds=_longest(played))
     return rows
 
 
@@ -87,11 +93,11 @@ def summary(rows: Sequence[Trajectory]) -> Metrics:
     how many steps went, which way (``stop/...`` and ``step/...``)."""
     stops = Counter(f"stop/{row.stop}" for row in rows)
     steps = Counter(f"step/{step.status}" for row in rows for step in row.steps)
-    tokens = [row.tokens for row in rows]
+    tokens, seconds = [row.tokens for row in rows], [row.seconds for row in rows]
     return {"n": len(rows), "answered": _share_answered(rows),
             **dict(sorted(stops.items())), **dict(sorted(steps.items())),
             "tokens": None if None in tokens else sum(t for t in tokens if t is not None),
-            "seconds": round(sum(row.seconds for row in rows), 3)}
+            "seconds": None if None in seconds else round(sum(s for s in seconds if s is not None), 3)}
 
 
 def seed_of(question_id: str, sample: int) -> int:
@@ -112,7 +118,7 @@ def _kept(path: Path, episodes: Sequence[Episode], batch_size: int) -> list[Traj
 
 
 def _play(batch: Sequence[Episode], config: EpisodeConfig, setup: "Setup", completer: "Completer",
-          interpreters: "Interpreters") -> list[Trajectory]:
+          interpreters: "Interpreters", top_logprobs: int | None) -> tuple[list[Trajectory], list[TeacherChoices]]:
     """Raises RuntimeError when the engine answered nobody: that is no result."""
     from smartad.agents.codeact import solve
     from smartad.engines.lockstep import in_lock_step
@@ -120,22 +126,35 @@ def _play(batch: Sequence[Episode], config: EpisodeConfig, setup: "Setup", compl
     stops = stop_strings(DIALECTS[config.dialect])
     failures: list[str] = []
 
-    def episode(question: Question, sample: int, ask: Callable[[Request], Completion]) -> Trajectory:
+    def episode(question: Question, sample: int, ask: Callable[[Request], Completion]) -> tuple[Trajectory, TeacherChoices]:
         seed = seed_of(question.id, sample)
+        said: list[Completion] = []
 
         def turn(messages: tuple[Message, ...]) -> Completion:
-            completion = ask(Request(messages, stops, config.max_tokens, config.temperature, seed))
+            completion = ask(Request(messages, stops, config.max_tokens, config.temperature, seed, top_logprobs))
+            said.append(completion)
             if completion.finish == "error":
                 log.warning("%s, sample %d: the engine failed: %s", question.id, sample, completion.detail)
                 failures.append(completion.detail)
             return completion
 
-        return solve(question, sample, seed, setup, turn, interpreters)
+        row = solve(question, sample, seed, setup, turn, interpreters)
+        # A turn that could not be written is said last and is no step.
+        choices = (_in_text(completion, step.text) for completion, step in zip(said, row.steps, strict=False))
+        return row, TeacherChoices(question.id, sample, tuple(choices))
 
-    played = in_lock_step(completer, [partial(episode, question, sample) for question, sample in batch])
+    rows = in_lock_step(completer, [partial(episode, question, sample) for question, sample in batch])
+    played = [row for row, _ in rows]
     if all(row.stop == "engine_error" for row in played):
         raise RuntimeError(f"the engine failed in all of {len(batch)} episodes: {failures[0]}")
-    return played
+    return played, [choices for _, choices in rows]
+
+
+def _in_text(completion: Completion, text: str) -> tuple[Choices, ...]:
+    """The choices up to where a step's text departs from what was generated: blanks are taken off it, and markers completed."""
+    generated = completion.text + (completion.stopped_by or "")
+    same = next((i for i, (a, b) in enumerate(zip(generated, text, strict=False)) if a != b), min(len(generated), len(text)))
+    return tuple(c for c in completion.choices if c.end <= same and (c.start < c.end or generated == text))
 
 
 def _setup(config: EpisodeConfig, index: Path | None) -> "Setup":
@@ -150,6 +169,10 @@ def _setup(config: EpisodeConfig, index: Path | None) -> "Setup":
             return retrieval.render(retriever.search(query, config.top_k))
 
     return Setup(PROMPTS[config.prompt], DIALECTS[config.dialect], config.max_steps, search)
+
+
+def _longest(rows: Sequence[Trajectory]) -> float:
+    return max(row.seconds for row in rows if row.seconds is not None)
 
 
 def _share_answered(rows: Sequence[Trajectory]) -> float | None:

@@ -13,10 +13,12 @@ from smartad.engines.recipe import Recipe
 from smartad.records import read_jsonl
 from smartad.stage import Metrics, Runtime, Stage
 from smartad.stages import questions_of
-from smartad.types import Selected, Trajectory, UserError
+from smartad.stages.episodes import TOP_LOGPROBS
+from smartad.types import Segment, Selected, TeacherChoices, Trajectory, UserError
 
 if TYPE_CHECKING:
     from smartad.engines.loading import Tokenizer
+    from smartad.engines.teacher import Distribution
     from smartad.types import TrainingExample
 
 
@@ -46,8 +48,9 @@ class TrainConfig(Recipe):
 def run(config: TrainConfig, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> Metrics:
     """Inputs questions/*, pool, selected.  Writes adapter/ (PEFT, safetensors).
 
-    Metrics: examples, tokens, tokens/<segment>, cases/<edge case of the dialect> (trajectories), steps, first_loss,
-    last_loss.
+    Metrics: examples, tokens, tokens/<segment>, cases/<edge case of the dialect> (trajectories), steps, first_loss and
+    last_loss, and their first_loss/<segment> and last_loss/<segment> in nats per token; with sad_kl labels/teacher and
+    labels/hard, how many supervised tokens had the teacher's probabilities and how many only their own.
     """
     from smartad.engines import encoding, loading, lora, training
 
@@ -55,16 +58,19 @@ def run(config: TrainConfig, inputs: Mapping[str, Path], out: Path, runtime: Run
     tokenizer = loading.load_tokenizer(config.student, runtime.models)
     examples = _encode(config, tokenizer, trajectories, inputs)
     encoding.refuse_untrainable(examples, config.max_length, config.weights)
+    teacher = _teacher(tokenizer, trajectories, examples, inputs["pool"]) if config.loss == "sad_kl" else None
     model = loading.load_model(config.student, runtime)
     checkpoints = out / "checkpoints"
-    adapted, losses = training.fine_tune(model, examples, config, config.seed, checkpoints, runtime)
+    adapted, steps = training.fine_tune(model, examples, config, config.seed, checkpoints, runtime, teacher)
     lora.save_adapter(adapted, config.student, out / "adapter")
     shutil.rmtree(checkpoints)
     segments = encoding.count_segments(examples)
     return {"examples": len(examples), "tokens": sum(segments.values()),
             **{f"tokens/{segment}": count for segment, count in segments.items()},
-            **_count_cases(config, trajectories),
-            "steps": len(losses), "first_loss": losses[0], "last_loss": losses[-1]}
+            **_count_cases(config, trajectories), **_count_labels(examples, teacher),
+            "steps": len(steps),
+            **{f"{when}_{name}": value for when, step in (("first", steps[0]), ("last", steps[-1]))
+               for name, value in step.items() if name.partition("/")[0] == "loss"}}
 
 
 def _selected(inputs: Mapping[str, Path]) -> list[Trajectory]:
@@ -84,6 +90,31 @@ def _encode(config: TrainConfig, tokenizer: "Tokenizer", trajectories: list[Traj
     return [encoding.encode(tokenizer, questions[t.question_id], t, system=PROMPTS[config.prompt],
                             dialect=DIALECTS[config.dialect], end_of_turn=config.end_of_turn, markers=config.markers)
             for t in trajectories]
+
+
+def _teacher(tokenizer: "Tokenizer", trajectories: list[Trajectory], examples: "list[TrainingExample]",
+             pool: Path) -> "list[dict[int, Distribution]]":
+    """Of each example, the teacher's probabilities by position."""
+    from smartad.engines.teacher import TeacherTokens
+
+    path = pool / TOP_LOGPROBS
+    if not path.exists():
+        raise UserError(f"train.loss=sad_kl needs the teacher's probabilities, and {pool} holds no {TOP_LOGPROBS}; collect it "
+                        "with collect.top_logprobs")
+    wanted = {(t.question_id, t.sample) for t in trajectories}
+    kept = {key: row for row in read_jsonl(path, TeacherChoices) if (key := (row.question_id, row.sample)) in wanted}
+    if missing := sorted(wanted - kept.keys()):
+        raise UserError(f"{path} lacks {missing[0][0]} sample {missing[0][1]}, which is in the pool; collect it again")
+    tokens = TeacherTokens(tokenizer)
+    return [tokens.of(example, [step.text for step in t.steps], kept[t.question_id, t.sample])
+            for example, t in zip(examples, trajectories, strict=True)]
+
+
+def _count_labels(examples: "list[TrainingExample]", teacher: "list[dict[int, Distribution]] | None") -> dict[str, float]:
+    if teacher is None:
+        return {}
+    soft = sum(len(positions) for positions in teacher)
+    return {"labels/teacher": soft, "labels/hard": sum(s != Segment.CONTEXT for e in examples for s in e.segments) - soft}
 
 
 def _count_cases(config: TrainConfig, trajectories: list[Trajectory]) -> dict[str, float]:

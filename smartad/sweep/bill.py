@@ -166,15 +166,24 @@ class _History:
             self.sizes[fingerprint] = identity and self._size_of(identity, fingerprint)  # type: ignore[assignment]
         return self.sizes[fingerprint]
 
+    def _asked(self, fingerprint: str) -> float | None:
+        """Questions of what prepared or imported them."""
+        if fingerprint.startswith("import-") and self.store.has(fingerprint):
+            count: float = self._record(fingerprint)["metrics"]["questions"]
+            return count
+        return self._size(fingerprint)
+
     def _size_of(self, identity: Mapping[str, Any], fingerprint: str = "") -> float | None:
         stage, config, inputs = identity["stage"], identity["config"], identity["inputs"]
         if stage == "prepare":
             done = fingerprint and self.store.has(fingerprint)
             return self._record(fingerprint)["metrics"].get("questions") if done else config.get("limit")
+        if stage == "import":
+            return self._record(fingerprint)["metrics"].get("n") if fingerprint and self.store.has(fingerprint) else None
         if stage in ("grade", "score", "select"):
             return self._size(inputs["attempts" if stage == "grade" else "pool"])
         times = {"collect": "samples", "train": "epochs"}.get(stage)
-        questions = [self._size(f) for role, f in inputs.items() if role.startswith("questions/")]
+        questions = [self._asked(f) for role, f in inputs.items() if role.startswith("questions/")]
         if not questions or None in questions:
             return None
         return sum(q or 0 for q in questions) * (config[times] if times else 1)

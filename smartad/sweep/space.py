@@ -173,7 +173,7 @@ def read(path: str, overrides: Sequence[str] = ()) -> Sweep:
         if (key := source.split("=")[0].split(".")[0]) in SweepConfig.__dataclass_fields__:
             raise ConfigError(f"{source}: {key} belongs to the sweep file; overrides change the experiment that its trials share")
     sources = _beside(path, config.base)
-    arms = {name: settings(_beside(path, arm)) if isinstance(arm, list) else arm for name, arm in config.arms.items()}
+    arms = {name: settings(Experiment, _beside(path, arm)) if isinstance(arm, list) else arm for name, arm in config.arms.items()}
     config = dataclasses.replace(config, arms=arms)
     # With overrides it is another sweep: its table must not take the place of the declared one's.
     name = Path(path).stem + (f"+{digest(list(overrides))[:6]}" if overrides else "")

@@ -27,11 +27,14 @@ class ScriptedTeacher:
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion per request, cut before the closing marker as a model's would be.
 
-        Raises UserError for a question that is not of the toy world.
+        Raises UserError for a question that is not of the toy world, and when asked for log-probabilities.
         """
         return [self._one(request) for request in requests]
 
     def _one(self, request: Request) -> Completion:
+        if request.top_logprobs is not None:
+            raise UserError("the scripted teacher has no log-probabilities; leave collect.top_logprobs out, or give it a "
+                            "teacher that is a model")
         problem = _problem(_question(request.messages))
         rng = _generator(problem.text, request.seed)
         turns = _style(problem, rng).turns(rng, problem)

@@ -15,7 +15,7 @@ from smartad.types import UserError
 HOST = "127.0.0.1"
 OTHERS = ("SYSTEM", "SPACE_", "TRACKIO_LOGO_", "TRACKIO_REGISTRY_BUCKET_ID", "TRACKIO_WRITE_TOKEN")
 """How variables begin by which trackio's server would believe itself elsewhere, or would look there."""
-SECTIONS = ("aggregate", "train", "evaluate", "grade", "select", "score", "collect", "index", "prepare", "sweep")
+SECTIONS = ("aggregate", "train", "evaluate", "grade", "select", "score", "collect", "import", "index", "prepare", "sweep")
 """Of the charts, in this order: results first."""
 
 

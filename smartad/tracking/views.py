@@ -16,12 +16,13 @@ from smartad.records import read_jsonl
 from smartad.redact import redact
 from smartad.stage import RECORD
 from smartad.tracking.base import Page, RunInfo, Table, View
-from smartad.types import Cell, Question, ScoredTrajectory, Segment, Selected, Trajectory, Verdict
+from smartad.types import Cell, Origin, Quarantined, Question, ScoredTrajectory, Segment, Selected, Trajectory, Verdict
 
 ROWS, SAMPLES = 1000, 20
 """Of a table, and of coloured trajectories, at most; the files in the store have them all."""
 LONGEST = 2000
 """Characters of one cell."""
+CLAIMS = {True: "right", False: "wrong", None: "not said"}
 
 
 def of(run: RunInfo) -> list[View]:
@@ -64,6 +65,17 @@ def _episodes(run: RunInfo) -> list[View]:
         (t.question_id, t.sample, questions[t.question_id].text, t.answer, t.stop, len(t.steps), t.tokens, t.seconds)
         for t in _attempts(run.folder)))
     return [attempts, _page("samples", islice(_attempts(run.folder), SAMPLES), run, questions)]
+
+
+def _imported(run: RunInfo) -> list[View]:
+    texts = {q.id: q.text for q in read_jsonl(run.folder / "questions.jsonl", Question)}
+    pool = zip(_attempts(run.folder), read_jsonl(run.folder / "origins.jsonl", Origin), strict=True)
+    quarantine = read_jsonl(run.folder / "quarantine.jsonl", Quarantined)
+    columns = ("question", "sample", "teacher", "text", "answer", "stop", "steps", "tokens", "claimed", "marks")
+    return [_table("attempts", columns, (
+                (t.question_id, t.sample, o.teacher, texts[t.question_id], t.answer, t.stop, len(t.steps), t.tokens,
+                 CLAIMS[o.claimed], ", ".join(o.marks)) for t, o in pool)),
+            _table("quarantine", ("file", "line", "kind", "reason"), ((q.file, q.line, q.kind, q.reason) for q in quarantine))]
 
 
 def _verdicts(run: RunInfo) -> list[View]:
@@ -113,8 +125,8 @@ def _cells(run: RunInfo) -> list[View]:
 
 
 MAKERS: Mapping[str, Callable[[RunInfo], list[View]]] = {
-    "collect": _episodes, "evaluate": _episodes, "grade": _verdicts, "score": _scores, "select": _selected, "train": _training,
-    "aggregate": _cells}
+    "import": _imported, "collect": _episodes, "evaluate": _episodes, "grade": _verdicts, "score": _scores, "select": _selected,
+    "train": _training, "aggregate": _cells}
 
 
 COLOURS = {Segment.CONTEXT: "#9aa0a6", Segment.REASON: "#2a62c9", Segment.ACTION: "#b45309", Segment.FINAL: "#15803d"}
