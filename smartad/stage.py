@@ -36,6 +36,8 @@ class Runtime:
     processes: int = 1
     """That a stage may split over, if it can; with GPUs, one for each.  They share the threads out."""
     gpus: int = 0
+    batch_tokens: int | None = None
+    """Tokens in a forward when scoring; None is chosen from free memory."""
     checkpoint_every: int = 100
     """Optimizer steps between the points that a killed training goes on from."""
     gradient_checkpointing: Literal["auto", "on", "off"] = "auto"

@@ -132,7 +132,7 @@ class ScoredTrajectory:
     turn_rank: tuple[float, ...]
     """Mean rank of each turn's tokens among the student's predictions, 1 the likeliest, clipped at 100."""
     chat_sha256: str
-    """Of the rendered chat that was scored."""
+    """Of the rendered chat that was scored; where it was scored turn by turn, of each turn's history and text in order."""
 
     @property
     def nll(self) -> float:

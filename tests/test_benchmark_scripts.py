@@ -42,3 +42,20 @@ def test_hydra_and_smartad_run_all_trials(tmp_path):
 def test_sweep_through_chaos_finishes_every_stage_exactly_once(slurm, tmp_path):
     said = script("chaos.py", "--trials", "25", folder=tmp_path)
     assert "158 stages; finished exactly once: 158; twice: 0; missing: 0; damaged: 0" in said, said
+
+
+def test_scoring_benchmark_compares_with_the_loop_and_says_time_and_memory_of_both(tmp_path):
+    said = script("scoring.py", "--tiny", "--prompts", "450", "--vocabularies", "640", "--rounds", "1", folder=tmp_path)
+    assert re.search(r"\| 640 \| 450 \| [\d.]+ s \| [\d.]+ s \| [\d.]+x \| .*MiB", said), said
+
+
+def test_gpu_protocol_on_a_cpu_measures_nothing_but_runs(tmp_path):
+    said = script("gpu_protocol.py", "--tiny", "--device", "cpu", "--rounds", "1", folder=tmp_path)
+    assert len(re.findall(r"^\| tiny \| \d+ \| 200 \| .* s \| .* s \|", said, re.MULTILINE)) == 2, said
+
+
+def test_gpu_protocol_without_a_gpu_says_so_and_what_else_there_is(tmp_path):
+    done = subprocess.run([sys.executable, str(ROOT / "benchmarks" / "gpu_protocol.py")], cwd=tmp_path, capture_output=True,
+                          text=True, env={**environment(None), "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}, timeout=600)
+    assert done.returncode == 1
+    assert "no CUDA device here; --tiny --device cpu shows" in done.stderr

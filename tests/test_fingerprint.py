@@ -55,7 +55,7 @@ def test_fingerprint_does_not_depend_on_the_process():
     assert len(outputs) == 1
 
 
-@pytest.mark.parametrize("profile", [{"threads": 2}, {"slots": 3}, {"checkpoint_every": 7}])
+@pytest.mark.parametrize("profile", [{"threads": 2}, {"slots": 3}, {"checkpoint_every": 7}, {"batch_tokens": 512}])
 def test_where_a_stage_runs_does_not_move_its_folder(store, profile):
     goal = StageSpec(Stage("x", 1, lambda *a: {}), Before())
     executor = connect(ClusterConfig(**profile), Job(store, Runtime(), Tracking(store.root)), jobs=0)

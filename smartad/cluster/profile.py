@@ -77,6 +77,8 @@ class ClusterConfig:
     """In worker processes: that a stage which can (train, score) splits over; jobs are told by their stage's resources."""
     gpus: int = 0
     """GPUs of this machine to share out: each stage at once gets one of them, or one per process.  0 is the CPU."""
+    batch_tokens: int | None = None
+    """Tokens in a forward when scoring; null is chosen from free memory."""
     checkpoint_every: int = 100
     """Optimizer steps between the points that a killed training goes on from."""
     gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
@@ -99,6 +101,8 @@ class ClusterConfig:
     def __post_init__(self) -> None:
         if self.slots < 0 or self.threads < 1:
             raise UserError(f"slots={self.slots} must be at least 0 and threads={self.threads} at least 1")
+        if self.batch_tokens is not None and self.batch_tokens < 1:
+            raise UserError(f"batch_tokens={self.batch_tokens} must be at least 1, or null")
         if self.gpus < 0 or self.checkpoint_every < 1:
             raise UserError(f"gpus={self.gpus} must be at least 0 and checkpoint_every={self.checkpoint_every} at least 1")
         if self.max_jobs < 1 or self.max_array < 1 or self.poll_s <= 0:

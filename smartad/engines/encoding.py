@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Literal
 
@@ -13,6 +14,10 @@ from smartad.types import Message, Question, Segment, SegmentWeights, Step, Trai
 
 EndOfTurn = Literal["reason", "inherit"]
 """What the end-of-turn token counts as: REASON, as the paper reads literally, or what the turn ended in."""
+
+
+class RewritingTemplate(UserError):
+    """The chat template does not keep every assistant turn as it was written."""
 
 
 def render(tokenizer: Tokenizer, messages: Sequence[Message], generate: bool = False) -> str:
@@ -29,18 +34,42 @@ def encode(tokenizer: Tokenizer, question: Question, trajectory: Trajectory, *, 
     token that ends a turn is supervised, or students never stop; what the template writes after it is not.  ``turns``
     has the turn's index for the turn's text and for the token that ends it.
 
-    Raises UserError when the chat template is not prefix-stable, rewrites assistant turns, or does not end them.
+    Raises RewritingTemplate when the chat template is not prefix-stable or rewrites assistant turns, UserError when it does
+    not end them.
     """
     messages = chat(question, trajectory.steps, system)
-    turns = [step.text for step in trajectory.steps]
     text = render(tokenizer, messages)
     starts = _turn_starts(tokenizer, messages, text)
+    return _labelled(tokenizer, trajectory, text, starts, dialect, end_of_turn, markers)
+
+
+def encode_turns(tokenizer: Tokenizer, question: Question, trajectory: Trajectory, *, system: str,
+                 dialect: Dialect = PAPER) -> tuple[list[TrainingExample], str]:
+    """A trajectory turn by turn, each with the history that an agent would have been shown, and the text of them all: what
+    the paper's loop scores (section 3.2), whatever the chat template does to earlier turns.
+
+    Raises UserError when the template does not end a turn with a token of its own.
+    """
+    messages = chat(question, trajectory.steps, system)
+    end = _end_of_turn(tokenizer)
+    assistant = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
+    examples, texts = [], []
+    for turn, (at, step) in enumerate(zip(assistant, trajectory.steps, strict=True)):
+        history = render(tokenizer, messages[:at], generate=True)
+        texts.append(history + step.text + end)
+        example = _labelled(tokenizer, replace(trajectory, steps=(step,)), texts[-1], [len(history)], dialect, "reason", True)
+        examples.append(replace(example, turns=tuple(turn if t == 0 else t for t in example.turns)))
+    return examples, "".join(texts)
+
+
+def _labelled(tokenizer: Tokenizer, trajectory: Trajectory, text: str, starts: Sequence[int], dialect: Dialect,
+              end_of_turn: EndOfTurn, markers: bool) -> TrainingExample:
+    """``text``, the rendered chat of ``trajectory``, in tokens; its turns begin at ``starts``."""
     tokens = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     added = tokenizer.added_tokens_decoder.keys()
     first = _first_characters(tokens["offset_mapping"], [token in added for token in tokens["input_ids"]])
-    if not {start + len(turn) for start, turn in zip(starts, turns, strict=True)} <= set(first):
-        raise UserError(f"the chat template of {tokenizer.name_or_path} does not end an assistant turn with a token of "
-                        "its own, so a student could not learn to stop; give the model a template that does")
+    if not {start + len(step.text) for start, step in zip(starts, trajectory.steps, strict=True)} <= set(first):
+        raise _endless(tokenizer)
     of_character = _characters(text, starts, trajectory.steps, dialect, end_of_turn, markers)
     labels = [of_character[i] for i in first]
     return TrainingExample(trajectory.question_id, trajectory.sample, tuple(tokens["input_ids"]),
@@ -110,14 +139,29 @@ def _turn_starts(tokenizer: Tokenizer, messages: Sequence[Message], text: str) -
         history = render(tokenizer, messages[:i], generate=True)
         written = text.startswith(message["content"], len(history))
         if not text.startswith(history if written else render(tokenizer, messages[:i + 1])):
-            raise UserError(f"the chat template of {tokenizer.name_or_path} changes earlier turns when later ones "
-                            "follow (it is not prefix-stable), so training on a whole trajectory would differ from "
-                            "acting in it; give the model a template that keeps every turn as it was")
+            raise RewritingTemplate(f"the chat template of {tokenizer.name_or_path} changes earlier turns when later ones "
+                                    "follow (it is not prefix-stable), so training on a whole trajectory would differ from "
+                                    "acting in it; give the model a template that keeps every turn as it was")
         if not written:
-            raise UserError(f"the chat template of {tokenizer.name_or_path} rewrites the text of an assistant turn; "
-                            "give the model a template that writes the content as it is")
+            raise RewritingTemplate(f"the chat template of {tokenizer.name_or_path} rewrites the text of an assistant turn; "
+                                    "give the model a template that writes the content as it is")
         starts.append(len(history))
     return starts
+
+
+def _end_of_turn(tokenizer: Tokenizer) -> str:
+    """What the chat template ends an assistant turn with: a token of its own."""
+    probe = "smartad"
+    text = render(tokenizer, [{"role": "user", "content": "?"}, {"role": "assistant", "content": probe}])
+    after = tokenizer(text.rpartition(probe)[2], add_special_tokens=False)["input_ids"]
+    if not after or after[0] not in tokenizer.added_tokens_decoder:
+        raise _endless(tokenizer)
+    return str(tokenizer.added_tokens_decoder[after[0]])
+
+
+def _endless(tokenizer: Tokenizer) -> UserError:
+    return UserError(f"the chat template of {tokenizer.name_or_path} does not end an assistant turn with a token of its own, "
+                     "so a student could not learn to stop; give the model a template that does")
 
 
 def _characters(text: str, starts: Sequence[int], steps: Sequence[Step], dialect: Dialect, end_of_turn: EndOfTurn,
