@@ -58,6 +58,7 @@ def plainly(model, rows, weights):
     return loss.item(), model.get_input_embeddings().weight.grad.clone()
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(rows=st.lists(segments, min_size=1, max_size=6), tokens=st.integers(1, 40), weights=st.sampled_from(
     [SegmentWeights(), SegmentWeights(1, 1, 1), SegmentWeights(0.5, 3, 1)]))

@@ -75,7 +75,8 @@ def test_train_again_gives_the_same_bytes_and_another_seed_does_not(student, inp
     assert adapter_bytes(tmp_path / "a") == adapter_bytes(tmp_path / "b") != adapter_bytes(tmp_path / "c")
 
 
-@pytest.mark.parametrize("reduction", ["trajectory", pytest.param("batch", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("reduction", ["trajectory", "batch"])
 def test_train_in_1_2_or_4_forwards_a_step_padded_or_packed_follows_the_same_gradient(student, inputs, tmp_path, reduction):
     """The toy prompts make a trajectory 70 to 200 tokens: 1,000 take a step in one forward, 300 in several, 1 in four."""
     runs = []
@@ -140,7 +141,8 @@ def test_train_with_gradient_checkpointing_gives_the_same_bytes(student, inputs,
     assert adapter_bytes(tmp_path / "off") == adapter_bytes(tmp_path / "on")
 
 
-@pytest.mark.parametrize("stop_at", [pytest.param(n, marks=pytest.mark.slow) for n in (1, 2, 6)] + [3])
+@pytest.mark.slow
+@pytest.mark.parametrize("stop_at", [1, 2, 3, 6])
 def test_train_stopped_and_started_again_ends_with_the_same_bytes(student, inputs, tmp_path, stop_at):
     """Dropout and order are random, so this compares their state too; 2 steps an epoch, a checkpoint every step."""
     train(student, inputs, tmp_path / "whole", epochs=3)

@@ -69,6 +69,7 @@ def test_profile_that_wants_deepspeed_without_it_says_how_to_get_it(student, inp
         train(student, inputs, tmp_path / "out", Runtime(deepspeed={}))
 
 
+@pytest.mark.slow
 def test_checkpoint_of_another_layout_is_refused_by_name(student, inputs, tmp_path):
     train(student, inputs, tmp_path / "whole")
     checkpoint = tmp_path / "out" / "checkpoints" / "checkpoint-1"

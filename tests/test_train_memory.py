@@ -69,6 +69,7 @@ def step(model, rows, tokens):
     return live.peak
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", STUDENTS)
 @pytest.mark.parametrize(("rows", "tokens", "changes"), [
     (1, 700, {}), (3, 300, {}), (1, 900, {"dropout": 0.0}), (1, 400, {"targets": "q_proj,v_proj"}),
