@@ -113,7 +113,8 @@ def main() -> None:
         model = shapes.model(vocabulary, **shape)
         for prompt in args.prompts:
             examples = shapes.trajectories(vocabulary, prompt, TURNS, OBSERVATIONS, SAMPLES)
-            fastest = shapes.matmul_peak("cpu", torch.float32, [(2048, 512, 2816), (4096, 4096, 4096)], time.process_time)
+            products = [(256, 256, 256)] if args.tiny else [(2048, 512, 2816), (4096, 4096, 4096)]
+            fastest = shapes.matmul_peak("cpu", torch.float32, products, time.process_time)
             loop_s, shared_s, difference = compare(model, examples, args.rounds, args.loop)
             flop = shapes.shared_flop(model.config, examples, prompt) - shapes.forward_flop(
                 model.config, SYSTEM, shapes.triangle(SYSTEM), 0)

@@ -21,8 +21,6 @@ LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
 """Rotary embeddings that change with the longest position of the forward."""
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1}
 """How far a logit may be from the plain forward's, relative to the largest: two orders of summation, and no more."""
-
-
 Kept = dict[int, tuple[torch.Tensor, torch.Tensor]]
 """Layer -> keys and values, each (1, key heads, time, head size)."""
 
