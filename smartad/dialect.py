@@ -54,7 +54,7 @@ DIALECTS = {
                     r"\A<solution>", answers_plainly=True),
 }
 PAPER = DIALECTS["paper"]
-INVENTED = re.compile(r"^Observation:", re.MULTILINE)
+INVENTED = re.compile(r"^[ \t]*Observation:", re.MULTILINE)
 """An observation the model made up: generation stops before it, and imported text is not trained on from there on."""
 
 
@@ -106,12 +106,14 @@ def thought_of(text: str, dialect: Dialect = PAPER) -> str:
 def segments(steps: Sequence[Step], dialect: Dialect = PAPER, markers: bool = True) -> list[list[Cut]]:
     """Cut the assistant turn of each of a trajectory's steps into characters that cover it without a gap (section 3.3).
 
-    A block is ACTION, the last block of the trajectory FINAL, an invented observation and what follows it CONTEXT, and
-    the rest REASON.  ``markers``: whether a block's markers belong to it (the paper's reading) or are REASON.
+    A block is ACTION, the last block of the trajectory FINAL (where blocks can hold the answer itself, the last that does),
+    an invented observation and what follows it CONTEXT, and the rest REASON.  ``markers``: whether a block's markers belong
+    to it (the paper's reading) or are REASON.
     """
     blocks = [_recorded_blocks(step, dialect) for step in steps]
-    last = max((i for i, found in enumerate(blocks) if found), default=-1)
-    return [_cut(step.text, found, i == last, markers) for i, (step, found) in enumerate(zip(steps, blocks, strict=True))]
+    every = [block for found in blocks for block in found]
+    final = next((block for block in reversed(every) if _plain(block, dialect)), every[-1] if every else None)
+    return [_cut(step.text, found, final, markers) for step, found in zip(steps, blocks, strict=True)]
 
 
 def _recorded_blocks(step: Step, dialect: Dialect) -> list[re.Match[str]]:
@@ -146,7 +148,7 @@ def _invented(text: str, since: int = 0) -> int:
     return found.start() if found else len(text)
 
 
-def _cut(text: str, blocks: list[re.Match[str]], holds_final: bool, markers: bool) -> list[Cut]:
+def _cut(text: str, blocks: list[re.Match[str]], final: re.Match[str] | None, markers: bool) -> list[Cut]:
     cuts: list[Cut] = []
     position = 0
 
@@ -159,7 +161,7 @@ def _cut(text: str, blocks: list[re.Match[str]], holds_final: bool, markers: boo
     for block in blocks:
         start, end = block.span() if markers else block.span("code")
         upto(start, Segment.REASON)
-        upto(end, Segment.FINAL if holds_final and block is blocks[-1] else Segment.ACTION)
+        upto(end, Segment.FINAL if block is final else Segment.ACTION)
     upto(_invented(text, _end(blocks)), Segment.REASON)
     upto(len(text), Segment.CONTEXT)
     return cuts

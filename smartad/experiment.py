@@ -9,6 +9,7 @@ from typing import Any
 from smartad import benchmarks, corpora, importers, models
 from smartad.dialect import DIALECTS, PROMPTS
 from smartad.stage import Runtime, StageSpec
+from smartad.stages import score
 from smartad.stages.aggregate import AGGREGATE, AggregateConfig
 from smartad.stages.collect import COLLECT, CollectConfig
 from smartad.stages.evaluate import EVALUATE, EvaluateConfig
@@ -85,6 +86,7 @@ class Experiment:
         for stage in ("collect", "score", "train", "evaluate"):
             if config := getattr(self, stage):
                 _known(f"{stage}.prompt", config.prompt, PROMPTS)
+                _known(f"{stage}.dialect", config.dialect, DIALECTS)
         for where, names in (("benchmarks", self.benchmarks.names()), ("train_sets", self.train_sets)):
             if not names:
                 raise UserError(f"{where} is empty")
@@ -153,7 +155,7 @@ def _train(experiment: Experiment, index: dict[str, StageSpec], files: dict[str,
         questions = {f"questions/{name}": _prepare(name, limit) for name in experiment.train_sets}
         pool = StageSpec(COLLECT, _with_teacher(experiment.collect), {**questions, **index})
     verdicts = StageSpec(GRADE, experiment.grade, {**questions, "attempts": pool})
-    scores = StageSpec(SCORE, _identified(experiment.score), {**questions, "pool": pool})
+    scores = StageSpec(SCORE, _identified(score.decisive(experiment.score)), {**questions, "pool": pool})
     selected = StageSpec(SELECT, decisive(experiment.select), {"pool": pool, "verdicts": verdicts, "scores": scores})
     return StageSpec(TRAIN, _identified(experiment.train), {**questions, "pool": pool, "selected": selected})
 

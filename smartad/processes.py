@@ -2,8 +2,10 @@
 
 import ctypes
 import os
+import pickle
 import signal
 import sys
+import traceback
 
 
 class ProcessDied(RuntimeError):
@@ -24,3 +26,14 @@ def exit_reason(code: int | None) -> str:
         hint = ", perhaps out of memory" if -code == signal.SIGKILL else ""
         return f"{signal.Signals(-code).name}{hint}"
     return f"exit status {code}"
+
+
+def portable(error: Exception, where: str) -> bytes:
+    """``error`` pickled, with a note of its traceback in the process that ``where`` names; what cannot be is told by its text."""
+    error.add_note(f"in {where}:\n{''.join(traceback.format_exception(error))}")
+    try:
+        content = pickle.dumps(error)
+        pickle.loads(content)
+    except Exception:
+        content = pickle.dumps(RuntimeError("\n".join([f"{type(error).__name__}: {error}", *error.__notes__])))
+    return content

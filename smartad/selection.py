@@ -108,7 +108,7 @@ def rank_surprisal(score: ScoredTrajectory) -> float:
     """
     ranks = sum(rank * tokens for rank, tokens in zip(score.turn_rank, score.turn_tokens, strict=True))
     surprisal = sum(nll * tokens for nll, tokens in zip(score.turn_nll, score.turn_tokens, strict=True))
-    return ranks / surprisal if surprisal else float("inf")
+    return ranks / surprisal if surprisal > 0 else float("inf")
 
 
 RULES: dict[str, Rule] = {"min": lowest_nll, "median": median_nll, "max": highest_nll, "random": at_random, "first": earliest,

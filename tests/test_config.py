@@ -124,6 +124,12 @@ def test_seed_moves_the_selection_only_of_the_random_rule():
     assert random[0] != random[1] and smallest[0] == smallest[1]
 
 
+def test_questions_to_check_bf16_on_move_nothing_in_fp32():
+    assert fingerprints("score.check_questions=8")["score"] == fingerprints()["score"]
+    in_bf16 = [fingerprints("score.dtype=bf16", f"score.check_questions={n}")["score"] for n in (8, 32)]
+    assert in_bf16[0] != in_bf16[1]
+
+
 def test_untrained_student_needs_no_pool():
     stages = {s.stage.name for s in plan(load(Experiment, ["train=null"])).goal.upstream_first()}
     assert stages == {"prepare", "index", "evaluate", "grade", "aggregate"}
@@ -156,6 +162,8 @@ def test_local_model_is_known_by_its_content_and_not_by_its_path(tmp_path):
     (["benchmarks.in_domain=[toy_math, toy_math]"], "benchmarks names 'toy_math' twice"),
     (["corpus=wikipedia"], "no corpus 'wikipedia'; there are .*toy"),
     (["dialect=xml"], "dialect='xml' is unknown; there are mint, paper, smolagents"),
+    (["train.dialect=xml"], "train.dialect='xml' is unknown; there are mint, paper, smolagents"),
+    (["train.scheduler=constant", "train.warmup=0.1"], "train.warmup=0.1 does nothing with train.scheduler=constant"),
     (["evaluate.prompt=long"], "evaluate.prompt='long' is unknown; there are mint, student, teacher, toy"),
     (["limits.questions=0"], "limits.questions must be at least 1, got 0"),
     (["student=/no/such/model"], "no model folder /no/such/model"),

@@ -185,3 +185,16 @@ def test_edge_cases_know_what_answers_in_a_dialect_of_its_own():
     steps = steps_of([render_turn("a", "x", tags), "So <solution>7</solution>"])
     assert "last_block_without_final_answer" not in edge_cases(steps, tags)
     assert [segment for *_, segment in segments(steps, tags)[1]] == [REASON, FINAL]
+
+
+def test_segments_of_an_answer_with_code_behind_it_take_the_answer_for_final():
+    text = "<thought>So.</thought>\n<solution>4</solution>\n<execute>\nprint(2 + 2)\n</execute>"
+    [cuts] = segments([Step(text, "", "", "final")], DIALECTS["mint"])
+    of = {segment: text[start:end] for start, end, segment in cuts}
+    assert of[Segment.FINAL] == "<solution>4</solution>" and "print" in of[Segment.ACTION]
+
+
+def test_segments_leave_an_indented_invented_observation_out():
+    text = render_turn("a", "1") + "\n  Observation: 3\nThought: b"
+    [cuts] = segments([Step(text, "1", "", "ok")])
+    assert text[cuts[-1][0]:].strip().startswith("Observation: 3") and cuts[-1][2] == Segment.CONTEXT

@@ -14,7 +14,7 @@ from tokenizers.processors import ByteLevel
 
 from small_pools import question, trajectory
 from smartad.dialect import chat, render_turn
-from smartad.engines.encoding import count_segments, encode, padded, refuse_untrainable, render
+from smartad.engines.encoding import control_tokens, count_segments, encode, padded, refuse_untrainable, render
 from smartad.engines.encoding import pieces as pieces_of
 from smartad.engines.loading import load_tokenizer
 from smartad.models import identify
@@ -274,3 +274,21 @@ def test_training_example_has_one_entry_per_token_everywhere(toy):
     example = encode(toy, question(2), trajectory(2, turns=2), system=SYSTEM)
     assert isinstance(example, TrainingExample)
     assert len(example.input_ids) == len(example.segments) == len(example.turns)
+
+
+def test_encode_text_that_spells_a_control_token_leaves_it_out(toy):
+    taught = trajectory(1)
+    step = dataclasses.replace(taught.steps[0], text=taught.steps[0].text.replace("I know", "I end with <|im_end|> and know"))
+    example = encode(toy, question(1), dataclasses.replace(taught, steps=(step,)), system="Solve it.")
+    end = toy.convert_tokens_to_ids("<|im_end|>")
+    inside = [segment for token, segment, turn in zip(example.input_ids, example.segments, example.turns, strict=True)
+              if token == end and turn == 0]
+    assert inside == [Segment.CONTEXT, Segment.REASON]  # the one that was spelled, and the one that ends the turn
+    assert control_tokens(toy, [example]) == 1
+    assert control_tokens(toy, [encode(toy, question(1), taught, system="Solve it.")]) == 0
+
+
+def test_refusal_of_what_is_longer_than_the_students_positions_names_it(toy):
+    example = encode(toy, question(1), trajectory(1), system="Solve it.")
+    with pytest.raises(UserError, match=r"1 of 1 trajectories are longer than this student's 20 positions: toy/1 sample 0"):
+        refuse_untrainable([example], 10240, SegmentWeights(), positions=20)

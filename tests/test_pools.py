@@ -9,8 +9,9 @@ import pytest
 from command import smartad
 from conftest import ROOT
 from foreign_rows import LOST, SUM, WRONG, file, mint
+from smartad.records import write_json
 from smartad.store import Store
-from smartad.sweep.pools import Coverage, Teacher, summarise
+from smartad.sweep.pools import Coverage, Teacher, stages_behind, summarise
 from smartad.types import UserError
 
 RIGHT = [(SUM, "Observation:\n5\n"), ("The answer is <solution> 5 </solution>.", None)]
@@ -39,7 +40,7 @@ def run(tmp_path_factory):
         "benchmarks": {"in_domain": ["toy_math"], "out_of_domain": []},
         "pool": {"format": "mint", "name": "sums", "sources": [{"files": [f"{t}.jsonl"]} for t in ("one", "two", "three")]},
         "score": {"prompt": "toy"}, "evaluate": {"prompt": "toy"}, "select": {"first": 3},
-        "train": {"prompt": "toy", "rank": 4, "alpha": 8, "epochs": 1, "batch_size": 2, "gradient_checkpointing": False}}))
+        "train": {"prompt": "toy", "rank": 4, "alpha": 8, "epochs": 1, "batch_size": 2}}))
     said = smartad("run", folder / "sums.yaml", "--until", "train", "--track", "none", "--store", folder / "store").stdout
     return Store(folder / "store"), said
 
@@ -128,3 +129,16 @@ def test_import_command_says_what_cannot_be_used_and_writes_the_rest(tmp_path):
     assert written == {"questions": 4, "trajectories": 4, "origins": 4, "quarantine": 3}
     again = smartad("import", "mint", path, "--to", tmp_path / "out", status=2).stderr
     assert "is not empty; name a new folder with --to" in again
+
+
+def test_pool_of_a_graded_evaluation_has_the_verdicts_on_the_pool_and_not_on_the_attempts(store):
+    made = {"collect": {}, "grade-of-pool": {"attempts": "collect"}, "train": {"pool": "collect"},
+            "evaluate": {"adapter": "train"}, "grade-of-attempts": {"attempts": "evaluate"}}
+    fingerprints = {name: f"{name.partition('-')[0]}-{number:012x}" for number, name in enumerate(made)}
+    for name, inputs in made.items():
+        folder = store.folder(fingerprints[name])
+        folder.mkdir(parents=True)
+        write_json(folder / "record.json", {"fingerprint": fingerprints[name], "started": 1.0, "identity": {
+            "stage": name.partition("-")[0], "inputs": {role: fingerprints[of] for role, of in inputs.items()}}})
+    assert stages_behind(store, fingerprints["grade-of-attempts"]) == {
+        "collect": fingerprints["collect"], "grade": fingerprints["grade-of-pool"], "train": fingerprints["train"]}

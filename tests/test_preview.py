@@ -16,6 +16,7 @@ from smartad.config import load
 from smartad.dialect import PROMPTS, chat, render_turn
 from smartad.engines.encoding import by_segment, render
 from smartad.engines.loading import load_tokenizer
+from smartad.engines.loss import token_shares
 from smartad.experiment import Experiment, plan
 from smartad.models import identify
 from smartad.records import write_json
@@ -138,6 +139,19 @@ def test_preview_of_what_there_is_not_says_what_to_do(rows, preview, words, mess
         preview(*words)
 
 
+@pytest.mark.parametrize("place", ["nowhere/row.html", "."])
+def test_preview_that_cannot_write_its_page_names_it(rows, store, tmp_path, place):
+    rows(("toy/1", 0))
+    with pytest.raises(UserError, match=r"--html .* cannot be written: (No such file|Is a directory)"):
+        preview_command(parse(["preview", TOY, "--html", str(tmp_path / place), "--store", str(store.root)]))
+
+
+def test_preview_of_a_mean_over_segments_shows_their_equal_shares(rows, preview):
+    rows(("toy/1", 0))
+    said = preview(TOY, "train.loss=sad_mean", "train.weights=uniform")
+    assert re.search(r"^reason +1 +\d+ +50.0 %$", said, re.MULTILINE)
+
+
 @given(cut_texts)
 def test_marked_lines_lead_back_to_the_text(pieces):
     lines = [line[8:] for line in marked(pieces)]
@@ -160,10 +174,13 @@ def test_legend_shares_are_those_of_the_weights_token_by_token(segments, reason,
     of = {Segment.CONTEXT: 0.0, Segment.REASON: reason, Segment.ACTION: action, Segment.FINAL: final}
     if not reason + action + final:
         return
-    counts = {segment.name.lower(): segments.count(segment) for segment in Segment}
-    lines = legend_of(by_segment(SegmentWeights(reason, action, final)), counts)
+    segments = [Segment.CONTEXT, *segments]  # which nothing predicts
+    weights = SegmentWeights(reason, action, final)
     total = sum(of[segment] for segment in segments)
+    if not total:
+        return
+    lines = legend_of(by_segment(weights), segments, token_shares(segments, weights, "segment", "trajectory"))
     for name, _, tokens, share in lines:
         mine = [of[s] for s in segments if s.name.lower() == name]
         assert int(tokens) == len(mine)
-        assert float(share.removesuffix(" %")) == pytest.approx(100 * sum(mine) / total if total else 0, abs=0.0501)
+        assert float(share.removesuffix(" %")) == pytest.approx(100 * sum(mine) / total, abs=0.0501)

@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 
-from small_pools import folder, question, ragged
+from small_pools import folder, question, ragged, trajectory
 from smartad.dialect import PROMPTS, chat
 from smartad.engines.encoding import render
 from smartad.engines.loading import load_model, load_tokenizer
@@ -196,3 +196,49 @@ def test_score_with_a_truncated_student_says_it_cannot_be_loaded(inputs, tmp_pat
 def test_score_config_with_less_than_no_questions_to_check_is_refused():
     with pytest.raises(UserError, match="check_questions must be at least 0, got -1"):
         ScoreConfig(check_questions=-1)
+
+
+def test_score_of_a_trajectory_longer_than_the_students_positions_is_missing_by_name(inputs, tmp_path, caplog):
+    pool = ragged(4, 3)
+    pool[4] = trajectory(1, sample=1, words=4200)
+    write_jsonl(inputs["pool"] / "trajectories.jsonl", pool)
+    metrics = run(inputs, tmp_path / "out")
+    assert (metrics["scored"], metrics["too_long"], metrics["non_finite"], metrics["unscorable"]) == (11, 1, 0, 0)
+    assert [(r.question_id, r.sample) for r in rows_of(tmp_path / "out")] == [
+        (t.question_id, t.sample) for t in pool if t is not pool[4]]
+    assert "toy/1 sample 1 has no score: it has more tokens than the student has positions" in caplog.text
+
+
+@pytest.mark.parametrize("damaged", ["a word of one trajectory", "a word of all"])
+def test_score_of_a_likelihood_that_is_no_number_is_missing_by_name(inputs, tmp_path, caplog, damaged):
+    model, tokenizer = load_model(identify("toy"), Runtime()), load_tokenizer(identify("toy"), {})
+    pool = ragged(4, 3)
+    pool[2] = trajectory(0, sample=2, words=9)
+    ids = {key: set(tokenizer("".join(step.text for step in t.steps))["input_ids"]) for key, t in enumerate(pool)}
+    special = tokenizer("zyx")["input_ids"][0]
+    pool[2] = dataclasses.replace(pool[2], steps=(dataclasses.replace(
+        pool[2].steps[0], text=pool[2].steps[0].text.replace("it ", "zyx ")), *pool[2].steps[1:]))
+    assert not any(special in of for key, of in ids.items())
+    write_jsonl(inputs["pool"] / "trajectories.jsonl", pool)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[special if damaged == "a word of one trajectory" else slice(None)] = float("nan")
+    model.config.tie_word_embeddings = False
+    student = tmp_path / "student"
+    model.save_pretrained(student)
+    tokenizer.save_pretrained(student)
+    config = dataclasses.replace(CONFIG, student=identify(str(student)))
+    where = Runtime(models={config.student: str(student)})
+    if damaged == "a word of all":
+        with pytest.raises(UserError, match="no trajectory has a finite likelihood under .*weights are damaged"):
+            run(inputs, tmp_path / "out", where, config)
+        return
+    metrics = run(inputs, tmp_path / "out", where, config)
+    assert (metrics["scored"], metrics["non_finite"]) == (11, 1)
+    assert "toy/0 sample 2 has no score: its likelihood is not a finite number" in caplog.text
+
+
+def test_score_with_a_damaged_part_says_how_to_go_on(inputs, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "part-fp32-0.jsonl").write_text("{}\n{}\n")
+    with pytest.raises(UserError, match=r"part-fp32-0.jsonl:1 .*remove it, and its questions are scored again"):
+        run(inputs, tmp_path / "out")

@@ -141,19 +141,6 @@ def test_select_of_no_answer_that_a_grader_takes_for_right_is_wrong_whatever_the
     assert (chosen[0].sample, metrics["dropped/wrong"]) == (2, 1)
 
 
-def test_select_of_an_nll_that_is_not_a_number_drops_it(pool):
-    pool.select()
-    file = pool.path / "scores" / "scores.jsonl"
-    lines = file.read_text().splitlines()
-    file.write_text("\n".join([lines[0], *(line.replace("7.0", bad) for line, bad in zip(lines[1:4], "xyz", strict=True)),
-                                *lines[4:]]).replace("[z]", "[NaN]") + "\n")
-    inputs = {role: pool.path / role for role in ("pool", "verdicts", "scores")}
-    metrics = SELECT.run(MIN, inputs, pool.path / "out", Runtime())
-    rows = list(read_jsonl(pool.path / "out" / "selected.jsonl", Selected))
-    assert (rows[0].sample, metrics["dropped/non_finite"], metrics["candidates"]) == (2, 1, 11)
-    assert metrics["pool_mean_nll"] == pytest.approx((4 * 8.5 * 3 - 7) / 11)
-
-
 def test_select_counts_ties_and_gives_them_to_the_earliest(pool):
     pool.nll = {(0, 1): 7.0, (1, 2): 7.0, (2, 1): 9.5}
     chosen, metrics = pool.select()

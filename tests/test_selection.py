@@ -66,6 +66,12 @@ def test_tool_calls_are_the_blocks_that_ran():
     assert scored(0, 1.0, tool_calls=3).trajectory.tool_calls == 3
 
 
+def test_rank_surprisal_of_what_rounding_makes_less_than_certain_is_not_chosen():
+    sure, learnable = scored(0, -1e-7), scored(1, 0.5)
+    assert rank_surprisal(sure.score) == float("inf")
+    assert choose("rank_surprisal", [sure, learnable]) is learnable
+
+
 @given(st.lists(st.lists(st.tuples(st.integers(1, 500), st.floats(0.01, 9)), min_size=1, max_size=5), min_size=1, max_size=4))
 def test_rank_surprisal_is_a_ratio_of_sums_over_tokens_not_of_means_over_turns(turns):
     """Against the definition, token by token; a score keeps no more than each turn's means."""

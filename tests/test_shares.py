@@ -34,6 +34,20 @@ def fails(number):
     yield from forever(number)
 
 
+def slips(number):
+    yield {}[number]
+
+
+class Picky(Exception):
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def raises_what_cannot_be_sent(number):
+    yield number
+    raise Picky("one", "two")
+
+
 def dies(number):
     yield number
     os.kill(os.getpid(), signal.SIGKILL)
@@ -70,6 +84,14 @@ def test_each_raises_what_a_process_raised_and_ends_the_others():
     with pytest.raises(UserError, match="no such thing as 2"):
         list(each(fails, [1, 2]))
     assert not multiprocessing.active_children()
+
+
+def test_each_tells_where_in_its_process_something_was_raised_even_if_it_cannot_be_sent():
+    with pytest.raises(LookupError) as plain:
+        list(each(slips, [1, 2]))
+    assert "in slips" in plain.value.__notes__[0]
+    with pytest.raises(RuntimeError, match="Picky: one and two"):
+        list(each(raises_what_cannot_be_sent, [1, 2]))
 
 
 def test_each_of_a_process_that_is_killed_says_by_what():

@@ -92,10 +92,16 @@ def test_two_processes_killed_and_started_again_end_with_the_same_bytes(student,
     words = json.dumps([config, {k: str(v) for k, v in inputs.items()}, str(out), student[1]])
     child = subprocess.Popen([sys.executable, "-c", CHILD, words], stdout=subprocess.PIPE, text=True,
                              env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
-    while int(child.stdout.readline()) < 6:  # the checkpoint of the fifth is whole
-        pass
+    until = time.monotonic() + 120
+    while not list(out.glob("checkpoints/checkpoint-*/whole")):
+        assert time.monotonic() < until and child.poll() is None
+        time.sleep(0.001)
     orphans = descendants(child.pid)
+    for pid in orphans:
+        os.kill(pid, signal.SIGSTOP)  # not to be through before it is killed
     child.kill()
+    for pid in orphans:
+        os.kill(pid, signal.SIGCONT)
     child.communicate()
     assert len(orphans) == 3  # torchrun and two ranks
     await_end(orphans)
@@ -122,7 +128,7 @@ def test_two_processes_of_which_one_meets_nan_stop_with_its_words(student, input
         train(student, inputs, tmp_path / "out", TWO, learning_rate=1e30, max_grad_norm=0.0, epochs=5)
     assert classify(error.value) == "nan"
     assert any("in rank" in note for note in error.value.__notes__)
-    assert not descendants(os.getpid())
+    assert not ranks_of(os.getpid())
 
 
 @pytest.mark.slow
@@ -186,3 +192,18 @@ def test_profile_with_impossible_processes_is_refused(values, said, monkeypatch)
     monkeypatch.chdir(ROOT)
     with pytest.raises(UserError, match=said):
         ClusterConfig(**values)
+
+
+@pytest.mark.parametrize("key", ["optimizer", "bf16", "train_batch_size"])
+def test_deepspeed_file_that_would_make_another_adapter_is_refused(key, tmp_path):
+    (tmp_path / "zero.json").write_text(json.dumps({"zero_optimization": {"stage": 2}, key: {}}))
+    with pytest.raises(UserError, match=f"zero.json sets {key}, and a profile says where a training runs, not what it is"):
+        ClusterConfig(deepspeed=str(tmp_path / "zero.json"))
+
+
+def test_what_a_killed_group_left_is_gone_when_one_process_goes_on(student, inputs, tmp_path):
+    left = tmp_path / "out" / "ranks" / "work.pickle"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"")
+    train(student, inputs, tmp_path / "out", epochs=1)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["adapter"]

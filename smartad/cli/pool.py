@@ -2,7 +2,7 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.markup import escape
@@ -31,7 +31,11 @@ def pool_command(args: argparse.Namespace) -> int:
 def import_command(args: argparse.Namespace) -> int:
     """Read files as a format, say what is in them, and with --to write it."""
     refuse = args.refuse.split(",") if args.refuse else []
-    config = PoolConfig(args.format, [Source([file]) for file in args.files], args.name, refuse)
+    if args.to and args.to.exists() and (not args.to.is_dir() or any(args.to.iterdir())):
+        raise UserError(f"{args.to} is {'not empty' if args.to.is_dir() else 'a file'}; name a new folder with --to")
+    if missing := [file for file in args.files if not any(Path(p).is_file() for p in (file, file.rpartition("@")[0]))]:
+        raise UserError(f"no file {', '.join(missing)}")
+    config = PoolConfig(args.format, [Source([file], name) for file, name in _names(args.files).items()], args.name, refuse)
     pinned, places = identified(config, None, None)
     pool = gather(pinned, {file: Path(places[file.sha256]) for teacher in pinned.teachers for file in teacher.files})
     console().print(_numbers("what is in the files", totals(pool)))
@@ -39,12 +43,18 @@ def import_command(args: argparse.Namespace) -> int:
         _print_quarantine(pool.quarantine)
     _print_marks(args.format, Counter(mark for origin in pool.origins for mark in origin.marks), len(pool.trajectories))
     if args.to:
-        if args.to.exists() and any(args.to.iterdir()):
-            raise UserError(f"{args.to} is not empty; name a new folder with --to")
         args.to.mkdir(parents=True, exist_ok=True)
         write(pool, args.to)
         print(f"written to {args.to}: questions.jsonl, trajectories.jsonl, origins.jsonl, quarantine.jsonl")
+    if not pool.trajectories:
+        console().print("none of their rows is a trajectory")
     return 0 if pool.trajectories else 1
+
+
+def _names(files: Sequence[str]) -> dict[str, str]:
+    """A teacher for each file: its name, with as much of its folder's as tells them apart."""
+    stems = Counter(Path(file).stem for file in files)
+    return {file: Path(file).stem if stems[Path(file).stem] == 1 else Path(file).with_suffix("").as_posix() for file in files}
 
 
 def print_pool(store: Store, fingerprint: str) -> None:

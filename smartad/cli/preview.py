@@ -53,7 +53,7 @@ class Row:
 
 def preview_command(args: argparse.Namespace) -> int:
     """Show one row."""
-    from smartad.engines import encoding, loading
+    from smartad.engines import encoding, loading, loss
 
     if args.sample is not None and args.question is None:
         raise UserError(f"--sample {args.sample} is of one question: name it with --question ID")
@@ -65,10 +65,14 @@ def preview_command(args: argparse.Namespace) -> int:
     text = encoding.render(tokenizer, chat(row.question, row.trajectory.steps, PROMPTS[config.prompt]))
     pieces = encoding.pieces(tokenizer, text, example)
     title = f"{row.question.id}, sample {row.trajectory.sample}: {row.place}"
-    legend = legend_of(encoding.by_segment(config.weights), encoding.count_segments([example]))
+    legend = legend_of(encoding.by_segment(config.weights), example.segments, loss.token_shares(
+        example.segments, config.weights, config.loss, config.loss_reduction))
     notes = _notes(config, row.trajectory, len(example.input_ids))
     if args.html:
-        args.html.write_text(redact(page(title, pieces, legend, notes)), encoding="utf-8")
+        try:
+            args.html.write_text(redact(page(title, pieces, legend, notes)), encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"--html {args.html} cannot be written: {error.strerror}") from error
         print(f"{args.html}: {title}")
         return 0
     print(title)
@@ -127,12 +131,14 @@ def _row(training: Training, args: argparse.Namespace) -> Row:
     return Row(questions_of(training.inputs)[key[0]], trajectory, place)
 
 
-def legend_of(weights: Mapping[Segment, float], tokens: Mapping[str, int]) -> list[tuple[str, str, str, str]]:
-    """A line under HEAD for each segment.  Its share is w_s n_s / sum of w n: Eq. 5's, were all tokens equally hard."""
-    weighted = {segment: weight * tokens[segment.name.lower()] for segment, weight in weights.items()}
-    total = sum(weighted.values())
-    return [(segment.name.lower(), f"{weights[segment]:g}", str(tokens[segment.name.lower()]),
-             f"{100 * share / total:.1f} %" if total else "0 %") for segment, share in weighted.items()]
+def legend_of(weights: Mapping[Segment, float], segments: Sequence[Segment],
+              shares: Sequence[float]) -> list[tuple[str, str, str, str]]:
+    """A line under HEAD for each segment.  Its share of the loss is that of its tokens' ``shares``, were all equally hard: of
+    Eq. 5, w_s n_s / sum of w n."""
+    total = sum(shares)
+    of = {segment: sum(share for share, own in zip(shares, segments, strict=True) if own == segment) for segment in Segment}
+    return [(segment.name.lower(), f"{weights[segment]:g}", str(segments.count(segment)),
+             f"{100 * of[segment] / total:.1f} %" if total else "0 %") for segment in Segment]
 
 
 def _notes(config: TrainConfig, trajectory: Trajectory, tokens: int) -> list[str]:

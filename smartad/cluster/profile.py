@@ -147,7 +147,16 @@ class ClusterConfig:
                             "there are examples in configs/deepspeed") from error
         if not isinstance(config, dict):
             raise UserError(f"deepspeed={self.deepspeed}: expected a JSON object; there are examples in configs/deepspeed")
+        if taken := sorted(config.keys() & THE_RECIPES):
+            raise UserError(f"deepspeed={self.deepspeed} sets {', '.join(taken)}, and a profile says where a training runs, not "
+                            "what it is: leave it out, and set batch, optimizer and dtype under train in the experiment")
         return config
+
+
+THE_RECIPES = {"optimizer", "scheduler", "fp16", "bf16", "amp", "torch_autocast", "data_types", "gradient_clipping",
+               "gradient_accumulation_steps", "train_batch_size", "train_micro_batch_size_per_gpu", "curriculum_learning",
+               "data_efficiency", "compression_training", "progressive_layer_drop"}
+"""Keys of DeepSpeed that would make another adapter of the same recipe."""
 
 
 def _check_processes(processes: int | None, gpus: int) -> None:

@@ -66,12 +66,16 @@ def _labelled(tokenizer: Tokenizer, trajectory: Trajectory, text: str, starts: S
               end_of_turn: EndOfTurn, markers: bool) -> TrainingExample:
     """``text``, the rendered chat of ``trajectory``, in tokens; its turns begin at ``starts``."""
     tokens = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    added = tokenizer.added_tokens_decoder.keys()
+    added = tokenizer.added_tokens_decoder
+    control = {token for token, how in added.items() if how.special}
     first = _first_characters(tokens["offset_mapping"], [token in added for token in tokens["input_ids"]])
     if not {start + len(step.text) for start, step in zip(starts, trajectory.steps, strict=True)} <= set(first):
         raise _endless(tokenizer)
     of_character = _characters(text, starts, trajectory.steps, dialect, end_of_turn, markers)
-    labels = [of_character[i] for i in first]
+    ends = {start + len(step.text) for start, step in zip(starts, trajectory.steps, strict=True)}
+    # Text that spells a control token is one: learned in the middle of a turn, it would end the student's turns there.
+    labels = [(Segment.CONTEXT, turn) if token in control and i not in ends else (segment, turn)
+              for i, token, (segment, turn) in zip(first, tokens["input_ids"], (of_character[i] for i in first), strict=True)]
     return TrainingExample(trajectory.question_id, trajectory.sample, tuple(tokens["input_ids"]),
                            tuple(segment for segment, _ in labels), tuple(turn for _, turn in labels),
                            tuple(i - starts[turn] if turn >= 0 else -1 for i, (_, turn) in zip(first, labels, strict=True)))
@@ -95,13 +99,17 @@ def pieces(tokenizer: Tokenizer, text: str, example: TrainingExample) -> list[tu
     return cut
 
 
-def refuse_untrainable(examples: Sequence[TrainingExample], max_length: int, weights: SegmentWeights) -> None:
+def refuse_untrainable(examples: Sequence[TrainingExample], max_length: int, weights: SegmentWeights,
+                       positions: int | None = None) -> None:
     """Raise UserError naming every example that is too long, or has no token with a weight.  None is ever cut: the end
-    of a trajectory is its answer."""
+    of a trajectory is its answer.  ``positions``: that the student has."""
     long = [e for e in examples if len(e.input_ids) > max_length]
     if long:
         raise UserError(f"{len(long)} of {len(examples)} trajectories are over train.max_length={max_length}: "
                         f"{_named(long)}. train.max_length={max(len(e.input_ids) for e in long)} would take them all")
+    if beyond := [e for e in examples if positions and len(e.input_ids) > positions]:
+        raise UserError(f"{len(beyond)} of {len(examples)} trajectories are longer than this student's {positions} positions: "
+                        f"{_named(beyond)}. Choose a student with more, or other trajectories")
     weight = by_segment(weights)
     empty = [e for e in examples if not any(weight[s] for s in e.segments)]
     if empty:
@@ -122,6 +130,13 @@ def by_segment(weights: SegmentWeights) -> dict[Segment, float]:
     """The loss weight of each segment; CONTEXT's is 0."""
     return {Segment.CONTEXT: 0.0, Segment.REASON: weights.reason, Segment.ACTION: weights.action,
             Segment.FINAL: weights.final}
+
+
+def control_tokens(tokenizer: Tokenizer, examples: Sequence[TrainingExample]) -> int:
+    """How many of ``examples`` spell a control token inside a turn; it is CONTEXT there."""
+    control = {token for token, how in tokenizer.added_tokens_decoder.items() if how.special}
+    return sum(any(turn >= 0 and segment == Segment.CONTEXT and token in control for token, segment, turn
+                   in zip(e.input_ids, e.segments, e.turns, strict=True)) for e in examples)
 
 
 def count_segments(examples: Sequence[TrainingExample]) -> dict[str, int]:

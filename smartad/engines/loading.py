@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import logging
 
@@ -61,6 +61,13 @@ def load_model(identity: str, runtime: Runtime, dtype: Literal["fp32", "bf16"] =
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"the model {identity} cannot be loaded: {_first_line(error)}") from error
     return model.to("cuda" if runtime.gpus else "cpu").eval()
+
+
+def positions(identity: str, folders: Mapping[str, str]) -> int | None:
+    """Tokens that model ``identity`` has positions for; None when its config does not say.  Its weights are not loaded."""
+    path, revision = locate(identity, folders)
+    config = AutoConfig.from_pretrained(path, revision=revision).get_text_config()
+    return getattr(config, "max_position_embeddings", None)
 
 
 def _first_line(error: Exception) -> str:

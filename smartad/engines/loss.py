@@ -1,5 +1,6 @@
 """What a token's loss counts for: Eq. 5, and the objectives of SAD (arXiv 2505.13820)."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
@@ -28,7 +29,8 @@ def token_shares(segments: Sequence[Segment], weights: SegmentWeights, objective
     shares = token_weights(segments, weights)
     if objective == "sad_mean":
         spans = [Segment.ACTION if s == Segment.FINAL else s for s in segments[1:]]
-        return [0.0, *(share / spans.count(span) for share, span in zip(shares[1:], spans, strict=True))]
+        counts = Counter(spans)
+        return [0.0, *(share / counts[span] for share, span in zip(shares[1:], spans, strict=True))]
     if objective == "segment" and reduction == "trajectory":
         total = sum(shares)
         return [share / total for share in shares]

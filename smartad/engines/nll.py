@@ -1,13 +1,12 @@
 """How likely a student finds trajectories, turn by turn (Eq. 3)."""
 
 import math
-import os
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 
-from smartad.engines import prefix
+from smartad.engines import memory, prefix
 from smartad.engines.loading import Model
 from smartad.types import Segment, TrainingExample, UserError
 
@@ -38,15 +37,17 @@ class Scorer:
     """A student that scores questions.  What all of them begin with it computes once."""
 
     def __init__(self, model: Model, common: Sequence[int] = (), end_of_turn: bool = True,
-                 batch_tokens: int | None = None) -> None:
+                 batch_tokens: int | None = None, processes: int = 1) -> None:
         """``common``: tokens that trajectories begin with, the system prompt's; one that does not is scored all the same.
-        ``end_of_turn``: count the token that ends a turn.  ``batch_tokens``: of a forward; None is chosen from free memory,
-        and moves results by no more than rounding.
+        ``end_of_turn``: count the token that ends a turn.  ``batch_tokens``: of a forward; None is chosen from the memory
+        that is free for each of ``processes``, and moves results by no more than rounding.
         """
         self.model, self.end_of_turn = model, end_of_turn
         self.obstacle = prefix.obstacle(model)
         """Why trajectories are scored one by one; None when they share what they begin with."""
-        self.batch_tokens = batch_tokens or _batch_tokens(model)
+        self.batch_tokens = batch_tokens or _batch_tokens(model, processes)
+        self.positions: float = getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
+        """Tokens that the student has positions for."""
         self._common = tuple(common)
         self._beginning = prefix.begin(model, self._common) if self._common and not self.obstacle else None
 
@@ -55,7 +56,7 @@ class Scorer:
         """The turns of each example by their index; ``examples`` are of one question, or begin alike for another reason.
 
         An invented observation is context, as it is in training.  Raises UserError naming the trajectory for a turn without
-        a token, and for a value that is not finite.
+        a token.
         """
         positions = [self._positions(example) for example in examples]
         scored = self._one_by_one if self.obstacle else self._together
@@ -115,11 +116,6 @@ def common_prefix(examples: Sequence[TrainingExample]) -> int:
     return next((i for i, column in enumerate(columns) if len(set(column)) > 1), longest)
 
 
-def in_dtype(model: Model, dtype: Literal["fp32", "bf16"]) -> Model:
-    """``model`` itself, its weights rounded to ``dtype``."""
-    return model.to({"fp32": torch.float32, "bf16": torch.bfloat16}[dtype])
-
-
 def _packs(lengths: Sequence[int], most: int) -> list[list[int]]:
     """Indices in their order, such that a pack has at most ``most`` tokens, or one sequence alone."""
     packs: list[list[int]] = []
@@ -133,14 +129,11 @@ def _packs(lengths: Sequence[int], most: int) -> list[list[int]]:
     return packs
 
 
-def _batch_tokens(model: Model) -> int:
+def _batch_tokens(model: Model, processes: int) -> int:
     """As many as half of the free memory holds the activations of one layer of, within LEAST_TOKENS and MOST_TOKENS."""
     config = model.config.get_text_config()
     width = 12 * config.hidden_size + 4 * getattr(config, "intermediate_size", 4 * config.hidden_size)
-    if model.device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(model.device)
-    else:
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    free = memory.free(model.device, processes)
     most = MOST_TOKENS.get(model.device.type, MOST_TOKENS["cpu"])
     return max(LEAST_TOKENS, min(most, free // 2 // (width * model.dtype.itemsize)))
 
@@ -174,9 +167,5 @@ def _per_turn(example: TrainingExample, positions: Sequence[int], nll: Sequence[
     by_turn: dict[int, list[tuple[float, float]]] = {}
     for position, value, r in zip(positions, nll, rank, strict=True):
         by_turn.setdefault(example.turns[position], []).append((value, r))
-    for turn, values in by_turn.items():
-        if not all(math.isfinite(value) for value, _ in values):
-            raise UserError(f"{example.question_id} sample {example.sample}: the negative log-likelihood of turn {turn} is not "
-                            "finite; the student's weights are damaged or overflow")
     return {turn: Turn(math.fsum(value for value, _ in values) / len(values), len(values),
                        math.fsum(r for _, r in values) / len(values)) for turn, values in by_turn.items()}

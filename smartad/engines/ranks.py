@@ -12,13 +12,12 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from smartad.processes import ProcessDied, die_with_parent, exit_reason
+from smartad.processes import ProcessDied, die_with_parent, exit_reason, portable
 from smartad.stage import Runtime
 from smartad.types import UserError
 
@@ -158,11 +157,10 @@ def work_as_rank(folder: Path, parent: int) -> None:
     try:
         result = work(_told(folder / MESSAGES, runtime) if rank == 0 else runtime)
         if rank == 0:
-            _write(folder / RESULT, result)
+            _write(folder / RESULT, pickle.dumps(result))
         torch.distributed.destroy_process_group()
     except Exception as error:
-        error.add_note(f"in rank {rank} of {runtime.processes} processes:\n{traceback.format_exc()}")
-        _write(folder / f"raised-{rank}", error)
+        _write(folder / f"raised-{rank}", portable(error, f"rank {rank} of {runtime.processes} processes"))
         os._exit(1)  # leaving in good order would wait for the other ranks
 
 
@@ -179,15 +177,8 @@ def _told(path: Path, runtime: Runtime) -> Runtime:
     return dataclasses.replace(runtime, report=report, progress=progress)
 
 
-def _write(path: Path, value: Any) -> None:
-    """Pickle ``value`` by rename.  An exception that cannot be is told by its text."""
-    try:
-        content = pickle.dumps(value)
-        pickle.loads(content)
-    except Exception:
-        if not isinstance(value, Exception):
-            raise
-        content = pickle.dumps(RuntimeError("\n".join([f"{type(value).__name__}: {value}", *value.__notes__])))
+def _write(path: Path, content: bytes) -> None:
+    """By rename, so that what is there is whole."""
     path.with_name(f".{path.name}").write_bytes(content)
     path.with_name(f".{path.name}").rename(path)
 

@@ -56,6 +56,9 @@ class Recipe:
                 raise UserError(f"train.{name} must be at least 0 and below 1, got {getattr(self, name)}")
         if not 0 < self.learning_rate < float("inf"):
             raise UserError(f"train.learning_rate must be a finite number above 0, got {self.learning_rate}")
+        if self.warmup and self.scheduler == "constant":
+            raise UserError(f"train.warmup={self.warmup} does nothing with train.scheduler=constant; set "
+                            "train.scheduler=constant_with_warmup")
         if self.batch_size % self.micro_batch_size:
             raise UserError(f"train.batch_size={self.batch_size} is not a multiple of "
                             f"train.micro_batch_size={self.micro_batch_size}")

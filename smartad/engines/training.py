@@ -1,6 +1,7 @@
 """Fine-tuning with the segment-weighted loss, under transformers' Trainer."""
 
 import random
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ def train_adapter(student: str, examples: Sequence[TrainingExample], recipe: Rec
     """
     recipe.accumulation(runtime.processes)
     remove_torn(out / "checkpoints")
+    shutil.rmtree(out / "ranks", ignore_errors=True)  # of a kill, and this time there may be one process
     work = partial(_train_adapter, student, examples, recipe, seed, out, teacher)
     return ranks.spread(work, runtime, out / "ranks") if _grouped(runtime) else work(runtime)
 

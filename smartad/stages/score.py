@@ -5,8 +5,10 @@ Selection keeps only right ones; the difficulty analysis (Fig. 3, Tables 7-9) ne
 
 import hashlib
 import logging
+import math
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from smartad.config import same_as
 from smartad.dialect import DIALECTS, PROMPTS, chat
-from smartad.records import append_jsonl, read_jsonl, read_partial_jsonl, write_jsonl
+from smartad.records import RecordError, append_jsonl, read_jsonl, read_partial_jsonl, write_jsonl
 from smartad.stage import Metrics, Runtime, Stage
 from smartad.stages import questions_of
 from smartad.stages.shares import each
@@ -33,6 +35,10 @@ Key = tuple[str, int]
 """(question id, sample)."""
 Task = tuple[Dtype, str]
 """A question (its id) to be scored, and how."""
+Missing = Literal["too_long", "non_finite"]
+"""Why a trajectory has no score."""
+MISSING: dict[Missing, str] = {"too_long": "it has more tokens than the student has positions",
+                               "non_finite": "its likelihood is not a finite number"}
 PROBED = 8
 """Questions whose common beginning is taken for everybody's."""
 
@@ -63,19 +69,30 @@ class ScoreConfig:
 class Scored:
     """A row of a part file."""
 
-    row: ScoredTrajectory
+    question_id: str
+    sample: int
+    row: ScoredTrajectory | None
+    missing: Missing | None
+    """Why there is no ``row``."""
     turn_loop: bool
     """Scored turn by turn, since the chat template rewrites earlier turns."""
     alone: bool
     """Scored without sharing what its question begins with, since the student's attention does not allow it."""
 
 
+def decisive(config: ScoreConfig) -> ScoreConfig:
+    """``config`` with what cannot change the scores set to one value: fp32 is not compared with itself."""
+    return replace(config, check_questions=0) if config.dtype == "fp32" else config
+
+
 def run(config: ScoreConfig, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> Metrics:
     """Inputs questions/*, pool.  Writes scores.jsonl: a row per trajectory with an assistant turn, in the pool's order.
 
-    Metrics: pool, scored, unscorable (no assistant turn), tokens (that were scored), mean_nll in nats per token, turn_loop
-    and alone (trajectories, see Scored); with bf16 check/questions, check/argmin_moved (the share of them whose most likely
-    trajectory is another one in fp32), check/largest_difference (of a trajectory's NLL).
+    Metrics: pool, scored, unscorable (no assistant turn), too_long and non_finite (see Missing; warned about by name),
+    tokens (that were scored), mean_nll in nats per token, turn_loop and alone (trajectories, see Scored); with bf16
+    check/questions, check/argmin_moved (the share of them whose most likely trajectory is another one in fp32),
+    check/largest_difference (of a trajectory's NLL).
+    Raises UserError when no trajectory has a finite likelihood.
     """
     pool = list(read_jsonl(inputs["pool"] / "trajectories.jsonl", Trajectory))
     by_question = _scorable(pool)
@@ -85,11 +102,16 @@ def run(config: ScoreConfig, inputs: Mapping[str, Path], out: Path, runtime: Run
     _score(config, inputs, out, runtime, left, total=len(tasks))
     done = _done(out)
     scored = [done[config.dtype][t.question_id, t.sample] for t in pool if t.steps]
-    rows = [one.row for one in scored]
+    rows = [one.row for one in scored if one.row]
+    missing = Counter(one.missing for one in scored)
+    if missing["non_finite"] and not rows:
+        raise UserError(f"no trajectory has a finite likelihood under {config.student}: its weights are damaged or overflow"
+                        + (" in bf16; set score.dtype=fp32" if config.dtype == "bf16" else ""))
     write_jsonl(out / "scores.jsonl", rows)
     for part in _parts(out):
         part.unlink()
-    return {"pool": len(pool), "scored": len(rows), "unscorable": len(pool) - len(rows),
+    return {"pool": len(pool), "scored": len(rows), "unscorable": len(pool) - len(scored),
+            "too_long": missing["too_long"], "non_finite": missing["non_finite"],
             "tokens": sum(sum(row.turn_tokens) for row in rows),
             "mean_nll": sum(row.nll for row in rows) / len(rows) if rows else None,
             "turn_loop": sum(one.turn_loop for one in scored), "alone": sum(one.alone for one in scored),
@@ -122,10 +144,12 @@ def _score(config: ScoreConfig, inputs: Mapping[str, Path], out: Path, runtime: 
     began, tokens, step = time.monotonic(), 0, total - len(tasks)
     with closing(each(partial(_score_share, config, inputs, out, one), list(enumerate(shares)), runtime.gpus)) as scored:
         for rows in scored:
-            tokens += sum(sum(one.row.turn_tokens) for one in rows)
+            found = [one.row for one in rows if one.row]
+            tokens += sum(sum(row.turn_tokens) for row in found)
             runtime.progress(step + 1, total)
-            runtime.report(step, mean_nll=sum(one.row.nll for one in rows) / len(rows),
-                           tokens_per_s=tokens / max(time.monotonic() - began, 1e-9))
+            if found:
+                runtime.report(step, mean_nll=sum(row.nll for row in found) / len(found),
+                               tokens_per_s=tokens / max(time.monotonic() - began, 1e-9))
             step += 1
 
 
@@ -148,18 +172,21 @@ def _score_share(config: ScoreConfig, inputs: Mapping[str, Path], out: Path, run
     questions = questions_of(inputs)
     by_question = _scorable(list(read_jsonl(inputs["pool"] / "trajectories.jsonl", Trajectory)))
     tokenizer = loading.load_tokenizer(config.student, runtime.models)
-    model = loading.load_model(config.student, runtime)
     common = _common_tokens(config, tokenizer, questions, by_question)
     scorer, loaded, said = None, None, False
     for dtype, question in tasks:
         if scorer is None or dtype != loaded:
-            scorer = nll.Scorer(nll.in_dtype(model, dtype), common, config.end_of_turn, runtime.batch_tokens)
-            loaded = dtype
+            # Loaded anew for each: casting a model would round its rotary frequencies, too.
+            scorer, loaded = nll.Scorer(loading.load_model(config.student, runtime, dtype), common, config.end_of_turn,
+                                        runtime.batch_tokens, runtime.processes), dtype
             if scorer.obstacle:
                 log.warning("%s cannot share what trajectories begin with, and scores them one by one: %s", config.student,
                             scorer.obstacle)
         rows = _score_question(config, tokenizer, scorer, questions[question], by_question[question])
         append_jsonl(out / f"part-{dtype}-{number}.jsonl", rows)
+        for one in rows:
+            if one.missing:
+                log.warning("%s sample %d has no score: %s", one.question_id, one.sample, MISSING[one.missing])
         if not said and any(one.turn_loop for one in rows):
             log.warning("the chat template of %s rewrites earlier turns, and trajectories are scored turn by turn",
                         config.student)
@@ -180,14 +207,19 @@ def _common_tokens(config: ScoreConfig, tokenizer: "Tokenizer", questions: Mappi
 def _score_question(config: ScoreConfig, tokenizer: "Tokenizer", scorer: "Scorer", question: Question,
                     trajectories: Sequence[Trajectory]) -> list[Scored]:
     encoded = [_encode(config, tokenizer, question, t) for t in trajectories]
-    parts = iter(scorer.turns([example for examples, _ in encoded for example in examples]))
+    fitting = [max(len(example.input_ids) for example in examples) <= scorer.positions for examples, _ in encoded]
+    parts = iter(scorer.turns([example for (examples, _), fits in zip(encoded, fitting, strict=True) if fits
+                               for example in examples]))
     rows = []
-    for trajectory, (examples, text) in zip(trajectories, encoded, strict=True):
-        turns = [turn for _ in examples for _, turn in sorted(next(parts).items())]
-        row = ScoredTrajectory(trajectory.question_id, trajectory.sample, tuple(turn.nll for turn in turns),
-                               tuple(turn.tokens for turn in turns), tuple(turn.rank for turn in turns),
-                               hashlib.sha256(text.encode()).hexdigest())
-        rows.append(Scored(row, len(examples) != 1, scorer.obstacle is not None))
+    for t, (examples, text), fits in zip(trajectories, encoded, fitting, strict=True):
+        turns = [turn for _ in examples for _, turn in sorted(next(parts).items())] if fits else []
+        missing: Missing | None = None if fits else "too_long"
+        if not all(math.isfinite(turn.nll) for turn in turns):
+            missing = "non_finite"
+        row = ScoredTrajectory(t.question_id, t.sample, tuple(turn.nll for turn in turns), tuple(turn.tokens for turn in turns),
+                               tuple(turn.rank for turn in turns), hashlib.sha256(text.encode()).hexdigest())
+        rows.append(Scored(t.question_id, t.sample, None if missing else row, missing, len(examples) != 1,
+                           scorer.obstacle is not None))
     return rows
 
 
@@ -207,12 +239,12 @@ def _encode(config: ScoreConfig, tokenizer: "Tokenizer", question: Question,
 def _moved(fp32: Mapping[Key, Scored], bf16: Mapping[Key, Scored]) -> dict[str, float | None]:
     """How far bf16 is from fp32, on the questions scored in both."""
     by_question: dict[str, list[Key]] = {}
-    for key in sorted(fp32):
+    both = {key: (exact.row.nll, rounded.nll) for key, exact in fp32.items() if exact.row and (rounded := bf16[key].row)}
+    for key in sorted(both):
         by_question.setdefault(key[0], []).append(key)
-    moved = [min(keys, key=lambda key: fp32[key].row.nll) != min(keys, key=lambda key: bf16[key].row.nll)
-             for keys in by_question.values()]
+    moved = [min(keys, key=lambda key: both[key][0]) != min(keys, key=lambda key: both[key][1]) for keys in by_question.values()]
     return {"check/questions": len(moved), "check/argmin_moved": sum(moved) / len(moved) if moved else None,
-            "check/largest_difference": max((abs(fp32[key].row.nll - bf16[key].row.nll) for key in fp32), default=None)}
+            "check/largest_difference": max((abs(exact - rounded) for exact, rounded in both.values()), default=None)}
 
 
 def _parts(out: Path) -> list[Path]:
@@ -224,7 +256,11 @@ def _done(out: Path) -> dict[Dtype, dict[Key, Scored]]:
     done: dict[Dtype, dict[Key, Scored]] = {"fp32": {}, "bf16": {}}
     for part in _parts(out):
         of_dtype = done["fp32" if part.name.startswith("part-fp32-") else "bf16"]
-        of_dtype.update({(one.row.question_id, one.row.sample): one for one in read_partial_jsonl(part, Scored)})
+        try:
+            of_dtype.update({(one.question_id, one.sample): one for one in read_partial_jsonl(part, Scored)})
+        except RecordError as error:
+            raise UserError(f"{error}; this part of an unfinished stage is damaged: remove it, and its questions are scored "
+                            "again") from error
     return done
 
 

@@ -36,7 +36,7 @@ class Drop:
 
 
 SWITCHES = tuple(f.name for f in dataclasses.fields(Drop))
-REASONS = (*SWITCHES, "unscored", "non_finite")
+REASONS = (*SWITCHES, "unscored")
 """Why a trajectory is dropped; the first that holds.  Without an NLL that is a number none can be chosen."""
 
 
@@ -101,7 +101,7 @@ def run(config: SelectConfig, inputs: Mapping[str, Path], out: Path, runtime: Ru
             "pool": len(pool), "candidates": reasons[None], **{f"dropped/{reason}": reasons[reason] for reason in REASONS},
             "mean_nll": _mean([s.nll for s in selected]),
             "candidates_mean_nll": _mean([c.nll for of_question in candidates.values() for c in of_question]),
-            "pool_mean_nll": _mean([scores[_key(t)].nll for t in pool if _without_nll(scores.get(_key(t))) is None])}
+            "pool_mean_nll": _mean([scores[_key(t)].nll for t in pool if _key(t) in scores])}
 
 
 def _first_samples(first: int, pool: Sequence[Trajectory]) -> list[Trajectory]:
@@ -129,13 +129,7 @@ def _why_dropped(drop: Drop, trajectory: Trajectory, verdict: Verdict | None, sc
         "ungraded": correct is None, "wrong": correct is False or (unanswered and correct is not None)}
     holds |= {step.status: True for step in trajectory.steps}
     dropped = next((reason for reason in SWITCHES if getattr(drop, reason) and holds.get(reason)), None)
-    return dropped or _without_nll(score)
-
-
-def _without_nll(score: ScoredTrajectory | None) -> str | None:
-    if score is None or not score.turn_nll:
-        return "unscored"
-    return None if math.isfinite(score.nll) else "non_finite"
+    return dropped or (None if score else "unscored")
 
 
 def _by_question(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:

@@ -2,12 +2,13 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 from collections.abc import Callable, Generator, Iterable, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
-from smartad.processes import ProcessDied, die_with_parent, exit_reason
+from smartad.processes import ProcessDied, die_with_parent, exit_reason, portable
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -47,7 +48,7 @@ def each(work: Callable[[S], Iterable[R]], shares: Sequence[S], gpus: int = 0) -
                     reason = exit_reason(processes[pipe].exitcode)
                     raise ProcessDied(f"one of {len(shares)} processes of this stage died ({reason})") from error
                 if kind == "error":
-                    raise value
+                    raise pickle.loads(value)
                 if kind == "end":
                     at_work.remove(pipe)
                 else:
@@ -73,7 +74,7 @@ def _work(pipe: Connection, work: Callable[[S], Iterable[R]], share: S, device: 
             pipe.send(("item", item))
         pipe.send(("end", None))
     except Exception as error:
-        pipe.send(("error", error))
+        pipe.send(("error", portable(error, f"process {os.getpid()} of this stage")))
 
 
 def _devices(gpus: int) -> list[str]:

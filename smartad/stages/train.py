@@ -58,14 +58,16 @@ def run(config: TrainConfig, inputs: Mapping[str, Path], out: Path, runtime: Run
     trajectories = _selected(inputs)
     tokenizer = loading.load_tokenizer(config.student, runtime.models)
     examples = _encode(config, tokenizer, trajectories, inputs)
-    encoding.refuse_untrainable(examples, config.max_length, config.weights)
+    encoding.refuse_untrainable(examples, config.max_length, config.weights,
+                                loading.positions(config.student, runtime.models))
     teacher = _teacher(tokenizer, trajectories, examples, inputs["pool"]) if config.loss == "sad_kl" else None
     steps, ran = training.train_adapter(config.student, examples, config, config.seed, out, runtime, teacher)
     shutil.rmtree(out / "checkpoints")
     segments = encoding.count_segments(examples)
     return {"examples": len(examples), "tokens": sum(segments.values()),
             **{f"tokens/{segment}": count for segment, count in segments.items()},
-            **_count_cases(config, trajectories), **_count_labels(examples, teacher),
+            **_count_cases(config, trajectories),
+            "cases/control_token": encoding.control_tokens(tokenizer, examples), **_count_labels(examples, teacher),
             "steps": len(steps),
             **{f"{when}_{name}": value for when, step in (("first", steps[0]), ("last", steps[-1]))
                for name, value in step.items() if name.partition("/")[0] == "loss"}, **ran}

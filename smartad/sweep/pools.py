@@ -78,7 +78,7 @@ class PoolSummary:
 
 def summarise(store: Store, fingerprint: str) -> PoolSummary:
     """The pool that ``fingerprint`` is or was made from.  Raises UserError for a stage that has none."""
-    parts = _parts(store, fingerprint)
+    parts = stages_behind(store, fingerprint)
     maker = next((parts[stage] for stage in MAKERS if stage in parts), None)
     if maker is None:
         raise UserError(f"{fingerprint} was not made from a pool; name a stage of {', '.join(PARTS)}")
@@ -97,17 +97,21 @@ def summarise(store: Store, fingerprint: str) -> PoolSummary:
                        if form else {}, _segments(metrics.get("train", {})))
 
 
-def _parts(store: Store, fingerprint: str) -> dict[str, str]:
+def stages_behind(store: Store, fingerprint: str) -> dict[str, str]:
     """Stage -> fingerprint: what ``fingerprint`` was made from, and of a bare pool the latest verdicts on it."""
     parts: dict[str, str] = {}
 
     def visit(one: str) -> None:
         record = store.record(one)["identity"]
-        if record["stage"] in PARTS:
+        if record["stage"] in PARTS and not (record["stage"] == "grade" and of_attempts(record)):
             parts.setdefault(record["stage"], one)
         for role, parent in record["inputs"].items():
             if role in ("pool", "attempts", "selected", "verdicts", "scores", "adapter"):
                 visit(parent)
+
+    def of_attempts(record: Mapping[str, Any]) -> bool:
+        """Whether a grade is of a student's attempts, and not of a pool."""
+        return store.record(record["inputs"]["attempts"])["identity"]["stage"] not in MAKERS
 
     visit(fingerprint)
     maker = next((parts[stage] for stage in MAKERS if stage in parts), None)
