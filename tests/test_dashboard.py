@@ -134,6 +134,7 @@ def test_metrics_page_draws_the_training_loss(store, page):
     train = stage(store, "train")
     chart = page("", run_ids=train, smoothing=0).locator('[data-metric="train/loss"]')
     expect(chart.locator(".legend-label")).to_have_text(train, timeout=WAIT_MS)
+    chart.scroll_into_view_if_needed()  # it is drawn where it can be seen
     # Pixels of the curve, by the colour that the legend gives it.
     chart.page.wait_for_function("""() => {
         const chart = document.querySelector('[data-metric="train/loss"]'), canvas = chart?.querySelector("canvas");

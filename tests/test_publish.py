@@ -85,7 +85,8 @@ def test_publish_shows_tables_samples_and_the_sweep_as_a_whole(server, finished,
     shown = {run.jobType: views(run) for run in server.runs.values()}
     assert {kind: set(found) for kind, found in shown.items() if found} == {
         "collect": {"attempts", "samples"}, "evaluate": {"attempts", "samples"}, "grade": {"verdicts"}, "score": {"scores"},
-        "select": {"buckets toy_train", "selected"}, "train": {"training samples"}, "aggregate": {"cells"}, "sweep": {"comparison", "trials"}}
+        "select": {"buckets toy_train", "selected"}, "train": {"training samples"}, "aggregate": {"cells"},
+        "sweep": {"comparison", "trials"}}
     trained = next(run for run in server.runs.values() if run.jobType == "train")
     page = server.blobs[f"run/{trained.name}/{views(trained)['training samples']['path']}"]
     assert b'class="s2"' in page and b"http" not in page
