@@ -103,7 +103,8 @@ class Experiment:
                             "has not; use train.loss=sad_mean or sad_sum, or collect a pool with collect.top_logprobs")
         if self.collect.top_logprobs is None:
             raise UserError("train.loss=sad_kl compares the student with the teacher's probabilities, and "
-                            "collect.top_logprobs is null: set it (say, to 5) so that the pool keeps them")
+                            "collect.top_logprobs is null: set it (say, to 5) so that the pool keeps them, with a model for "
+                            "collect.teacher (the scripted one has none)")
 
     def _check_pool(self, pool: PoolConfig) -> None:
         if pool.samples is not None and self.select.first > pool.samples:

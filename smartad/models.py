@@ -42,7 +42,7 @@ def locate(identity: str, folders: Mapping[str, str]) -> tuple[str, str | None]:
         if identity not in folders:
             others = ", ".join(f"{folder} is {other}" for other, folder in folders.items() if other.startswith("local/"))
             raise UserError(f"{identity} is a local model, and {others or 'this process was not told its folder'}; "
-                            "name it with student=FOLDER (pull and ask: --model FOLDER)")
+                            "name it with student=FOLDER (pull, ask and preview of a stage: --model FOLDER)")
         return str(Path(folders[identity]).expanduser().resolve()), None
     return name, revision or None
 

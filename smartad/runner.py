@@ -83,6 +83,7 @@ class _Progress:
 
     def __init__(self, path: Path) -> None:
         self.path, self.written = path, 0.0
+        path.unlink(missing_ok=True)  # how far an earlier attempt was
 
     def __call__(self, done: int, total: int) -> None:
         if time.monotonic() - self.written >= PROGRESS_EVERY_S:

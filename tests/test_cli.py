@@ -9,6 +9,9 @@ import pytest
 from command import all_of, on_a_terminal, smartad
 from conftest import ROOT
 from smartad.cli import parser
+from smartad.cli.running import until
+from smartad.config import load
+from smartad.experiment import Experiment, plan
 from smartad.store import Store
 
 COMMANDS = ["plan", "run", "sweep", "preview", "status", "table", "buckets", "show", "why", "aliases", "promote", "pull", "ask",
@@ -136,3 +139,20 @@ def test_real_questions_are_evaluated_to_the_end(tmp_path, real_data):
             metrics = store.record(fingerprint)["metrics"]
             assert metrics["n"] == 20 == sum(v for k, v in metrics.items() if k.startswith("stop/"))
             assert str(real_data) not in json.dumps(store.record(fingerprint)["identity"])
+
+
+def test_run_until_grade_grades_the_pool_and_trains_nothing():
+    planned = plan(load(Experiment, [str(ROOT / "configs/toy.yaml")]))
+    [spec] = until(planned, "grade")
+    assert spec.fingerprint == planned.train.inputs["selected"].inputs["verdicts"].fingerprint
+    assert {s.stage.name for s in until(planned, "evaluate")} == {"evaluate"}
+    untrained = plan(load(Experiment, ["train=null"]))
+    assert len(until(untrained, "grade")) == 3
+
+
+@pytest.mark.slow
+def test_plan_for_processes_that_cannot_share_the_batch_is_refused(tmp_path):
+    profile = tmp_path / "three.yaml"
+    profile.write_text("processes: 3\n")
+    said = smartad("plan", "configs/toy.yaml", "train.micro_batch_size=1", "--cluster", profile, status=2).stderr
+    assert "train.batch_size=4 does not divide over processes=3" in said

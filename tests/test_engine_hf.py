@@ -10,7 +10,7 @@ from smartad import models
 from smartad.dialect import PROMPTS, stop_strings, task_message
 from smartad.engines import hf
 from smartad.engines.encoding import render
-from smartad.engines.loading import load_model
+from smartad.engines.loading import load_model, load_tokenizer
 from smartad.stage import Runtime
 from smartad.types import Request, UserError
 
@@ -178,3 +178,10 @@ def test_adapter_of_shared_embeddings_is_refused(tmp_path):
     model.save_pretrained(tmp_path)
     with pytest.raises(UserError, match="word embeddings"):
         hf.load(models.identify(models.TOY), RUNTIME, tmp_path)
+
+
+def test_student_without_a_tokenizer_says_what_is_missing_and_where(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    identity = models.identify(str(tmp_path))
+    with pytest.raises(UserError, match="has no tokenizer: put the tokenizer.json and tokenizer_config.json of local/.* beside"):
+        load_tokenizer(identity, {identity: str(tmp_path)})

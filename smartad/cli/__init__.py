@@ -139,7 +139,8 @@ def parser() -> argparse.ArgumentParser:
 
     run = command("run", "run one experiment, or what is missing of it", SOURCES)
     run.add_argument("sources", nargs="*", metavar="SOURCE", help="a YAML file or key=value")
-    run.add_argument("--until", metavar="STAGE", help="stop after this stage (collect, grade, score, select, train, evaluate)")
+    run.add_argument("--until", metavar="STAGE", help="stop after this stage (prepare, collect or import, grade, which is of "
+                     "the pool, score, select, train, evaluate)")
     _add_where(run)
 
     sweep = command("sweep", "run a declared sweep and print its table",

@@ -10,6 +10,7 @@ from rich.table import Table as RichTable
 from smartad.cli.acceptance import check_accepted
 from smartad.cli.billing import bill_table
 from smartad.cli.console import console
+from smartad.cli.driving import check_split
 from smartad.cluster import STAGES, ClusterConfig, Job
 from smartad.config import load, read_yaml
 from smartad.experiment import Experiment, plan
@@ -41,6 +42,8 @@ def plan_command(args: argparse.Namespace) -> int:
     if experiments:
         _print_configs(experiments)
         _print_stages(store, specs)
+    if profile:
+        check_split([spec for spec in specs if not store.has(spec.fingerprint)], profile)
     _print_plan(what, store, goals)
     if lines := estimate(store, specs):
         console().print(bill_table(lines))

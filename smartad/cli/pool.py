@@ -18,7 +18,7 @@ from smartad.tables import HOLE
 from smartad.types import Quarantined, UserError
 
 SHOWN = 12
-"""Rows of quarantine that are printed; the file has all of them."""
+"""Reasons for quarantine that are printed; the file has all of them."""
 
 
 def pool_command(args: argparse.Namespace) -> int:
@@ -127,14 +127,18 @@ def _print_chosen(found: PoolSummary) -> None:
             console().print(f"edge cases in them: {cases}", soft_wrap=True)
 
 
-def _print_quarantine(rows: Iterable[Quarantined]) -> None:
-    rows = list(rows)
-    grid = _grid("in quarantine", "why", "reason", right=())
-    for row in rows[:SHOWN]:
-        grid.add_row(escape(f"{row.file}:{row.line}"), row.kind, escape(row.reason[:200]))
+def _print_quarantine(rows: Sequence[Quarantined]) -> None:
+    """Why, how often, and where first; what is wrong with many rows is said once."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        places.setdefault((row.kind, row.reason), []).append(f"{row.file}:{row.line}")
+    grid = _grid("in quarantine", "rows", "first", "reason", right=(1,))
+    often = sorted(places.items(), key=lambda item: -len(item[1]))
+    for (kind, reason), found in often[:SHOWN]:
+        grid.add_row(kind, str(len(found)), escape(found[0]), escape(reason[:200]))
     console().print(grid)
-    if len(rows) > SHOWN:
-        console().print(f"and {len(rows) - SHOWN} more")
+    if len(often) > SHOWN:
+        console().print(f"and {sum(len(found) for _, found in often[SHOWN:])} more rows; --to DIR writes all to quarantine.jsonl")
 
 
 def _lines(counts: Mapping[str, int], of: int, meanings: Mapping[str, str] | None = None) -> str:

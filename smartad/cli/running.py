@@ -39,7 +39,7 @@ def run_command(args: argparse.Namespace) -> int:
             raise UserError(f"{source} declares a sweep: smartad sweep {source}")
     experiment = load(Experiment, args.sources)
     planned = plan(experiment)
-    goals = _until(planned, args.until) if args.until else [planned.goal]
+    goals = until(planned, args.until) if args.until else [planned.goal]
     store = Store(args.store).open()
     profile = profile_of(args)
     job = job_of(args, profile, store, None, experiment.data, planned.models, planned.files)
@@ -125,12 +125,16 @@ def _print_pool(store: Store, planned: Plan) -> None:
         print_pool(store, finished[-1])
 
 
-def _until(planned: Plan, stage: str) -> list[StageSpec]:
+def until(planned: Plan, stage: str) -> list[StageSpec]:
+    """The stages of that name, before the training where there are some before it.  Raises UserError for another name."""
     specs = planned.goal.upstream_first()
     names = list(dict.fromkeys(spec.stage.name for spec in specs))
     if stage not in names:
         raise UserError(f"--until {stage!r}: the stages are {', '.join(names)}")
-    return [spec for spec in specs if spec.stage.name == stage]
+    meant = [spec for spec in specs if spec.stage.name == stage]
+    # The pool is graded, and so are the adapter's attempts: whoever stops after grading has not trained.
+    before = [spec for spec in meant if planned.train not in spec.upstream_first()] if planned.train else []
+    return before or meant
 
 
 def _print_next(args: argparse.Namespace, store: Store, tracking: Tracking, sweep: Sweep,

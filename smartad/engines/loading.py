@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -27,6 +28,10 @@ def load_tokenizer(identity: str, folders: Mapping[str, str]) -> Tokenizer:
     Raises UserError when the model cannot be found, or its tokenizer has no character offsets or no chat template.
     """
     path, revision = locate(identity, folders)
+    folder = Path(path)
+    if folder.is_dir() and not any(found for name in ("tokenizer*", "vocab*", "*.model") for found in folder.glob(name)):
+        raise UserError(f"{folder} has no tokenizer: put the tokenizer.json and tokenizer_config.json of {identity} beside its "
+                        "weights")
     try:
         tokenizer = _tokenizer_class(path, revision).from_pretrained(path, revision=revision)
     except (OSError, ValueError) as error:

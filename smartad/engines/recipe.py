@@ -83,7 +83,8 @@ class Recipe:
     def _check_sad(self) -> None:
         if self.weights.final != self.weights.action:
             raise UserError(f"train.loss={self.loss} knows no final segment: train.weights.final={self.weights.final} must "
-                            f"equal train.weights.action={self.weights.action}")
+                            f"equal train.weights.action={self.weights.action}; train.weights=uniform has them equal, and "
+                            "configs/method/sad.yaml is SAD as declared")
         if self.loss_reduction != "trajectory":
             raise UserError(f"train.loss_reduction={self.loss_reduction} is an option of train.loss=segment; leave it out with "
                             f"train.loss={self.loss}")

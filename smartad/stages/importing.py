@@ -246,7 +246,8 @@ class _Gathering:
         except Unusable:
             raise
         except (LookupError, TypeError, ValueError, AttributeError, SyntaxError) as error:
-            raise Unusable("other_shape", f"not a row of format {self.config.format}: {type(error).__name__}: {error}") from error
+            what = f"it has no {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
+            raise Unusable("other_shape", f"not a row of format {self.config.format}: {what}") from error
         if refused := [mark for mark in found.marks if mark in self.config.refuse]:
             raise Unusable(refused[0], self.importer.MARKS[refused[0]])
         return found
