@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -39,25 +39,30 @@ class Claim:
         return (read_json(self.path) or {}).get("token") == self.token
 
 
-def take(root: Path, path: Path) -> Claim | None:
-    """The claim file ``path`` of the store at ``root`` as ours, or None when a live process has it."""
-    claim = Claim(path, uuid.uuid4().hex)
+def new(path: Path) -> Claim:
+    """A claim that is yet to be taken."""
+    return Claim(path, uuid.uuid4().hex)
+
+
+def take(root: Path, claim: Claim) -> bool:
+    """Whether ``claim``, in the store at ``root``, is ours now; False when a live process has it."""
+    path = claim.path
     if create(path, {"token": claim.token, **whoami()}):
-        return claim
+        return True
     if not dead(root, path):
-        return None
+        return False
     # Only one process may ever remove the claim with a given token, or a third one could remove its successor.
     gone = read_json(path) or {"token": "torn"}
     takeover = path.with_name(f"{path.name}.takeover-{gone.get('token')}")
     if not create(takeover, whoami()):
         if dead(root, takeover):
             takeover.unlink(missing_ok=True)
-        return None
+        return False
     try:
         if (read_json(path) or {"token": "torn"}).get("token") == gone.get("token"):
             path.unlink(missing_ok=True)
-            return claim if create(path, {"token": claim.token, **whoami()}) else None
-        return None
+            return create(path, {"token": claim.token, **whoami()})
+        return False
     finally:
         takeover.unlink(missing_ok=True)
 
@@ -112,16 +117,19 @@ def _beat(claim: Claim, stop: threading.Event) -> None:
 
 
 @contextmanager
-def beating(claim: Claim) -> Iterator[None]:
-    """Keep ``claim`` alive, and give it back at the end."""
+def held(claim: Claim) -> Iterator[Callable[[], None]]:
+    """Take ``claim`` inside, and call what this gives to keep it alive; at the end it is given back.
+
+    A signal may end this process as soon as the file is there, before whoever made it knows.
+    """
     stop = threading.Event()
     heart = threading.Thread(target=_beat, args=(claim, stop), daemon=True)
-    heart.start()
     try:
-        yield
+        yield heart.start
     finally:
         stop.set()
-        heart.join()
+        if heart.is_alive():
+            heart.join()
         _release(claim)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from smartad import claims
-from smartad.claims import Claim, ClaimLost, beating, create
+from smartad.claims import Claim, ClaimLost, create
 from smartad.fingerprint import FINGERPRINT, file_sha256
 from smartad.records import is_there, read_json, write_json
 from smartad.redact import redact
@@ -166,28 +166,26 @@ class Store:
     @contextmanager
     def claim(self, fingerprint: str) -> Iterator[Claim | None]:
         """A claim on ``fingerprint`` with a beating heart, or None when it is finished or somebody else's."""
-        path = self.root / fingerprint / CLAIM
-        with explained(self.root):
-            path.parent.mkdir(exist_ok=True)  # not its parents: a store that is away is not made anew
-            claim = None if self.has(fingerprint) else claims.take(self.root, path)
-        if claim is None:
-            yield None
-            return
-        with beating(claim):
-            yield None if self.has(fingerprint) else claim
+        claim = claims.new(self.root / fingerprint / CLAIM)
+        with claims.held(claim) as beat:
+            with explained(self.root):
+                claim.path.parent.mkdir(exist_ok=True)  # not its parents: a store that is away is not made anew
+                taken = not self.has(fingerprint) and claims.take(self.root, claim)
+            if taken:
+                beat()
+            yield claim if taken and not self.has(fingerprint) else None
 
     @contextmanager
     def lock(self, name: str) -> Iterator[Claim | None]:
         """The right to be the only one at ``name``, as with a claim; None when a live process has it."""
-        path = self.root / f"{name}.lock"
-        with explained(self.root):
-            path.parent.mkdir(exist_ok=True)
-            claim = claims.take(self.root, path)
-        if claim is None:
-            yield None
-            return
-        with beating(claim):
-            yield claim
+        claim = claims.new(self.root / f"{name}.lock")
+        with claims.held(claim) as beat:
+            with explained(self.root):
+                claim.path.parent.mkdir(exist_ok=True)
+                taken = claims.take(self.root, claim)
+            if taken:
+                beat()
+            yield claim if taken else None
 
     def locked(self, name: str) -> dict[str, Any] | None:
         """Who is at ``name`` (host, pid, job, since); None when nobody alive is."""

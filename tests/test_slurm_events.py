@@ -166,6 +166,8 @@ def test_controller_that_is_away_loses_nothing(slurm, store):
     goals = many()
     drive = Drive(store, goals)
     drive.until(lambda: drive.started(*(goal.inputs["in0"] for goal in goals)))
+    started, state = time.time(), slurm.folder / "state" / "job_state"
+    slurm.until(lambda: state.exists() and state.stat().st_mtime > started, "what it is killed with is written down")
     slurm.dev("controller", "kill")
     drive.until(lambda: drive.executor.in_flight() is None)
     away = time.monotonic() + 3.0
