@@ -176,3 +176,25 @@ def test_claim_whose_folder_is_removed_meanwhile_leaves_no_thread_behind(store):
         with store.claim(f"x-{number:012x}"):
             shutil.rmtree(store.folder(f"x-{number:012x}"))
     assert threading.active_count() == before
+
+
+HOLDER = """
+import signal, sys, time
+from pathlib import Path
+from smartad.store import Store
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+with Store(Path(sys.argv[1])).claim("x-000000000000"):
+    time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+def test_claim_of_a_process_told_to_end_as_soon_as_it_has_it_is_given_back(store):
+    path = store.folder("x-000000000000") / ".claim"
+    for _ in range(8):
+        holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(store.root)])
+        while not (path.exists() and path.stat().st_size):
+            assert holder.poll() is None
+        holder.terminate()
+        assert holder.wait(timeout=60) == 143
+        assert not path.exists()
