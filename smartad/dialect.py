@@ -111,9 +111,13 @@ def segments(steps: Sequence[Step], dialect: Dialect = PAPER, markers: bool = Tr
     to it (the paper's reading) or are REASON.
     """
     blocks = [_recorded_blocks(step, dialect) for step in steps]
-    every = [block for found in blocks for block in found]
-    final = next((block for block in reversed(every) if _plain(block, dialect)), every[-1] if every else None)
+    final = _final([block for found in blocks for block in found], dialect)
     return [_cut(step.text, found, final, markers) for step, found in zip(steps, blocks, strict=True)]
+
+
+def _final(blocks: Sequence[re.Match[str]], dialect: Dialect) -> re.Match[str] | None:
+    """The block of a trajectory that is FINAL."""
+    return next((block for block in reversed(blocks) if _plain(block, dialect)), blocks[-1] if blocks else None)
 
 
 def _recorded_blocks(step: Step, dialect: Dialect) -> list[re.Match[str]]:
@@ -180,19 +184,21 @@ CASES = ("no_block", "single_block", "last_block_without_final_answer", "several
 def edge_cases(steps: Sequence[Step], dialect: Dialect = PAPER) -> list[str]:
     """Those of CASES that hold for a trajectory, each once; to be counted and reported.
 
-    ``single_block``: it is FINAL, so there is no ACTION.  ``fence_without_marker``: a block that is not opened as it should
-    be, as by a fence without ``Code:``.  ``marker_in_code``: what opens or closes a block stands inside of one, as in a string.
-    ``text_after_block``: the turn goes on after its last block.  ``record_over_markers``: the markers alone would have cut
-    another block than the one that ran.  FAILURES: a step that failed so.
+    ``single_block``: it is FINAL, so there is no ACTION.  ``last_block_without_final_answer``: FINAL holds no answer.
+    ``fence_without_marker``: a block that is not opened as it should be, as by a fence without ``Code:``.
+    ``marker_in_code``: what opens or closes a block stands inside of one, as in a string.  ``text_after_block``: the turn
+    goes on after its last block.  ``record_over_markers``: the markers alone would have cut another block than the one that
+    ran.  FAILURES: a step that failed so.
     """
     blocks = [_recorded_blocks(step, dialect) for step in steps]
     every = [block for found in blocks for block in found]
+    final = _final(every, dialect)
     rests = [step.text[_end(found):_invented(step.text, _end(found))] for step, found in zip(steps, blocks, strict=True)]
     words = [*dialect.start.split(), *dialect.end.split()]
     holds: dict[str, bool] = {
         "no_block": not every,
         "single_block": len(every) == 1,
-        "last_block_without_final_answer": bool(every) and not re.search(dialect.answers, every[-1][0]),
+        "last_block_without_final_answer": final is not None and not re.search(dialect.answers, final[0]),
         "several_blocks_in_turn": any(len(found) > 1 for found in blocks),
         "invented_observation": any(_invented(step.text, _end(found)) < len(step.text)
                                     for step, found in zip(steps, blocks, strict=True)),

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import fsum, isfinite
+from math import fsum
 
 from smartad.types import Question, ScoredTrajectory, Trajectory, Verdict
 
@@ -48,8 +48,8 @@ class Measured:
 
 def measure(questions: Mapping[str, Question], pool: Iterable[Trajectory], scores: Iterable[ScoredTrajectory],
             verdicts: Iterable[Verdict]) -> list[Measured]:
-    """Every trajectory of ``pool`` that has a finite NLL, in its order."""
-    score_of = {(s.question_id, s.sample): s for s in scores if s.turn_nll and isfinite(s.nll)}
+    """Every trajectory of ``pool`` that has a score, in its order."""
+    score_of = {(s.question_id, s.sample): s for s in scores}
     correct = {(v.question_id, v.sample): v.correct for v in verdicts}
     return [Measured(t.question_id, score_of[key].nll, sum(len(step.text) for step in t.steps), t.tool_calls, correct.get(key),
                      len(questions[t.question_id].text.split()))

@@ -11,7 +11,7 @@ import os
 import platform
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,24 @@ class Store:
             return sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir() and FINGERPRINT.fullmatch(entry.name))
         except FileNotFoundError:
             return []
+
+    def inputs(self, fingerprint: str) -> list[str]:
+        """Fingerprints of what an output was made from; empty when it is not finished."""
+        return list(self.record(fingerprint)["identity"]["inputs"].values()) if self.has(fingerprint) else []
+
+    def upstream(self, fingerprints: Iterable[str]) -> list[str]:
+        """``fingerprints`` and everything they were made from, finished or no longer there, each once, inputs before users."""
+        found: dict[str, None] = {}
+
+        def visit(fingerprint: str) -> None:
+            if fingerprint not in found:
+                for parent in self.inputs(fingerprint):
+                    visit(parent)
+                found[fingerprint] = None
+
+        for fingerprint in fingerprints:
+            visit(fingerprint)
+        return list(found)
 
     def find(self, name: str) -> str:
         """The one finished output whose fingerprint starts with ``name``, or whose hash does.

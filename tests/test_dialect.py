@@ -192,6 +192,7 @@ def test_segments_of_an_answer_with_code_behind_it_take_the_answer_for_final():
     [cuts] = segments([Step(text, "", "", "final")], DIALECTS["mint"])
     of = {segment: text[start:end] for start, end, segment in cuts}
     assert of[Segment.FINAL] == "<solution>4</solution>" and "print" in of[Segment.ACTION]
+    assert "last_block_without_final_answer" not in edge_cases([Step(text, "", "", "final")], DIALECTS["mint"])
 
 
 def test_segments_leave_an_indented_invented_observation_out():

@@ -70,24 +70,13 @@ def _sources(store: Store, target: str) -> list[Source]:
         begun = [f for f in ledger.load(store, target).stages() if store.has(f)]
     else:
         begun = [store.find(target)]
-    records = {f: store.record(f)["identity"]["inputs"] for f in _upstream(store, begun) if f.startswith("select-")}
+    records = {f: store.record(f)["identity"]["inputs"] for f in store.upstream(begun)
+               if f.startswith("select-") and store.has(f)}
     if not records:
         raise UserError(f"no select stage of {target} is finished in {store.root}, and a pool, its verdicts and its scores meet "
                         f"there.  Name a sweep, a select stage or what was made of one; `{program()} run ... --until select` "
                         "brings it about")
     return list(dict.fromkeys(Source(*(inputs[role] for role in ("pool", "verdicts", "scores"))) for inputs in records.values()))
-
-
-def _upstream(store: Store, fingerprints: Sequence[str]) -> list[str]:
-    """``fingerprints`` and what they were made from, as far as it is there, each once."""
-    seen: dict[str, None] = {}
-    waiting = list(fingerprints)
-    while waiting:
-        fingerprint = waiting.pop(0)
-        if fingerprint not in seen and store.has(fingerprint):
-            seen[fingerprint] = None
-            waiting += store.record(fingerprint)["identity"]["inputs"].values()
-    return list(seen)
 
 
 def _measured(store: Store, source: Source) -> Iterator[tuple[str, str, list[difficulty.Measured]]]:

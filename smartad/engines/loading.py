@@ -69,9 +69,15 @@ def load_model(identity: str, runtime: Runtime, dtype: Literal["fp32", "bf16"] =
 
 
 def positions(identity: str, folders: Mapping[str, str]) -> int | None:
-    """Tokens that model ``identity`` has positions for; None when its config does not say.  Its weights are not loaded."""
+    """Tokens that model ``identity`` has positions for; None when its config does not say.  Its weights are not loaded.
+
+    Raises UserError when the model cannot be found or its config cannot be read.
+    """
     path, revision = locate(identity, folders)
-    config = AutoConfig.from_pretrained(path, revision=revision).get_text_config()
+    try:
+        config = AutoConfig.from_pretrained(path, revision=revision).get_text_config()
+    except (OSError, ValueError) as error:
+        raise UserError(f"the model {identity} cannot be loaded: {_first_line(error)}") from error
     return getattr(config, "max_position_embeddings", None)
 
 

@@ -97,7 +97,7 @@ def fine_tune(model: Model, examples: Sequence[TrainingExample], recipe: Recipe,
         use_cpu=on_cpu, dataloader_pin_memory=not on_cpu,
         ddp_backend=("gloo" if on_cpu else "nccl") if _grouped(runtime) else None,
         ddp_find_unused_parameters=False, deepspeed=_deepspeed(runtime, recipe),
-        remove_unused_columns=False, label_names=["weights"], report_to=[], disable_tqdm=True)
+        remove_unused_columns=False, label_names=[], report_to=[], disable_tqdm=True)
     layout = f"deepspeed on {runtime.processes} processes" if runtime.deepspeed else "plain"
     apart = recipe.micro_batch_tokens is None or keeps_apart(model)
     trainer = _SegmentTrainer(adapted, arguments, Batches(examples, recipe, apart, teacher), recipe, head, layout)

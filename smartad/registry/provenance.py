@@ -89,18 +89,7 @@ def about(store: Store, adapter: str, folders: Mapping[str, str]) -> About:
 
 def _upstream(store: Store, record: Record) -> dict[str, Record | None]:
     """Fingerprint -> record, inputs before users; None of what is no longer there."""
-    found: dict[str, Record | None] = {}
-
-    def visit(fingerprint: str) -> None:
-        if fingerprint in found:
-            return
-        here = store.record(fingerprint) if store.has(fingerprint) else None
-        for parent in here["identity"]["inputs"].values() if here else ():
-            visit(parent)
-        found[fingerprint] = here
-
-    visit(record["fingerprint"])
-    return found
+    return {f: store.record(f) if store.has(f) else None for f in store.upstream([record["fingerprint"]])}
 
 
 def _config(upstream: Mapping[str, Record | None], stage: str) -> dict[str, Any] | None:

@@ -53,13 +53,7 @@ def cited(store: Store, without: str | None = None) -> set[str]:
     adapters = {str(entry.fingerprint) for entry in registry.current(store) if without is None or not said_by(entry, without)}
     names = [name for name in ledger.names(store) if name != without]
     todo = [*adapters, *_evaluations(store, adapters), *(f for name in names for f in ledger.load(store, name).stages())]
-    found = set[str]()
-    while todo:
-        fingerprint = todo.pop()
-        if fingerprint not in found:
-            found.add(fingerprint)
-            todo += _inputs(store, fingerprint)
-    return found
+    return set(store.upstream(todo))
 
 
 def said_by(entry: Entry, sweep: str) -> bool:
@@ -70,12 +64,8 @@ def said_by(entry: Entry, sweep: str) -> bool:
 def _evaluations(store: Store, adapters: set[str]) -> set[str]:
     """The evaluations of ``adapters`` and their grades: without them nobody would know how good they are, and how they act."""
     finished = [f for f in store.fingerprints() if adapters and f.startswith(("evaluate-", "grade-"))]
-    attempts = {f for f in finished if f.startswith("evaluate-") and adapters.intersection(_inputs(store, f))}
-    return attempts | {f for f in finished if f.startswith("grade-") and attempts.intersection(_inputs(store, f))}
-
-
-def _inputs(store: Store, fingerprint: str) -> list[str]:
-    return list(store.record(fingerprint)["identity"]["inputs"].values()) if store.has(fingerprint) else []
+    attempts = {f for f in finished if f.startswith("evaluate-") and adapters.intersection(store.inputs(f))}
+    return attempts | {f for f in finished if f.startswith("grade-") and attempts.intersection(store.inputs(f))}
 
 
 def find(store: Store, jobs: Jobs) -> list[Garbage]:
@@ -93,7 +83,7 @@ def _stages(store: Store, keep: set[str], jobs: Jobs) -> list[Garbage]:
 
     def visit(fingerprint: str) -> None:
         if fingerprint not in ordered and fingerprint in among:
-            for parent in _inputs(store, fingerprint):
+            for parent in store.inputs(fingerprint):
                 visit(parent)
             ordered[fingerprint] = None
 
