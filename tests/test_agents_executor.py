@@ -7,9 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from smartad.agents.executor import ChildExecutor, CodeError, Interpreters
+from smartad.agents.executor import ONE_THREAD, ChildExecutor, CodeError, Interpreters
 from smartad.agents.limits import CodeLimits
 from smartad.types import UserError
 
@@ -46,6 +47,15 @@ def outcome(executor, code):
     except CodeError as error:
         assert str(error) == executor.last.error
     return executor.last
+
+
+def seen_from_here(interpreters, pid):
+    """The pid outside of the wall's namespace of the interpreter that the server calls ``pid``."""
+    for child in psutil.Process(interpreters.host_pid).children():
+        inside = Path(f"/proc/{child.pid}/status").read_text().partition("NSpid:")[2].splitlines()[0].split()[-1]
+        if int(inside) == pid:
+            return child.pid
+    raise AssertionError(f"the server has no child {pid}")
 
 
 def gone(pid):
@@ -108,7 +118,7 @@ def test_failing_step_says_why_and_keeps_its_interpreter(executor, code, said):
     "while True: pass", "10**10**8", "import re\nre.match('(a+)+$', 'a' * 40 + 'b')"))])
 def test_step_without_end_is_killed_and_the_next_gets_a_fresh_interpreter(hasty, code):
     outcome(hasty, "kept = 1")
-    pid = hasty.pid
+    pid = seen_from_here(hasty._interpreters, hasty.pid)
     ran = outcome(hasty, code)
     assert ran.status == "timeout" and "0.8 s" in ran.error and "variables are lost" in ran.error
     assert gone(pid)
@@ -116,9 +126,9 @@ def test_step_without_end_is_killed_and_the_next_gets_a_fresh_interpreter(hasty,
 
 
 @pytest.mark.parametrize("code", ["b'x' * 10**12", "many = []\nwhile True: many.append('x' * 10**7)"])
-def test_step_that_needs_too_much_memory_is_killed(executor, code):
+def test_step_that_needs_too_much_memory_is_killed(executor, interpreters, code):
     outcome(executor, "kept = 1")
-    pid = executor.pid
+    pid = seen_from_here(interpreters, executor.pid)
     ran = outcome(executor, code)
     assert ran.status == "oom" and "0.25 GB" in ran.error and "variables are lost" in ran.error
     assert gone(pid)
@@ -155,17 +165,17 @@ def test_chance_in_the_code_is_the_episodes_seed(interpreters):
     assert draw(1) == draw(1) != draw(2)
 
 
-def test_interpreter_that_is_killed_from_outside_ends_its_step_only(executor):
+def test_interpreter_that_is_killed_from_outside_ends_its_step_only(executor, interpreters):
     outcome(executor, "1")
-    os.kill(executor.pid, signal.SIGKILL)
+    os.kill(seen_from_here(interpreters, executor.pid), signal.SIGKILL)
     ran = outcome(executor, "1")
     assert ran.status == "oom" and "variables are lost" in ran.error
     assert outcome(executor, "1").status == "ok"
 
 
-def test_interpreter_has_its_limits_and_nothing_of_this_process(executor):
+def test_interpreter_has_its_limits_and_nothing_of_this_process(executor, interpreters):
     outcome(executor, "1")
-    process = Path(f"/proc/{executor.pid}")
+    process = Path(f"/proc/{seen_from_here(interpreters, executor.pid)}")
     limits = {line[:25].strip(): line[26:].split()[0] for line in (process / "limits").read_text().splitlines()}
     assert limits["Max processes"] == limits["Max file size"] == limits["Max core file size"] == "0"
     assert int(limits["Max open files"]) <= 16 and int(limits["Max cpu time"]) == 30
@@ -175,9 +185,10 @@ def test_interpreter_has_its_limits_and_nothing_of_this_process(executor):
 
 
 def test_server_sees_only_harmless_variables_of_the_environment(interpreters):
-    environment = Path(f"/proc/{interpreters.server.pid}/environ").read_text().split("\0")
+    environment = Path(f"/proc/{interpreters.host_pid}/environ").read_text().split("\0")
     names = {variable.partition("=")[0] for variable in environment} - {""}
-    assert "HOME" in os.environ and names <= {"PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "PYTHONHASHSEED", "PYTHONPATH"}
+    harmless = {"PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "PYTHONHASHSEED", "PYTHONPATH", "PWD"} | set(ONE_THREAD)
+    assert "HOME" in os.environ and names <= harmless
 
 
 def test_leaving_ends_and_reaps_every_process():
@@ -185,7 +196,7 @@ def test_leaving_ends_and_reaps_every_process():
         children = [ChildExecutor(running, seed) for seed in range(3)]
         for child in children:
             outcome(child, "1")
-        pids = [running.server.pid, *(child.pid for child in children)]
+        pids = [running.server.pid, running.host_pid, *(seen_from_here(running, child.pid) for child in children)]
     assert all(gone(pid) for pid in pids)
 
 
@@ -195,7 +206,7 @@ from smartad.agents.executor import *
 with Interpreters(CodeLimits()) as running:
     child = ChildExecutor(running, 0)
     child("1")
-    print(running.server.pid, child.pid, flush=True)
+    print(running.host_pid, flush=True)
     child("import time\\ntime.sleep(60)")
 """
 
@@ -205,7 +216,8 @@ with Interpreters(CodeLimits()) as running:
 def test_no_process_survives_the_kill_of_the_one_above(victim):
     owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
                              env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
-    server, child = map(int, owner.stdout.readline().split())
+    server = int(owner.stdout.readline())
+    [child] = [child.pid for child in psutil.Process(server).children()]
     os.kill(owner.pid if victim == "owner" else server, signal.SIGKILL)
     try:
         assert owner.wait(30) != 0
@@ -218,7 +230,7 @@ def test_no_process_survives_the_kill_of_the_one_above(victim):
 def test_dead_server_is_an_error_of_the_run_and_not_of_the_code():
     with Interpreters(LIMITS) as running:
         child = ChildExecutor(running, seed=0)
-        os.kill(running.server.pid, signal.SIGKILL)
+        running.server.kill()
         with pytest.raises(RuntimeError, match="interpreter server is gone"):
             child("1")
 

@@ -11,7 +11,6 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -32,7 +31,7 @@ MAX_REPLY_BYTES = 16 << 20
 LOST = "It was stopped, and all variables are lost."
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
 """The environment model-written code may see: no keys, no home."""
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """Copies are made by fork, which takes no thread along."""
 ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
 
