@@ -26,9 +26,13 @@ class CollectConfig:
     samples: int = 15
     """Trajectories per question; ``select.first`` takes a smaller pool from them for nothing."""
     temperature: float = 1.0
+    top_p: float | None = None
+    """Sample from the likeliest tokens only, which reach this probability together; null is all."""
     max_steps: int = 5
     max_tokens: int = 512
     """Of one turn."""
+    episode_tokens: int | None = None
+    """An episode ends as ``budget`` instead of another turn when it has generated so many tokens; null is no limit."""
     prompt: str = "teacher"
     """System prompt (a key of ``dialect.PROMPTS``)."""
     dialect: str = same_as("dialect")

@@ -21,9 +21,13 @@ class EvaluateConfig:
     """System prompt (a key of ``dialect.PROMPTS``); the one the student was trained on."""
     temperature: float = 0.0
     """0 is greedy."""
+    top_p: float | None = None
+    """Sample from the likeliest tokens only, which reach this probability together; null is all."""
     max_steps: int = 5
     max_tokens: int = 512
     """Of one turn."""
+    episode_tokens: int | None = None
+    """An episode ends as ``budget`` instead of another turn when it has generated so many tokens; null is no limit."""
     top_k: int = 3
     """Passages a search returns."""
     batch_size: int = 64
