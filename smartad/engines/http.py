@@ -12,6 +12,7 @@ import openai
 
 from smartad.engines.answers import Garbled, completions
 from smartad.engines.served import is_loopback
+from smartad.redact import redact
 from smartad.site import EngineSite
 from smartad.types import Completion, Message, Request, UserError
 
@@ -107,30 +108,34 @@ class HttpEngine:
             try:
                 return completions(await self._post(body), request, self.model)
             except openai.BadRequestError as error:
-                if not TOO_LONG.search(error.message):
+                if not TOO_LONG.search(_said(error)):
                     raise
             # There is less room than max_tokens, or none.
             return completions(await self._post({**body, "max_tokens": None}), request, self.model)
         except openai.APIStatusError as error:
-            if error.status_code == 400 and TOO_LONG.search(error.message):
+            if error.status_code == 400 and TOO_LONG.search(_said(error)):
                 return (Completion("", "context_overflow", 0),)
             return (self._refused(error),)
-        except (openai.APIConnectionError, TimeoutError) as error:
-            cause = error.__cause__ or error
-            words = [f"the server at {self.url} does not answer: {type(cause).__name__} {cause}".strip(), self._why_gone()]
-            return (_failed("; ".join(filter(None, words)), transient=True),)
+        except (openai.APITimeoutError, TimeoutError):
+            return (self._silent(f"engine.request_s={self.site.request_s:g} and engine.retries={self.site.retries} are over"),)
+        except openai.APIConnectionError as error:
+            return (self._silent(f"{type(error.__cause__).__name__} {error.__cause__}"),)
         except (Garbled, openai.APIResponseValidationError) as error:
             return (_failed(f"the server at {self.url} answered what is no completion: {error}", transient=True),)
+
+    def _silent(self, why: str) -> Completion:
+        words = [f"the server at {self.url} does not answer: {why}", self._why_gone()]
+        return _failed("; ".join(filter(None, words)), transient=True)
 
     def _refused(self, error: openai.APIStatusError) -> Completion:
         if error.status_code in (401, 403):
             raise UserError(f"the server at {self.url} refuses the key ({error.status_code}); name the environment variable that "
                             "holds it with engine.key_variable") from error
         if error.status_code == 404:
-            raise UserError(f"the server at {self.url} has no model {self.model!r} ({error.message}); name one that it serves "
+            raise UserError(f"the server at {self.url} has no model {self.model!r} ({_said(error)}); name one that it serves "
                             "with engine.model") from error
         passing = error.status_code in PASSING or error.status_code >= 500
-        return _failed(f"the server at {self.url} answered {error.status_code}: {error.message}", passing)
+        return _failed(f"the server at {self.url} answered {error.status_code}: {_said(error)}", passing)
 
     async def _post(self, body: Mapping[str, Any]) -> Any:
         """The JSON that the server answers ``body`` with.  Raises openai's errors, TimeoutError and Garbled."""
@@ -177,5 +182,10 @@ class HttpEngine:
                         f"needs: {said}. Use vLLM, which does (engine.kind=vllm), or no server (engine.kind=hf)")
 
 
+def _said(error: openai.APIStatusError) -> str:
+    return " ".join(error.response.text.split())[:500]
+
+
 def _failed(detail: str, transient: bool) -> Completion:
-    return Completion("", "error", None, detail=detail, transient=transient)
+    """``detail`` is kept in the trajectory, and a server may repeat what it was sent."""
+    return Completion("", "error", None, detail=redact(detail), transient=transient)
