@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from smartad.fingerprint import canonical, digest
+from smartad.site import EngineSite
 
 RECORD = "record.json"
 """In a finished stage's folder: written last, it says that the output is whole."""
@@ -53,6 +54,8 @@ class Runtime:
     """The share of a stage's episodes in which the engine may fail; if it fails in more, there is no result."""
     deepspeed: Mapping[str, Any] | None = None
     """DeepSpeed's own configuration, to train under it; None is PyTorch's data parallelism."""
+    engine: EngineSite | None = None
+    """Where a stage that asks a model finds it; None is in this process."""
     report: Callable[..., None] = _no_report
     """``report(step, **metrics)``: live scalars, for trackers."""
     note: Callable[..., None] = _no_note

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from smartad.config import from_mapping
+from smartad.site import EngineSite
 from smartad.types import UserError
 
 STAGES = ("prepare", "import", "index", "collect", "grade", "score", "select", "train", "evaluate", "aggregate")
 """In the order of the pipeline."""
+ASKING = ("collect", "evaluate")
+"""Those that ask a model."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Resources:
     """Command that Python is started through: ``apptainer exec --nv /images/smartad.sif``."""
     sbatch: dict[str, Any] = field(default_factory=dict)
     """Any other option of sbatch, without its dashes."""
+    engine: EngineSite | None = None
+    """Where the stage asks its model (collect, evaluate), in place of the profile's; not only for jobs."""
 
     def __post_init__(self) -> None:
         for name in ("timeout_min", "cpus", "pack", "at_once", "signal_s"):
@@ -89,6 +94,8 @@ class ClusterConfig:
     """The share of the episodes of one collect or evaluate in which its engine may fail; if it fails in more, the stage has."""
     deepspeed: str | None = None
     """DeepSpeed's configuration for training, a JSON file (``configs/deepspeed``)."""
+    engine: EngineSite = field(default_factory=EngineSite)
+    """Where stages ask their models: in their own process, or at a server."""
     max_jobs: int = 1000
     """Jobs in SLURM's queue at once; sites limit it."""
     max_array: int = 1000
@@ -132,13 +139,18 @@ class ClusterConfig:
             if own is not None and not isinstance(own, dict):
                 raise UserError(f"stages.{stage}: expected what it asks for, {{cpus: 4}}, got {own!r}")
         for stage in (*STAGES, "driver"):
-            self.resources(stage)
+            if self.resources(stage).engine and stage not in ASKING and "engine" in (self.stages.get(stage) or {}):
+                raise UserError(f"stages.{stage}.engine: {stage} asks no model; those that do are {', '.join(ASKING)}")
 
     def resources(self, stage: str) -> Resources:
         """What a job of ``stage``, or of the driver, asks for.  Raises ConfigError naming the stage and the key."""
         own = self.driver if stage == "driver" else self.stages.get(stage) or {}
         where = "driver" if stage == "driver" else f"stages.{stage}" if own else "default"
         return from_mapping(Resources, {**self.default, **own}, where)
+
+    def engines(self) -> dict[str, EngineSite]:
+        """Where each stage that asks a model finds it."""
+        return {stage: self.resources(stage).engine or self.engine for stage in ASKING}
 
     def ranks(self, stage: str) -> int:
         """Processes that ``stage`` may split over."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from smartad.agents.limits import CodeLimits
 from smartad.dialect import DIALECTS, PROMPTS, stop_strings
+from smartad.site import EngineSite
 from smartad.stage import Metrics, Runtime
 from smartad.stages.playing import EngineFailed, Episode, Played, Player
 from smartad.stages.rows import ROWS, TOP_LOGPROBS, Rows
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["ROWS", "TOP_LOGPROBS", "EpisodeConfig", "check", "run_episodes", "seed_of", "summary"]
 REPORT_EVERY_S = 5.0
 """Where episodes end one by one."""
-IN_FLIGHT = 64
 
 
 class EpisodeConfig(Protocol):
@@ -84,7 +84,7 @@ def run_episodes(config: EpisodeConfig, questions: Sequence[Question], samples: 
     episodes = {(question.id, sample): (question, sample) for question, sample in product(questions, range(samples))}
     rows = Rows(out, list(episodes), choices=top_logprobs is not None)
     _drop(rows, config.batch_size if completer.together else 1, runtime.engine_errors)
-    width = config.batch_size if completer.together else IN_FLIGHT
+    width = config.batch_size if completer.together else (runtime.engine or EngineSite()).in_flight
     late: list[Played] = []
     # Threads outside: when the run ends early, they are waited for after what their code runs in has ended.
     with ThreadPoolExecutor(width, thread_name_prefix="episode") as threads, Interpreters(config.code) as interpreters:

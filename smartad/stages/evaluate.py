@@ -46,12 +46,12 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path, runtime: 
     prompt that outgrew the model ``stop/context_overflow``, neither answer nor step left ``stop/max_steps``.
     Metrics: those of ``episodes.summary``.
     """
-    from smartad.engines import hf
+    from smartad.engines.opening import opened
 
     adapter = inputs["adapter"] / "adapter" if "adapter" in inputs else None
-    student = hf.load(config.student, runtime, adapter)
     questions = list(questions_of(inputs).values())
-    return summary(run_episodes(config, questions, 1, student, inputs.get("index"), out, runtime))
+    with opened(config.student, runtime, out, adapter) as student:
+        return summary(run_episodes(config, questions, 1, student, inputs.get("index"), out, runtime))
 
 
 EVALUATE = Stage("evaluate", version=1, run=run)
