@@ -1,7 +1,6 @@
 """The scripted teacher as a server would be: asked by each episode for itself, and able to fail."""
 
 import asyncio
-import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path

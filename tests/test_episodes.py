@@ -81,7 +81,7 @@ def test_rows_are_there_when_their_episode_ends_and_in_order_when_all_have(pool,
 
 
 WORKER = """
-import signal, sys
+import dataclasses, signal, sys
 from pathlib import Path
 import remote
 from smartad.agents.limits import CodeLimits
@@ -102,14 +102,15 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 folder, out, delay, HANGING = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), set(map(int, sys.argv[4:]))
 inputs = {"questions/toy_train": folder / "questions", "index": folder / "index"}
 code = CodeLimits(step_timeout_s=3600, cpu_s=3600)
-run_episodes(remote.dataclasses.replace(remote.CONFIG, code=code), list(questions_of(inputs).values()), 2,
+run_episodes(dataclasses.replace(remote.CONFIG, code=code), list(questions_of(inputs).values()), 2,
              Engine(delay, out / "asked"), inputs["index"], out, Runtime(engine=EngineSite(in_flight=64)))
 """
 
 
 def worker(inputs, out, delay_s, *hanging):
     """Collect in a process of its own; the code of the episodes with seeds ``hanging`` never ends."""
-    return subprocess.Popen([sys.executable, "-c", WORKER, str(inputs["index"].parent), str(out), str(delay_s), *map(str, hanging)],
+    words = [str(inputs["index"].parent), str(out), str(delay_s), *map(str, hanging)]
+    return subprocess.Popen([sys.executable, "-c", WORKER, *words],
                             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, stderr=subprocess.PIPE, text=True)
 
 
