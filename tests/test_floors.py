@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 FLOORS = [
-    {"types", "records", "fingerprint", "config", "plugins", "redact", "processes"},
+    {"types", "records", "fingerprint", "config", "plugins", "redact", "processes", "prompts"},
     {"dialect", "selection", "difficulty", "tables", "stage", "models", "claims"},
     {"grading", "engines", "agents", "toyworld"},
     {"benchmarks", "corpora", "importers"},
