@@ -15,9 +15,9 @@ from typing import Any
 
 from smartad.claims import Claim, ClaimLost
 from smartad.processes import ProcessDied
-from smartad.records import write_json
+from smartad.records import read_json, write_json
 from smartad.stage import Runtime, StageSpec
-from smartad.store import PROGRESS, Store, StoreError, away, explained
+from smartad.store import PROGRESS, RAN, Store, StoreError, away, explained
 from smartad.tracking import RunInfo, Tracking
 from smartad.types import UserError
 
@@ -62,12 +62,13 @@ def _run_claimed(spec: StageSpec, claim: Claim, store: Store, runtime: Runtime, 
                    inputs=spec.identity["inputs"], group=tracking.group, folder=out, tags=tags(spec.stage.name, spec.inputs),
                    about=spec.about, version=spec.stage.version)
     with tracking.run(info) as run:
-        live = dataclasses.replace(runtime, report=run.log, progress=_Progress(out / PROGRESS))
+        ran = _Ran(out / RAN)
+        live = dataclasses.replace(runtime, report=run.log, note=ran.note, progress=_Progress(out / PROGRESS))
         metrics = dict(spec.stage.run(spec.config, inputs, out, live))
         trackers = run.finish(metrics)
     store.seal(claim, {"fingerprint": spec.fingerprint, "identity": spec.identity, "metrics": metrics,
                        "started": started, "seconds": round(time.time() - started, 3),
-                       "environment": environment(), "trackers": trackers, "machine": run.machine,
+                       "environment": environment(), "trackers": trackers, "machine": run.machine, "ran": ran.facts,
                        "allotted": {"threads": runtime.threads, "gpus": runtime.gpus}})
 
 
@@ -76,6 +77,22 @@ def tags(stage: str, roles: Iterable[str]) -> tuple[str, ...]:
     benchmarks = roles if stage == "aggregate" else \
         [role.removeprefix("questions/") for role in roles if role.startswith("questions/")]
     return (stage, *sorted(benchmarks))
+
+
+class _Ran:
+    """What a stage notes of where and how it ran, kept beside its output: one that carries on adds to what was noted before.
+    Of a fact that has changed meanwhile, all values, in their order."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.facts = path, read_json(path) or {}
+
+    def note(self, **facts: str | float) -> None:
+        for name, fact in facts.items():
+            known = self.facts.get(name, fact)
+            known = known if isinstance(known, list) else [known]
+            known = known if fact in known else [*known, fact]
+            self.facts[name] = known if len(known) > 1 else known[0]
+        write_json(self.path, self.facts)
 
 
 class _Progress:

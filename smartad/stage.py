@@ -18,6 +18,10 @@ def _no_report(step: int, **metrics: float) -> None:
     """Live metrics go nowhere unless a tracker is listening."""
 
 
+def _no_note(**facts: str | float) -> None:
+    """Nobody writes down how it ran."""
+
+
 def _no_progress(done: int, total: int) -> None:
     """Nobody is watching."""
 
@@ -47,6 +51,8 @@ class Runtime:
     """DeepSpeed's own configuration, to train under it; None is PyTorch's data parallelism."""
     report: Callable[..., None] = _no_report
     """``report(step, **metrics)``: live scalars, for trackers."""
+    note: Callable[..., None] = _no_note
+    """``note(engine="http", sandbox="bubblewrap 0.8.0")``: strings and numbers about where and how it ran, for the record."""
     progress: Callable[[int, int], None] = _no_progress
     """``progress(done, total)``: for whoever watches."""
 

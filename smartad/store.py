@@ -24,7 +24,7 @@ from smartad.redact import redact
 from smartad.stage import RECORD, output_files
 from smartad.types import UserError
 
-CLAIM, PROGRESS, FAILURE, LOG = ".claim", ".progress.json", ".failure.json", ".failure.log"
+CLAIM, PROGRESS, RAN, FAILURE, LOG = ".claim", ".progress.json", ".ran.json", ".failure.json", ".failure.log"
 MARK = ".smartad-store"
 """At the root of every store, with its id: a root without it is an empty mount point."""
 
@@ -140,7 +140,7 @@ class Store:
         if not claim.held():
             raise ClaimLost(f"{folder.name} was taken over by another process")
         write_json(folder / RECORD, {**record, "files": files})
-        for name in (PROGRESS, FAILURE, LOG):
+        for name in (PROGRESS, RAN, FAILURE, LOG):
             (folder / name).unlink(missing_ok=True)
 
     def verify(self, fingerprint: str) -> list[str]:

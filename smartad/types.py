@@ -1,6 +1,6 @@
 """The records that flow between stages.  Frozen, JSON-shaped, and free of any library."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar, Literal, TypedDict
@@ -73,6 +73,8 @@ class Trajectory:
     """Tokens the model generated; None when the engine does not count them."""
     seconds: float | None
     """None when nobody measured them: the trajectory was made elsewhere."""
+    reason: str = ""
+    """What the engine said when it failed (``engine_error``)."""
 
     @property
     def tool_calls(self) -> int:
@@ -224,6 +226,12 @@ class Request:
     seed: int = 0
     top_logprobs: int | None = None
     """How many of the likeliest tokens to tell at each token; None is not to tell."""
+    top_p: float = 1.0
+    """Only the likeliest tokens that reach this probability together are sampled from."""
+    n: int = 1
+    """Candidates wanted: as many completions of the same chat, each with random numbers of its own."""
+    prefill: str = ""
+    """The beginning of the assistant's turn, from which the model goes on; the completion's text is what follows it."""
 
 
 @dataclass(frozen=True)
@@ -254,6 +262,16 @@ class Completion:
     """For ``error``: what the engine said."""
     choices: tuple[Choices, ...] = ()
     """For each generated token with characters of its own, if the request asked for ``top_logprobs``."""
+    token_ids: tuple[int, ...] = ()
+    """What was generated, the end of turn included; empty when the engine does not tell."""
+    logprobs: tuple[float, ...] = ()
+    """Of each of ``token_ids``, at temperature 1, nats; empty when the engine does not tell."""
+    transient: bool = False
+    """For ``error``: the same request may succeed later."""
+
+
+Ask = Callable[[Request], tuple[Completion, ...]]
+"""How an episode asks its engine: waits for the request's ``n`` candidates, or for one of ``error``."""
 
 
 @dataclass(frozen=True)

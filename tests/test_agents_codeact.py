@@ -5,7 +5,7 @@ import pytest
 from smartad.agents.codeact import Setup, no_search, solve
 from smartad.agents.executor import Interpreters
 from smartad.agents.limits import CodeLimits
-from smartad.dialect import DIALECTS, PROMPTS, chat, normalise
+from smartad.dialect import DIALECTS, PROMPTS, chat, normalise, stop_strings
 from smartad.types import Completion, Question
 
 QUESTION = Question("toy/1", "How much is {{ 6 }} times 7?", ("42",))
@@ -24,10 +24,10 @@ class Script:
     def __init__(self, *turns):
         self.turns, self.seen = list(turns), []
 
-    def __call__(self, messages):
-        self.seen.append(list(messages))
+    def __call__(self, request):
+        self.seen.append(list(request.messages))
         turn = self.turns[len(self.seen) - 1]
-        return turn if isinstance(turn, Completion) else stopped(turn)
+        return (turn if isinstance(turn, Completion) else stopped(turn),)
 
 
 def stopped(text, dialect=PAPER):
@@ -41,7 +41,9 @@ def block(code, thought="I think.", dialect=PAPER):
 
 
 def play(interpreters, script, max_steps=5, dialect="paper", search=no_search):
-    return solve(QUESTION, 0, 1, Setup(PROMPTS["toy"], DIALECTS[dialect], max_steps, search), script, interpreters)
+    form = DIALECTS[dialect]
+    setup = Setup(PROMPTS["toy"], form, max_steps, search, stop_strings(form), max_tokens=64, temperature=1.0, top_p=0.9)
+    return solve(QUESTION, 0, 1, setup, script, interpreters)
 
 
 EPISODES = {
@@ -114,7 +116,7 @@ def test_engine_that_does_not_count_leaves_tokens_unknown(interpreters):
 
 
 def test_bug_in_what_asks_the_engine_is_raised(interpreters):
-    def broken(messages):
+    def broken(request):
         raise ZeroDivisionError("here")
 
     with pytest.raises(Exception, match="here"):

@@ -70,7 +70,7 @@ def test_pool_is_what_the_teacher_wrote_and_saw(pool, inputs):
         turns = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
         for turn in turns:
             request = Request(tuple(messages[:turn]), stop_strings(), seed=seed_of(row.question_id, row.sample))
-            said = ScriptedTeacher().complete([request])[0]
+            ((said,),) = ScriptedTeacher().answer([request])
             assert normalise(said.text, said.stopped_by) == messages[turn]["content"]
 
 
@@ -118,12 +118,12 @@ class Failing(ScriptedTeacher):
     def __init__(self, always):
         self.always = always
 
-    def complete(self, requests):
+    async def complete(self, requests):
         if self.always:
             raise MemoryError("no room")
         broken = {seed_of(f"toy_train/{number}", 1) for number in range(1000)}
-        return [Completion("", "error", None, detail="lost") if request.seed in broken else said
-                for request, said in zip(requests, super().complete(requests), strict=True)]
+        return [(Completion("", "error", None, detail="lost"),) if request.seed in broken else said
+                for request, said in zip(requests, self.answer(requests), strict=True)]
 
 
 @pytest.mark.slow

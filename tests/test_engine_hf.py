@@ -29,6 +29,11 @@ def ask(task, **options):
                    **{"max_tokens": 24, **options})
 
 
+def answers(engine, requests):
+    """The only candidate of each, without what the company of other rows shows in: the last digits of probabilities."""
+    return [dataclasses.replace(completion, logprobs=()) for (completion,) in engine.answer(requests)]
+
+
 def reference(engine, request):
     """Greedy decoding in the plainest way: one row, no cache, the whole text again for every token."""
     ids = engine.tokenizer(render(engine.tokenizer, request.messages, generate=True), add_special_tokens=False)["input_ids"]
@@ -45,20 +50,20 @@ def reference(engine, request):
 def test_greedy_batch_equals_one_by_one_without_a_cache(engine):
     requests = [ask(task, max_tokens=n) for task, n in zip(TASKS, (24, 5, 40, 1, 24), strict=True)]
     expected = [reference(engine, request) for request in requests]
-    assert [(c.text, c.finish, c.tokens) for c in engine.complete(requests)] == expected
+    assert [(c.text, c.finish, c.tokens) for c in answers(engine, requests)] == expected
 
 
 def test_order_and_company_do_not_change_an_answer_at_temperature_0(engine):
     requests = [ask(task) for task in TASKS]
     small = hf.HfEngine(engine.model, engine.tokenizer, batch_tokens=1)
-    assert engine.complete(requests) == engine.complete(requests[::-1])[::-1] == small.complete(requests)
+    assert answers(engine, requests) == answers(engine, requests[::-1])[::-1] == answers(small, requests)
 
 
 def test_stop_string_ends_an_answer_and_is_left_out(engine):
-    whole = engine.complete([ask(task) for task in TASKS])
+    whole = answers(engine, [ask(task) for task in TASKS])
     stops = [c.text[len(c.text) // 2:][:3] for c in whole]
     assert all(stops)
-    cut = engine.complete([ask(task, stop=("\0never", stop)) for task, stop in zip(TASKS, stops, strict=True)])
+    cut = answers(engine, [ask(task, stop=("\0never", stop)) for task, stop in zip(TASKS, stops, strict=True)])
     for full, short, stop in zip(whole, cut, stops, strict=True):
         assert (short.text, short.finish, short.stopped_by) == (full.text[:full.text.find(stop)], "stop", stop)
         assert short.tokens <= full.tokens
@@ -66,16 +71,16 @@ def test_stop_string_ends_an_answer_and_is_left_out(engine):
 
 def test_sampling_follows_each_rows_seed_and_turn_only(engine):
     requests = [ask(task, temperature=1.0, seed=i) for i, task in enumerate(TASKS)]
-    first = engine.complete(requests)
-    assert first == engine.complete(requests) and first[1:3] == engine.complete(requests[1:3])
-    other = engine.complete([dataclasses.replace(r, seed=r.seed + 2**62) for r in requests])
+    first = answers(engine, requests)
+    assert first == answers(engine, requests) and first[1:3] == answers(engine, requests[1:3])
+    other = answers(engine, [dataclasses.replace(r, seed=r.seed + 2**62) for r in requests])
     assert [c.text for c in first] != [c.text for c in other]
 
 
 def test_cold_and_warm_rows_share_a_batch(engine):
     greedy = ask(TASKS[2])
-    mixed = engine.complete([ask(TASKS[0], temperature=1.0, seed=3), greedy, ask(TASKS[1], temperature=0.7, seed=4)])
-    assert mixed[1] == engine.complete([greedy])[0]
+    mixed = answers(engine, [ask(TASKS[0], temperature=1.0, seed=3), greedy, ask(TASKS[1], temperature=0.7, seed=4)])
+    assert mixed[1] == answers(engine, [greedy])[0]
 
 
 def test_sampled_tokens_come_in_the_models_proportions(engine):
@@ -84,7 +89,7 @@ def test_sampled_tokens_come_in_the_models_proportions(engine):
     with torch.no_grad():
         expected = (engine.model(torch.tensor([ids])).logits[0, -1].double() / 2).softmax(-1)
     n = 4000
-    chance = hf._Chance([hf._Row(i, dataclasses.replace(request, seed=i), ids, 1) for i in range(n)], "cpu")
+    chance = hf._Chance([hf._Row(dataclasses.replace(request, seed=i), 0, ids, 1) for i in range(n)], "cpu")
     with torch.no_grad():
         logits = engine.model(torch.tensor([ids])).logits[:, -1].expand(n, -1)
     found = torch.bincount(chance.choose(logits, 0), minlength=len(expected)) / n
@@ -93,9 +98,9 @@ def test_sampled_tokens_come_in_the_models_proportions(engine):
 
 def test_likeliest_tokens_are_those_of_a_plain_forward_and_lie_where_the_text_has_them(engine):
     asked = [ask(task, max_tokens=n, top_logprobs=k) for task, n, k in zip(TASKS, (24, 60, 9), (3, 1, 9999), strict=False)]
-    said = engine.complete([*asked, ask(TASKS[3])])
+    said = answers(engine, [*asked, ask(TASKS[3])])
     assert said[3].choices == ()
-    assert [(c.text, c.tokens) for c in said] == [(c.text, c.tokens) for c in engine.complete([ask(
+    assert [(c.text, c.tokens) for c in said] == [(c.text, c.tokens) for c in answers(engine, [ask(
         task, max_tokens=n) for task, n in zip(TASKS, (24, 60, 9, 24), strict=False)])]
     for request, completion in zip(asked, said, strict=False):
         ids = engine.tokenizer(render(engine.tokenizer, request.messages, generate=True), add_special_tokens=False)["input_ids"]
@@ -115,9 +120,9 @@ def test_likeliest_tokens_are_those_of_a_plain_forward_and_lie_where_the_text_ha
 
 
 def test_likeliest_tokens_of_a_stop_string_are_told_although_the_text_is_cut_before_it(engine):
-    whole = engine.complete([ask(TASKS[0], top_logprobs=1)])[0]
+    whole = answers(engine, [ask(TASKS[0], top_logprobs=1)])[0]
     stop = whole.text[len(whole.text) // 2:][:3]
-    cut = engine.complete([ask(TASKS[0], stop=(stop,), top_logprobs=1)])[0]
+    cut = answers(engine, [ask(TASKS[0], stop=(stop,), top_logprobs=1)])[0]
     assert cut.choices == whole.choices[:len(cut.choices)] and cut.choices[-1].end >= len(cut.text) + len(stop)
 
 
@@ -126,15 +131,15 @@ def test_prompt_without_room_and_answer_without_room_are_context_overflow(engine
     used = len(engine.tokenizer(render(engine.tokenizer, ask(TASKS[0]).messages, generate=True))["input_ids"])
     full, nearly, fits = (hf.HfEngine(engine.model, engine.tokenizer) for _ in range(3))
     full.positions, nearly.positions, fits.positions = used, used + 1, used + 24
-    assert [(c.text, c.finish, c.tokens) for c in engine.complete([long])] == [("", "context_overflow", 0)]
-    assert full.complete([ask(TASKS[0])])[0].finish == "context_overflow"
-    answer = nearly.complete([ask(TASKS[0])])[0]
+    assert [(c.text, c.finish, c.tokens) for c in answers(engine, [long])] == [("", "context_overflow", 0)]
+    assert answers(full, [ask(TASKS[0])])[0].finish == "context_overflow"
+    answer = answers(nearly, [ask(TASKS[0])])[0]
     assert answer.tokens == 1 and answer.finish in ("context_overflow", "stop")
-    assert fits.complete([ask(TASKS[0])]) == engine.complete([ask(TASKS[0])])
+    assert answers(fits, [ask(TASKS[0])]) == answers(engine, [ask(TASKS[0])])
 
 
 def test_no_requests_are_no_completions(engine):
-    assert engine.complete([]) == []
+    assert answers(engine, []) == []
 
 
 @pytest.fixture(scope="module")
@@ -154,9 +159,9 @@ def adapter(tmp_path_factory):
 def test_merged_adapter_answers_as_the_adapter_does(engine, adapter):
     folder, unmerged = adapter
     requests = [ask(task, stop=stop_strings()) for task in TASKS]
-    merged = hf.load(models.identify(models.TOY), RUNTIME, folder).complete(requests)
-    assert merged == hf.HfEngine(unmerged, engine.tokenizer).complete(requests)
-    assert merged != engine.complete(requests)
+    merged = answers(hf.load(models.identify(models.TOY), RUNTIME, folder), requests)
+    assert merged == answers(hf.HfEngine(unmerged, engine.tokenizer), requests)
+    assert merged != answers(engine, requests)
 
 
 def test_adapter_cut_short_is_one_clear_error(adapter, tmp_path):

@@ -2,22 +2,30 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from smartad.engines.lockstep import in_lock_step
+from smartad.engines import lockstep
 from smartad.types import Completion, Request, UserError
+
+
+def in_lock_step(engine, episodes):
+    with ThreadPoolExecutor(max(1, len(episodes))) as threads:
+        return lockstep.in_lock_step(engine, episodes, threads)
 
 
 class Echo:
     """Says what it was asked, and notes its rounds."""
 
+    together = True
+
     def __init__(self):
         self.rounds = []
 
-    def complete(self, requests):
+    async def complete(self, requests):
         self.rounds.append([r.seed for r in requests])
-        return [Completion(f"{r.seed}", "stop", 1) for r in requests]
+        return [(Completion(f"{r.seed}", "stop", 1),) for r in requests]
 
 
 def asker(number, times, pause=0.0):
@@ -25,7 +33,7 @@ def asker(number, times, pause=0.0):
         heard = []
         for _ in range(times):
             time.sleep(pause)
-            heard.append(ask(Request((), seed=number)).text)
+            heard.append(ask(Request((), seed=number))[0].text)
         return heard
     return episode
 
@@ -45,13 +53,13 @@ def test_no_episodes_are_no_rounds():
 
 def test_engine_that_raises_is_an_error_of_that_round_only():
     class Moody(Echo):
-        def complete(self, requests):
+        async def complete(self, requests):
             if len(self.rounds) == 1:
                 self.rounds.append([])
                 raise MemoryError("no room")
-            return super().complete(requests)
+            return await super().complete(requests)
 
-    answers = in_lock_step(Moody(), [lambda ask: [ask(Request(())) for _ in range(3)]] * 5)
+    answers = in_lock_step(Moody(), [lambda ask: [ask(Request(()))[0] for _ in range(3)]] * 5)
     for first, second, third in answers:
         assert first.finish == third.finish == "stop"
         assert (second.finish, second.detail, second.tokens) == ("error", "MemoryError: no room", None)
@@ -59,7 +67,7 @@ def test_engine_that_raises_is_an_error_of_that_round_only():
 
 def test_users_mistake_found_by_the_engine_ends_the_run():
     class Strict:
-        def complete(self, requests):
+        async def complete(self, requests):
             raise UserError("not with this teacher")
 
     with pytest.raises(UserError, match="not with this teacher"):
@@ -85,7 +93,7 @@ def test_episode_that_dies_is_raised_after_the_others_ended():
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_interruption_leaves_no_thread_behind(error):
     class Interrupted:
-        def complete(self, requests):
+        async def complete(self, requests):
             raise error
 
     before = threading.active_count()

@@ -22,7 +22,7 @@ from smartad.types import Question, Selected, Trajectory, Verdict
 
 GOLDENS = Path(__file__).parent / "goldens.json"
 SMALL = ["limits.train_questions=6", "limits.questions=4", "collect.samples=4", "select.first=4", "train.epochs=1"]
-TEXT = {"prepare": ("questions.jsonl", Question, ()), "collect": ("trajectories.jsonl", Trajectory, ("seconds",)),
+TEXT = {"prepare": ("questions.jsonl", Question, ()), "collect": ("trajectories.jsonl", Trajectory, ("seconds", "reason")),
         "grade": ("verdicts.jsonl", Verdict, ()), "select": ("selected.jsonl", Selected, ("nll",))}
 """Stage -> its file, its rows, and the fields that are measured and not decided."""
 MEASURED = {"index": ("passages",), "score": ("mean_nll", "scored", "tokens"), "train": ("examples", "steps", "first_loss"),

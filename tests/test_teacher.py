@@ -158,4 +158,4 @@ def test_train_without_the_teachers_probabilities_says_where_they_come_from(teac
 def test_scripted_teacher_says_that_it_has_no_probabilities():
     asked = Request((Message(role="user", content="New task:\nWhat?"),), top_logprobs=3)
     with pytest.raises(UserError, match="has no log-probabilities"):
-        ScriptedTeacher().complete([asked])
+        ScriptedTeacher().answer([asked])

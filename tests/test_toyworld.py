@@ -22,7 +22,7 @@ def turns_of(question: Question, seed: int) -> list[str]:
     messages: list[Message] = dialect.chat(question, [], dialect.PROMPTS["toy"])
     turns: list[str] = []
     while not turns or "final_answer(" not in turns[-1]:
-        [completion] = ScriptedTeacher().complete([Request(tuple(messages), seed=seed)])
+        [(completion,)] = ScriptedTeacher().answer([Request(tuple(messages), seed=seed)])
         turns.append(dialect.normalise(completion.text, completion.stopped_by))
         messages += [{"role": "assistant", "content": turns[-1]}, {"role": "user", "content": "Observation:\n-"}]
         assert len(turns) < 6
@@ -123,20 +123,20 @@ def test_teacher_episode_is_in_the_dialect_and_ends():
 def test_teacher_says_the_same_however_it_is_batched():
     questions = benchmarks.get("toy_qa").load(None)[:6]
     requests = [Request(tuple(dialect.chat(q, [], "")), seed=seed) for q in questions for seed in range(3)]
-    one_by_one = [ScriptedTeacher().complete([request])[0] for request in reversed(requests)]
-    assert ScriptedTeacher().complete(requests) == one_by_one[::-1]
+    one_by_one = [ScriptedTeacher().answer([request])[0] for request in reversed(requests)]
+    assert ScriptedTeacher().answer(requests) == one_by_one[::-1]
 
 
 def test_teacher_with_nothing_left_to_say_gives_the_answer():
     question = benchmarks.get("toy_math").load(None)[0]
     messages = [*dialect.chat(question, [], ""), *[Message(role="assistant", content="?")] * 9]
-    [completion] = ScriptedTeacher().complete([Request(tuple(messages))])
+    [(completion,)] = ScriptedTeacher().answer([Request(tuple(messages))])
     assert f'final_answer("{question.answers[0]}")' in completion.text
 
 
 def test_teacher_asked_something_else_says_what_it_knows():
     asked = Request(tuple(dialect.chat(Question("x", "What is love?", ()), [], "")))
     with pytest.raises(UserError, match=r"only the toy questions, not 'What is love\?'"):
-        ScriptedTeacher().complete([asked])
+        ScriptedTeacher().answer([asked])
     with pytest.raises(UserError, match="without a task"):
-        ScriptedTeacher().complete([Request(({"role": "user", "content": "Hello"},))])
+        ScriptedTeacher().answer([Request(({"role": "user", "content": "Hello"},))])

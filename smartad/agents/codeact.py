@@ -18,9 +18,8 @@ from smolagents.utils import AgentGenerationError, AgentParsingError
 from smartad import dialect
 from smartad.agents.executor import ChildExecutor, CodeError, Interpreters
 from smartad.dialect import Dialect
-from smartad.types import Completion, Message, Question, Step, StopReason, Trajectory
+from smartad.types import Ask, Completion, Message, Question, Request, Step, StopReason, Trajectory
 
-Ask = Callable[[tuple[Message, ...]], Completion]
 Search = Callable[[str], str]
 NO_BLOCK = "(no block)"
 """Handed to smolagents for a turn without code: it cannot take this for Python, as it would take ``42``."""
@@ -34,6 +33,12 @@ class Setup:
     dialect: Dialect
     max_steps: int
     search: Search
+    stop: tuple[str, ...]
+    """Where a turn ends."""
+    max_tokens: int
+    """Of one turn."""
+    temperature: float
+    top_p: float
 
 
 def no_search(query: str) -> str:
@@ -44,13 +49,13 @@ def no_search(query: str) -> str:
 def solve(question: Question, sample: int, seed: int, setup: Setup, ask: Ask, interpreters: Interpreters) -> Trajectory:
     """Run the agent on ``question`` until it answers, runs out of steps, or its engine gives up.
 
-    ``seed`` is that of ``random`` in the code.  ``stop``: ``parse_error`` when the last of ``max_steps`` turns held no
-    code; ``context_overflow`` and ``engine_error`` end the episode at the turn that could not be written.  Nothing is
-    asked of the model beyond ``max_steps`` turns (strict pass@1).  Raises what is not the model's doing: RuntimeError when
-    the interpreter server is gone.
+    ``seed`` is that of every request, and of ``random`` in the code.  ``stop``: ``parse_error`` when the last of
+    ``max_steps`` turns held no code; ``context_overflow`` and ``engine_error`` end the episode at the turn that could not be
+    written.  Nothing is asked of the model beyond ``max_steps`` turns (strict pass@1).  Raises what is not the model's
+    doing: RuntimeError when the interpreter server is gone.
     """
     started = time.monotonic()
-    model = _TurnModel(ask, setup.dialect)
+    model = _TurnModel(ask, setup, seed)
     agent = _Agent(question, setup, model, ChildExecutor(interpreters, seed))
     try:
         with agent:
@@ -59,8 +64,9 @@ def solve(question: Question, sample: int, seed: int, setup: Setup, ask: Ask, in
         if model.failed is None:
             raise
     answer = agent.python_executor.last.output if agent.turns and agent.turns[-1].status == "final" else None
-    return Trajectory(question.id, sample, tuple(agent.turns), answer, _stop(agent.turns, model.failed), model.tokens,
-                      round(time.monotonic() - started, 3))
+    stop = _stop(agent.turns, model.failed)
+    return Trajectory(question.id, sample, tuple(agent.turns), answer, stop, model.tokens, round(time.monotonic() - started, 3),
+                      model.failed.detail if model.failed and stop == "engine_error" else "")
 
 
 def _stop(turns: Sequence[Step], failed: Completion | None) -> StopReason:
@@ -72,22 +78,24 @@ def _stop(turns: Sequence[Step], failed: Completion | None) -> StopReason:
 class _TurnModel(Model):
     """smolagents' model seam."""
 
-    def __init__(self, ask: Ask, form: Dialect) -> None:
+    def __init__(self, ask: Ask, setup: Setup, seed: int) -> None:
         super().__init__(model_id="smartad")
         self.failed: Completion | None = None
         self.tokens: int | None = 0
-        self._ask, self._form = ask, form
+        self._ask, self._setup, self._seed = ask, setup, seed
 
     def generate(self, messages: list[ChatMessage], stop_sequences: list[str] | None = None, **_: Any) -> ChatMessage:
         """A turn: as ``raw`` what the model wrote, as ``content`` the code in it.  Raises when the engine gave up."""
-        completion = self._ask(tuple({"role": m.role.value, "content": m.content} for m in messages))
+        setup = self._setup
+        chat: tuple[Message, ...] = tuple({"role": m.role.value, "content": m.content} for m in messages)
+        (completion,) = self._ask(Request(chat, setup.stop, setup.max_tokens, setup.temperature, self._seed, top_p=setup.top_p))
         self.tokens = None if self.tokens is None or completion.tokens is None else self.tokens + completion.tokens
         if completion.finish in ("context_overflow", "error"):
             self.failed = completion
             raise RuntimeError(completion.detail or completion.finish)
-        text = dialect.normalise(completion.text, completion.stopped_by, self._form)
-        action = dialect.action_of(text, self._form)
-        block = f"{self._form.start}{action}{self._form.end}" if action else NO_BLOCK
+        text = dialect.normalise(completion.text, completion.stopped_by, setup.dialect)
+        action = dialect.action_of(text, setup.dialect)
+        block = f"{setup.dialect.start}{action}{setup.dialect.end}" if action else NO_BLOCK
         return ChatMessage(MessageRole.ASSISTANT, block, raw=text)
 
 

@@ -61,34 +61,45 @@ def adapted(model: Model, folder: Path) -> PeftModel:
 class HfEngine:
     """Batched generation with a KV cache; greedy at temperature 0, else sampled with random numbers of each row's own."""
 
+    together = True
+
     def __init__(self, model: Model, tokenizer: Tokenizer, batch_tokens: int | None = None) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.batch_tokens = batch_tokens or BATCH_TOKENS[model.device.type]
         self.positions: int = model.config.max_position_embeddings
         self.ends = _end_tokens(model, tokenizer)
 
-    def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """One completion per request.  ``tokens`` counts what was generated, with the end of turn or the stop string.
+    async def complete(self, requests: Sequence[Request]) -> list[tuple[Completion, ...]]:
+        """See ``answer``, which computes meanwhile and lets nobody else."""
+        return self.answer(requests)
+
+    def answer(self, requests: Sequence[Request]) -> list[tuple[Completion, ...]]:
+        """For each request its ``n`` candidates.  ``tokens`` counts what was generated, with the end of turn or the stop
+        string.
 
         A prompt that leaves no room, or an answer that fills the model's positions before its ``max_tokens``, finishes
         with ``context_overflow``.
         """
-        rows = [self._row(number, request) for number, request in enumerate(requests)]
-        for batch in _batches([row for row in rows if row.room > 0], self.batch_tokens):
+        candidates = [self._rows(request) for request in requests]
+        rows = [row for rows in candidates for row in rows if row.room > 0]
+        for batch in _batches(rows, self.batch_tokens):
             self._generate(batch)
-        return [self._completion(row) for row in rows]
+        return [tuple(self._completion(row) for row in rows) for rows in candidates]
 
-    def _row(self, number: int, request: Request) -> "_Row":
-        prompt = render(self.tokenizer, request.messages, generate=True)
+    def _rows(self, request: Request) -> list["_Row"]:
+        """One for each candidate."""
+        prompt = render(self.tokenizer, request.messages, generate=True) + request.prefill
         ids = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        return _Row(number, request, ids, min(request.max_tokens, self.positions - len(ids)))
+        room = min(request.max_tokens, self.positions - len(ids))
+        return [_Row(request, candidate, ids, room) for candidate in range(request.n)]
 
     def _completion(self, row: "_Row") -> Completion:
         text = self._decode(row.written)
         if row.stopped_by:
             text = text[:text.find(row.stopped_by)]
-        return Completion(text, row.finish(), len(row.written) + row.ended, row.stopped_by,
-                          choices=tuple(self._choices(row)) if row.likeliest else ())
+        return Completion(text, row.finish(), len(row.written) + len(row.end), row.stopped_by,
+                          choices=tuple(self._choices(row)) if row.likeliest else (),
+                          token_ids=tuple(row.written) + row.end, logprobs=tuple(row.logprobs))
 
     @torch.inference_mode()
     def _generate(self, rows: list["_Row"]) -> None:
@@ -105,7 +116,7 @@ class HfEngine:
             logits = self.model(input_ids=ids, attention_mask=mask[:, :width + step], position_ids=positions,
                                 past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
             chosen = chance.choose(logits, step)
-            _remember_likeliest(rows, logits)
+            _remember(rows, logits, chosen)
             for row, token in zip(rows, chosen.tolist(), strict=True):
                 self._write(row, token)
             alive = [i for i, row in enumerate(rows) if row.writing]
@@ -122,7 +133,7 @@ class HfEngine:
         if not row.writing:
             return
         if token in self.ends:
-            row.ended = True
+            row.end = (token,)
             return
         row.written.append(token)
         stops = row.request.stop
@@ -141,7 +152,7 @@ class HfEngine:
             texts = ["" if token in self.ends else self._decode([*context, token]).removeprefix(before) for token, _ in ranked]
             named = [(text, logprob) for (token, logprob), text in zip(ranked, texts, strict=True)
                      if (text or token in self.ends) and BROKEN not in text]
-            if BROKEN not in before + whole[start:end] and (start < end or (i == len(row.written) and row.ended)):
+            if BROKEN not in before + whole[start:end] and (start < end or (i == len(row.written) and row.end)):
                 yield Choices(start, end, tuple(text for text, _ in named), tuple(round(logprob, 6) for _, logprob in named))
 
     def _decode(self, ids: list[int]) -> str:
@@ -150,33 +161,37 @@ class HfEngine:
 
 @dataclass
 class _Row:
-    """One request while it is answered."""
+    """One candidate of a request while it is written."""
 
-    number: int
     request: Request
+    candidate: int
     prompt: list[int]
     room: int
     """Tokens it may write; 0 or less when the prompt already fills the model."""
     written: list[int] = field(default_factory=list)
-    ended: bool = False
+    end: tuple[int, ...] = ()
+    """The token that ended the turn, once it has."""
     stopped_by: str | None = None
     likeliest: list[list[tuple[int, float]]] = field(default_factory=list)
     """(token, log-probability) where each token was written, the end included; empty when nobody asked."""
+    logprobs: list[float] = field(default_factory=list)
+    """Of each token written, the end included."""
 
     @property
     def writing(self) -> bool:
-        return not self.ended and self.stopped_by is None and len(self.written) < self.room
+        return not self.end and self.stopped_by is None and len(self.written) < self.room
 
     def finish(self) -> Literal["stop", "length", "context_overflow"]:
-        if self.ended or self.stopped_by:
+        if self.end or self.stopped_by:
             return "stop"
         return "length" if self.room == self.request.max_tokens else "context_overflow"
 
     def uniform(self) -> torch.Tensor:
-        """One number in [0, 1) per token to write; another row of them for each turn of an episode."""
+        """One number in [0, 1) per token to write; another row of them for each turn of an episode and each candidate."""
         turn = sum(message["role"] == "assistant" for message in self.request.messages)
+        which = (self.request.seed, turn, self.candidate) if self.candidate else (self.request.seed, turn)
         # Not torch.Generator: on a CPU it keeps 32 bits of a seed.
-        return torch.from_numpy(np.random.default_rng((self.request.seed, turn)).random(self.room))
+        return torch.from_numpy(np.random.default_rng(which).random(self.room))
 
 
 class _Chance:
@@ -184,7 +199,9 @@ class _Chance:
 
     def __init__(self, rows: Sequence[_Row], device: Any) -> None:
         self._temperature = torch.tensor([row.request.temperature for row in rows], dtype=torch.float64, device=device)
+        self._top_p = torch.tensor([row.request.top_p for row in rows], dtype=torch.float64, device=device)
         self._sampled = any(row.request.temperature > 0 for row in rows)
+        self._cut = any(row.request.top_p < 1 for row in rows)
         longest = max(row.room for row in rows)
         self._uniform = torch.zeros(len(rows), longest if self._sampled else 0, dtype=torch.float64)
         if self._sampled:
@@ -199,21 +216,43 @@ class _Chance:
             return greedy
         cold = self._temperature == 0
         scaled = logits.double() / torch.where(cold, 1.0, self._temperature)[:, None]
-        cumulative = scaled.softmax(-1).cumsum(-1)
+        probabilities = scaled.softmax(-1)
+        if self._cut:
+            probabilities = probabilities * _nucleus(probabilities, self._top_p)
+        cumulative = probabilities.cumsum(-1)
         drawn = torch.searchsorted(cumulative, self._uniform[:, step:step + 1] * cumulative[:, -1:], right=True)
         return torch.where(cold, greedy, drawn[:, 0].clamp(max=logits.shape[-1] - 1))
 
     def keep(self, rows: torch.Tensor) -> None:
         """Only these rows are still written."""
-        self._temperature, self._uniform = self._temperature[rows], self._uniform[rows]
+        self._temperature, self._top_p, self._uniform = self._temperature[rows], self._top_p[rows], self._uniform[rows]
 
 
-def _remember_likeliest(rows: Sequence[_Row], logits: torch.Tensor) -> None:
-    """For rows that asked.  logits: (row, vocabulary)."""
+def _nucleus(probabilities: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
+    """Which tokens are among the likeliest that reach ``top_p`` together, the one that reaches it included.
+
+    probabilities: (row, vocabulary); top_p: (row,), of which 1 keeps all.
+    """
+    ranked, order = probabilities.sort(stable=True, dim=-1, descending=True)
+    before = ranked.cumsum(-1) - ranked
+    kept = (before < top_p[:, None]) | (top_p[:, None] >= 1)
+    return torch.zeros_like(kept).scatter(-1, order, kept)
+
+
+def _remember(rows: Sequence[_Row], logits: torch.Tensor, chosen: torch.Tensor) -> None:
+    """The log-probability of what each row has chosen, and the likeliest tokens for rows that asked.
+
+    logits: (row, vocabulary); chosen: (row,).
+    """
+    logits = logits.float()
+    found = logits.gather(-1, chosen[:, None])[:, 0] - logits.logsumexp(-1)
+    for row, logprob in zip(rows, found.tolist(), strict=True):
+        if row.writing:
+            row.logprobs.append(round(logprob, 6))
     asking = [(i, row, k) for i, row in enumerate(rows) if row.writing and (k := row.request.top_logprobs)]
     if not asking:
         return
-    top = logits[[i for i, _, _ in asking]].float().log_softmax(-1).topk(min(logits.shape[-1], max(k for _, _, k in asking)))
+    top = logits[[i for i, _, _ in asking]].log_softmax(-1).topk(min(logits.shape[-1], max(k for _, _, k in asking)))
     for (_, row, k), logprobs, tokens in zip(asking, top.values.tolist(), top.indices.tolist(), strict=True):
         row.likeliest.append(list(zip(tokens, logprobs, strict=True))[:k])
 
@@ -222,7 +261,7 @@ def _batches(rows: Sequence[_Row], batch_tokens: int) -> Iterator[list[_Row]]:
     """Rows of like length together, each batch within ``batch_tokens`` unless one row alone is over it."""
     batch: list[_Row] = []
     longest = 0
-    for row in sorted(rows, key=lambda row: (len(row.prompt) + row.room, row.number)):
+    for row in sorted(rows, key=lambda row: len(row.prompt) + row.room):  # a stable order
         longest = max(longest, len(row.prompt) + row.room)
         if batch and longest * (len(batch) + 1) > batch_tokens:
             yield batch

@@ -70,7 +70,7 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def _answers(engine: HfEngine, requests: Sequence[Request]) -> list[str]:
-    return [completion.text for completion in engine.complete(requests)]
+    return [completion.text for (completion,) in engine.answer(requests)]
 
 
 @torch.inference_mode()

@@ -42,7 +42,7 @@ def spread(work: Callable[[Runtime], T], runtime: Runtime, folder: Path) -> T:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     share = dataclasses.replace(runtime, threads=max(1, runtime.threads // runtime.processes),
-                                report=Runtime.report, progress=Runtime.progress)  # nobody's
+                                report=Runtime.report, note=Runtime.note, progress=Runtime.progress)  # nobody's
     (folder / WORK).write_bytes(pickle.dumps((work, share)))
     with (folder / LOG).open("wb") as log:
         words = [sys.executable, "-m", "smartad.engines.ranks", "launch", str(folder.absolute()), str(os.getpid())]

@@ -3,7 +3,9 @@
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -13,7 +15,7 @@ from smartad.agents.limits import CodeLimits
 from smartad.dialect import DIALECTS, PROMPTS, stop_strings
 from smartad.records import append_jsonl, read_partial_jsonl, write_jsonl
 from smartad.stage import Metrics, Runtime
-from smartad.types import Choices, Completion, Message, Question, Request, TeacherChoices, Trajectory, UserError
+from smartad.types import Ask, Choices, Completion, Question, Request, TeacherChoices, Trajectory, UserError
 
 if TYPE_CHECKING:
     from smartad.agents.codeact import Setup
@@ -75,10 +77,12 @@ def run_episodes(config: EpisodeConfig, questions: Sequence[Question], samples: 
     rows = _kept(out / ROWS, episodes, config.batch_size)
     if top_logprobs is not None:
         write_jsonl(out / TOP_LOGPROBS, read_partial_jsonl(out / TOP_LOGPROBS, TeacherChoices)[:len(rows)])
-    with Interpreters(config.code) as interpreters:
+    # Threads outside: when the run ends early, they are waited for after what their code runs in has ended.
+    with ThreadPoolExecutor(config.batch_size, thread_name_prefix="episode") as threads, \
+            Interpreters(config.code) as interpreters:
         for start in range(len(rows), len(episodes), config.batch_size):
             batch = episodes[start:start + config.batch_size]
-            played, choices = _play(batch, config, setup, completer, interpreters, top_logprobs)
+            played, choices = _play(batch, setup, completer, threads, interpreters, top_logprobs)
             if top_logprobs is not None:
                 append_jsonl(out / TOP_LOGPROBS, choices)  # first: no trajectory is without them after a kill
             append_jsonl(out / ROWS, played)
@@ -117,33 +121,31 @@ def _kept(path: Path, episodes: Sequence[Episode], batch_size: int) -> list[Traj
     return rows[:whole]
 
 
-def _play(batch: Sequence[Episode], config: EpisodeConfig, setup: "Setup", completer: "Completer",
-          interpreters: "Interpreters", top_logprobs: int | None) -> tuple[list[Trajectory], list[TeacherChoices]]:
+def _play(batch: Sequence[Episode], setup: "Setup", completer: "Completer", threads: Executor, interpreters: "Interpreters",
+          top_logprobs: int | None) -> tuple[list[Trajectory], list[TeacherChoices]]:
     """Raises RuntimeError when the engine answered nobody: that is no result."""
     from smartad.agents.codeact import solve
     from smartad.engines.lockstep import in_lock_step
 
-    stops = stop_strings(DIALECTS[config.dialect])
     failures: list[str] = []
 
-    def episode(question: Question, sample: int, ask: Callable[[Request], Completion]) -> tuple[Trajectory, TeacherChoices]:
-        seed = seed_of(question.id, sample)
+    def episode(question: Question, sample: int, ask: Ask) -> tuple[Trajectory, TeacherChoices]:
         said: list[Completion] = []
 
-        def turn(messages: tuple[Message, ...]) -> Completion:
-            completion = ask(Request(messages, stops, config.max_tokens, config.temperature, seed, top_logprobs))
-            said.append(completion)
-            if completion.finish == "error":
-                log.warning("%s, sample %d: the engine failed: %s", question.id, sample, completion.detail)
-                failures.append(completion.detail)
-            return completion
+        def asked(request: Request) -> tuple[Completion, ...]:
+            candidates = ask(replace(request, top_logprobs=top_logprobs))
+            said.append(candidates[0])
+            if candidates[0].finish == "error":
+                log.warning("%s, sample %d: the engine failed: %s", question.id, sample, candidates[0].detail)
+                failures.append(candidates[0].detail)
+            return candidates
 
-        row = solve(question, sample, seed, setup, turn, interpreters)
+        row = solve(question, sample, seed_of(question.id, sample), setup, asked, interpreters)
         # A turn that could not be written is said last and is no step.
         choices = (_in_text(completion, step.text) for completion, step in zip(said, row.steps, strict=False))
         return row, TeacherChoices(question.id, sample, tuple(choices))
 
-    rows = in_lock_step(completer, [partial(episode, question, sample) for question, sample in batch])
+    rows = in_lock_step(completer, [partial(episode, question, sample) for question, sample in batch], threads)
     played = [row for row, _ in rows]
     if all(row.stop == "engine_error" for row in played):
         raise RuntimeError(f"the engine failed in all of {len(batch)} episodes: {failures[0]}")
@@ -168,7 +170,9 @@ def _setup(config: EpisodeConfig, index: Path | None) -> "Setup":
         def search(query: str) -> str:
             return retrieval.render(retriever.search(query, config.top_k))
 
-    return Setup(PROMPTS[config.prompt], DIALECTS[config.dialect], config.max_steps, search)
+    form = DIALECTS[config.dialect]
+    return Setup(PROMPTS[config.prompt], form, config.max_steps, search, stop_strings(form), config.max_tokens,
+                 config.temperature, top_p=1.0)
 
 
 def _longest(rows: Sequence[Trajectory]) -> float:

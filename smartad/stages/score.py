@@ -140,7 +140,7 @@ def _score(config: ScoreConfig, inputs: Mapping[str, Path], out: Path, runtime: 
     """Score ``tasks``, split over the processes of ``runtime``, each into a part file of its own."""
     shares = _shares(tasks, inputs, runtime.processes)
     one = replace(runtime, threads=max(1, runtime.threads // max(1, len(shares))), gpus=min(runtime.gpus, 1),
-                  report=Runtime.report, progress=Runtime.progress)  # these two are this process's
+                  report=Runtime.report, note=Runtime.note, progress=Runtime.progress)  # these are this process's
     began, tokens, step = time.monotonic(), 0, total - len(tasks)
     with closing(each(partial(_score_share, config, inputs, out, one), list(enumerate(shares)), runtime.gpus)) as scored:
         for rows in scored:

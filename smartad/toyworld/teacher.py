@@ -24,24 +24,32 @@ class ScriptedTeacher:
     """Completes requests from a script, without state: the question says which problem, the request's seed which style,
     and the number of turns so far which turn of it."""
 
-    def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """One completion per request, cut before the closing marker as a model's would be.
+    together = True
+
+    async def complete(self, requests: Sequence[Request]) -> list[tuple[Completion, ...]]:
+        """See ``answer``."""
+        return self.answer(requests)
+
+    def answer(self, requests: Sequence[Request]) -> list[tuple[Completion, ...]]:
+        """For each request its ``n`` candidates, cut before the closing marker as a model's would be.  Each candidate but the
+        first is what another seed would have said; after a ``prefill`` that the script does not begin with, it says all.
 
         Raises UserError for a question that is not of the toy world, and when asked for log-probabilities.
         """
-        return [self._one(request) for request in requests]
+        return [tuple(self._one(request, candidate) for candidate in range(request.n)) for request in requests]
 
-    def _one(self, request: Request) -> Completion:
+    def _one(self, request: Request, candidate: int) -> Completion:
         if request.top_logprobs is not None:
             raise UserError("the scripted teacher has no log-probabilities; leave collect.top_logprobs out, or give it a "
                             "teacher that is a model")
         problem = _problem(_question(request.messages))
-        rng = _generator(problem.text, request.seed)
+        rng = _generator(problem.text, f"{request.seed}/{candidate}" if candidate else request.seed)
         turns = _style(problem, rng).turns(rng, problem)
         written = sum(message["role"] == "assistant" for message in request.messages)
         thought, code = turns[written] if written < len(turns) else _lost(problem)
         end = dialect.PAPER.end
-        return Completion(dialect.render_turn(thought, code).removesuffix(end), "stop", tokens=None, stopped_by=end)
+        text = dialect.render_turn(thought, code).removesuffix(end).removeprefix(request.prefill)
+        return Completion(text, "stop", tokens=None, stopped_by=end)
 
 
 def _question(messages: Sequence[Message]) -> str:
@@ -59,7 +67,7 @@ def _problem(question: str) -> Problem:
     return by_text()[question]
 
 
-def _generator(question: str, seed: int) -> random.Random:
+def _generator(question: str, seed: int | str) -> random.Random:
     """Another one for each question, so that one seed does not mean one style."""
     return random.Random(f"{seed} {question}")
 
