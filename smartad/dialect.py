@@ -61,7 +61,8 @@ COT = DIALECTS["cot"]
 CONTROL = re.compile(r"<(?=[|｜][^<>|｜\s]+[|｜]>|/?(?:s|bos|eos|unk|pad|mask|start_of_turn|end_of_turn)>)"
                      r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|CLS|SEP|PAD|MASK|UNK)\])")
 """How a control token of one of the usual models begins where text spells it: Qwen's and Llama's <|name|>, DeepSeek's with wide
-bars, Gemma's and Llama 2's <name>, Mistral's [NAME].  A student whose chat is built of others is refused (``engines.loading``)."""
+bars, Gemma's and Llama 2's <name>, Mistral's [NAME].  A student whose chat is built of others is refused
+(``engines.loading``)."""
 INVENTED = re.compile(r"^[ \t]*Observation:", re.MULTILINE)
 """An observation the model made up: generation stops before it, and imported text is not trained on from there on."""
 

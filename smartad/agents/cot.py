@@ -28,7 +28,8 @@ def solve(question: Question, sample: int, seed: int, setup: Setup, ask: Ask, in
     tokens = None if None in counts else sum(count or 0 for count in counts)
     written = [candidate for candidate in candidates if candidate.finish not in ("context_overflow", "error")]
     steps: tuple[Step, ...] = ()
-    answer, ballots, failed = None, (), candidates[0]
+    ballots: tuple[Ballot, ...] = ()
+    answer, failed = None, candidates[0]
     stop: StopReason = "context_overflow" if failed.finish == "context_overflow" else "engine_error"
     if written:
         step, answer, ballot = _elected(written, len(candidates), setup)

@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from smartad import agents
 from smartad.agents.limits import CodeLimits
 from smartad.dialect import DIALECTS, PROMPTS, stop_strings
 from smartad.records import append_jsonl, read_partial_jsonl, write_jsonl
@@ -18,7 +19,6 @@ from smartad.stage import Metrics, Runtime
 from smartad.types import Ask, Choices, Completion, Question, Request, TeacherChoices, Trajectory, UserError
 
 if TYPE_CHECKING:
-    from smartad.agents.codeact import Setup
     from smartad.agents.executor import Interpreters
     from smartad.engines.completer import Completer
 
@@ -32,6 +32,16 @@ Episode = tuple[Question, int]
 class EpisodeConfig(Protocol):
     """The part of a stage's config that decides how an episode goes."""
 
+    @property
+    def agent(self) -> str: ...
+    @property
+    def passages(self) -> bool: ...
+    @property
+    def fallback(self) -> bool: ...
+    @property
+    def first_thought(self) -> bool: ...
+    @property
+    def candidates(self) -> int: ...
     @property
     def dialect(self) -> str: ...
     @property
@@ -52,11 +62,18 @@ class EpisodeConfig(Protocol):
 
 def check(config: EpisodeConfig, stage: str) -> None:
     """Raise UserError for a number that makes no sense, naming it ``stage.field``."""
-    for name in ("max_steps", "max_tokens", "top_k", "batch_size"):
+    agents.check(config.agent, f"{stage}.agent")
+    for name in ("max_steps", "max_tokens", "top_k", "batch_size", "candidates"):
         if getattr(config, name) < 1:
             raise UserError(f"{stage}.{name} must be at least 1, got {getattr(config, name)}")
     if not 0 <= config.temperature < float("inf"):
         raise UserError(f"{stage}.temperature must be a finite number of at least 0, got {config.temperature}")
+    if config.candidates > 1 and config.temperature == 0:
+        raise UserError(f"{stage}.candidates={config.candidates}: at temperature 0 they are all the same; set "
+                        f"{stage}.temperature (0.4 in the paper)")
+    for name, agent in (("passages", "cot"), ("first_thought", "codeact"), ("fallback", "codeact")):
+        if getattr(config, name) and config.agent != agent:
+            raise UserError(f"{stage}.{name} is an option of the agent {agent}, and {stage}.agent={config.agent}; leave it out")
 
 
 def run_episodes(config: EpisodeConfig, questions: Sequence[Question], samples: int, completer: "Completer",
@@ -72,7 +89,7 @@ def run_episodes(config: EpisodeConfig, questions: Sequence[Question], samples: 
     """
     from smartad.agents.executor import Interpreters
 
-    setup = _setup(config, index)
+    setup, solve = _setup(config, index), agents.get(config.agent)
     episodes = list(product(questions, range(samples)))
     rows = _kept(out / ROWS, episodes, config.batch_size)
     if top_logprobs is not None:
@@ -82,7 +99,7 @@ def run_episodes(config: EpisodeConfig, questions: Sequence[Question], samples: 
             Interpreters(config.code) as interpreters:
         for start in range(len(rows), len(episodes), config.batch_size):
             batch = episodes[start:start + config.batch_size]
-            played, choices = _play(batch, setup, completer, threads, interpreters, top_logprobs)
+            played, choices = _play(batch, setup, completer, threads, interpreters, solve, top_logprobs)
             if top_logprobs is not None:
                 append_jsonl(out / TOP_LOGPROBS, choices)  # first: no trajectory is without them after a kill
             append_jsonl(out / ROWS, played)
@@ -94,14 +111,31 @@ def run_episodes(config: EpisodeConfig, questions: Sequence[Question], samples: 
 
 def summary(rows: Sequence[Trajectory]) -> Metrics:
     """n, answered (share), tokens, seconds (summed over episodes, which run side by side); and how many episodes stopped, and
-    how many steps went, which way (``stop/...`` and ``step/...``)."""
+    how many steps went, which way (``stop/...`` and ``step/...``).  Of episodes that looked for a first thought, the share that
+    found one (``first_thought``); of turns that were voted on, see ``_votes``."""
     stops = Counter(f"stop/{row.stop}" for row in rows)
     steps = Counter(f"step/{step.status}" for row in rows for step in row.steps)
     tokens, seconds = [row.tokens for row in rows], [row.seconds for row in rows]
     return {"n": len(rows), "answered": _share_answered(rows),
-            **dict(sorted(stops.items())), **dict(sorted(steps.items())),
+            **dict(sorted(stops.items())), **dict(sorted(steps.items())), **_beginnings(rows), **_votes(rows),
             "tokens": None if None in tokens else sum(t for t in tokens if t is not None),
             "seconds": None if None in seconds else round(sum(s for s in seconds if s is not None), 3)}
+
+
+def _beginnings(rows: Sequence[Trajectory]) -> Metrics:
+    looked = [row for row in rows if row.first_thought is not None]
+    return {"first_thought": sum(bool(row.first_thought) for row in looked) / len(looked)} if looked else {}
+
+
+def _votes(rows: Sequence[Trajectory]) -> Metrics:
+    """Over all turns: candidates, distinct and failed ones of them (see ``types.Ballot``); agreement, the share of the votes
+    that were for what was kept, None when nobody had one."""
+    ballots = [ballot for row in rows for ballot in row.ballots]
+    if not ballots:
+        return {}
+    candidates, failed = sum(b.candidates for b in ballots), sum(b.failed for b in ballots)
+    return {"votes/candidates": candidates, "votes/distinct": sum(b.distinct for b in ballots), "votes/failed": failed,
+            "votes/agreement": sum(b.agreed for b in ballots) / (candidates - failed) if failed < candidates else None}
 
 
 def seed_of(question_id: str, sample: int) -> int:
@@ -121,28 +155,29 @@ def _kept(path: Path, episodes: Sequence[Episode], batch_size: int) -> list[Traj
     return rows[:whole]
 
 
-def _play(batch: Sequence[Episode], setup: "Setup", completer: "Completer", threads: Executor, interpreters: "Interpreters",
-          top_logprobs: int | None) -> tuple[list[Trajectory], list[TeacherChoices]]:
+def _play(batch: Sequence[Episode], setup: agents.Setup, completer: "Completer", threads: Executor, interpreters: "Interpreters",
+          solve: agents.Solve, top_logprobs: int | None) -> tuple[list[Trajectory], list[TeacherChoices]]:
     """Raises RuntimeError when the engine answered nobody: that is no result."""
-    from smartad.agents.codeact import solve
     from smartad.engines.lockstep import in_lock_step
 
     failures: list[str] = []
 
     def episode(question: Question, sample: int, ask: Ask) -> tuple[Trajectory, TeacherChoices]:
-        said: list[Completion] = []
+        said: list[tuple[Request, Completion]] = []
 
         def asked(request: Request) -> tuple[Completion, ...]:
             candidates = ask(replace(request, top_logprobs=top_logprobs))
-            said.append(candidates[0])
+            said.append((request, candidates[0]))
             if candidates[0].finish == "error":
                 log.warning("%s, sample %d: the engine failed: %s", question.id, sample, candidates[0].detail)
                 failures.append(candidates[0].detail)
             return candidates
 
         row = solve(question, sample, seed_of(question.id, sample), setup, asked, interpreters)
-        # A turn that could not be written is said last and is no step.
-        choices = (_in_text(completion, step.text) for completion, step in zip(said, row.steps, strict=False))
+        # A turn that could not be written is said last and is no step; nor is a chain of thought that a turn begins with.
+        turns = said[setup.first_thought:]
+        choices = (_in_text(request.prefill, completion, step.text)
+                   for (request, completion), step in zip(turns, row.steps, strict=False))
         return row, TeacherChoices(question.id, sample, tuple(choices))
 
     rows = in_lock_step(completer, [partial(episode, question, sample) for question, sample in batch], threads)
@@ -152,18 +187,18 @@ def _play(batch: Sequence[Episode], setup: "Setup", completer: "Completer", thre
     return played, [choices for _, choices in rows]
 
 
-def _in_text(completion: Completion, text: str) -> tuple[Choices, ...]:
+def _in_text(prefill: str, completion: Completion, text: str) -> tuple[Choices, ...]:
     """The choices up to where a step's text departs from what was generated: blanks are taken off it, and markers completed."""
-    generated = completion.text + (completion.stopped_by or "")
+    generated = prefill + completion.text + (completion.stopped_by or "")
     same = next((i for i, (a, b) in enumerate(zip(generated, text, strict=False)) if a != b), min(len(generated), len(text)))
-    return tuple(c for c in completion.choices if c.end <= same and (c.start < c.end or generated == text))
+    placed = (replace(c, start=c.start + len(prefill), end=c.end + len(prefill)) for c in completion.choices)
+    return tuple(c for c in placed if c.end <= same and (c.start < c.end or generated == text))
 
 
-def _setup(config: EpisodeConfig, index: Path | None) -> "Setup":
-    from smartad.agents.codeact import Setup, no_search
+def _setup(config: EpisodeConfig, index: Path | None) -> agents.Setup:
     from smartad.engines import retrieval
 
-    search = no_search
+    search = agents.no_search
     if index is not None:
         retriever = retrieval.load(index)
 
@@ -171,8 +206,9 @@ def _setup(config: EpisodeConfig, index: Path | None) -> "Setup":
             return retrieval.render(retriever.search(query, config.top_k))
 
     form = DIALECTS[config.dialect]
-    return Setup(PROMPTS[config.prompt], form, config.max_steps, search, stop_strings(form), config.max_tokens,
-                 config.temperature, top_p=1.0)
+    return agents.Setup(PROMPTS[config.prompt], form, config.max_steps, search, stop_strings(form), config.max_tokens,
+                        config.temperature, candidates=config.candidates, first_thought=config.first_thought,
+                        fallback=config.fallback, passages=config.passages)
 
 
 def _longest(rows: Sequence[Trajectory]) -> float:
