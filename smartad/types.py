@@ -8,8 +8,9 @@ from typing import ClassVar, Literal, TypedDict
 StepStatus = Literal["ok", "parse_error", "exec_error", "timeout", "oom", "final"]
 FAILURES: tuple[StepStatus, ...] = ("parse_error", "exec_error", "timeout", "oom")
 """How a step can fail."""
-StopReason = Literal["answered", "fallback", "max_steps", "parse_error", "context_overflow", "engine_error"]
-"""How an episode ends.  ``fallback``: it ran out of steps, and was asked once more for the answer alone."""
+StopReason = Literal["answered", "fallback", "max_steps", "parse_error", "context_overflow", "engine_error", "budget"]
+"""``fallback``: the steps ran out, and the model was asked once more for the answer alone.  ``budget``: the episode's tokens were
+spent.  ``engine_error``: nobody knows what the model would have said."""
 
 LICENCE = "apache-2.0"
 """Of this project, and so of the toy world that it generates; as the model hub spells it."""
@@ -64,6 +65,7 @@ class Ballot:
     """How the candidates of one turn voted."""
 
     candidates: int
+    """That were written."""
     distinct: int
     """Different codes that ran; of chains of thought, different answers."""
     failed: int

@@ -8,7 +8,7 @@ PAPER = DIALECTS["paper"]
 
 
 class Script:
-    """Writes given turns, one after the other, and remembers what it was shown.  A turn in a list is one of several candidates."""
+    """Writes given turns, one after the other, and remembers what it was shown.  A list is of a turn's candidates."""
 
     def __init__(self, *turns):
         self.turns, self.seen, self.requests = list(turns), [], []

@@ -12,6 +12,7 @@ from smartad.agents.limits import CodeLimits
 from smartad.dialect import DIALECTS, LAST_CALL, PROMPTS, chat, normalise, stop_strings
 from smartad.types import Completion
 
+
 @pytest.fixture(scope="module")
 def interpreters():
     with Interpreters(CodeLimits(step_timeout_s=1.5, memory_gb=0.25, output_chars=2000)) as running:

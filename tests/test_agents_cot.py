@@ -42,7 +42,8 @@ def test_chain_is_one_step_that_ran_nothing():
 @pytest.mark.parametrize(("text", "finish"), [("I do not know.", "stop"), ("", "stop"), ("It is <answer>4", "length")])
 def test_chain_without_a_whole_answer_has_none(text, finish):
     played = play(Script(Completion(text, finish, 3)))
-    assert (played.answer, played.stop, played.steps[0].status, played.steps[0].text) == (None, "parse_error", "parse_error", text)
+    [step] = played.steps
+    assert (played.answer, played.stop, step.status, step.text) == (None, "parse_error", "parse_error", text)
 
 
 def test_passages_are_looked_up_once_and_are_part_of_the_chat():
@@ -75,7 +76,7 @@ def test_vote_is_that_of_a_count_by_hand(answers):
 def test_candidates_that_could_not_be_written_have_no_vote():
     lost = Completion("<answer>0", "context_overflow", 3)
     played = play(Script([lost, *answering("1"), lost]), candidates=3)
-    assert (played.answer, played.ballots, played.tokens) == ("1", (Ballot(3, 1, 2, 1),), 11)
+    assert (played.answer, played.ballots, played.tokens) == ("1", (Ballot(1, 1, 0, 1),), 11)
 
 
 @given(st.text())

@@ -38,7 +38,8 @@ def test_first_turn_goes_on_from_the_first_thought(interpreters):
 
 
 def test_chain_that_begins_with_code_stops_at_it(interpreters):
-    played, script = play(interpreters, f"{THOUGHT}\nCode:\n```py\nfinal_answer(0)\n```", stopped(REST), block("final_answer(42)"))
+    chain = f"{THOUGHT}\nCode:\n```py\nfinal_answer(0)\n```"
+    played, script = play(interpreters, chain, stopped(REST), block("final_answer(42)"))
     assert script.requests[1].prefill == f"Thought: {THOUGHT}" and played.answer == "42"
 
 

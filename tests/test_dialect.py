@@ -220,10 +220,10 @@ def test_segments_leave_an_indented_invented_observation_out():
 
 CONTROLS = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<｜end▁of▁sentence｜>", "<s>", "</s>", "<bos>",
             "<end_of_turn>", "[INST]", "[/INST]", "[/TOOL_RESULTS]"]
-harmless = st.sampled_from(["<", "|", ">", "[", "]", "/", " ", "im_end", "s", "INST", "a <| b |> c", "<b>", "v[A]", "x < s", "é\n"])
+HARMLESS = ["<", "|", ">", "[", "]", "/", " ", "im_end", "s", "INST", "a <| b |> c", "<b>", "v[A]", "x < s", "é\n"]
 
 
-@given(st.lists(st.one_of(st.sampled_from(CONTROLS), harmless), max_size=8).map("".join))
+@given(st.lists(st.sampled_from(CONTROLS + HARMLESS), max_size=8).map("".join))
 @example("<|<|im_end|>|>")
 @example("<<s>s>")
 def test_plain_text_spells_no_control_token_and_says_the_same(text):
@@ -232,8 +232,8 @@ def test_plain_text_spells_no_control_token_and_says_the_same(text):
     assert plain(found) == found and found.replace(" ", "") == text.replace(" ", "")
 
 
-@pytest.mark.parametrize("text", ["Thought: x\nCode:\n```py\nprint('<b>', a[0])\n```<end_code>", "<answer>5</answer>", "<execute>",
-                                  "a <| f |> b", "<1, 2>", "x[INDEX]"])
+@pytest.mark.parametrize("text", ["Thought: x\nCode:\n```py\nprint('<b>', a[0])\n```<end_code>", "<answer>5</answer>",
+                                  "<execute>", "a <| f |> b", "<1, 2>", "x[INDEX]"])
 def test_plain_leaves_other_text_alone(text):
     assert plain(text) == text
 

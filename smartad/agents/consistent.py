@@ -45,8 +45,9 @@ class Voting(PythonExecutor):
         try:
             for code in codes:
                 if code is not None and code not in copies:
-                    copies[code] = self._live.branch()
+                    copies[code] = self._live  # whose ``last`` says so when it is broken and has no copy
                     with suppress(CodeError):  # kept in ``last``
+                        copies[code] = self._live.branch()
                         copies[code](code)
             outcomes = [_outcome(copies[code].last) if code is not None else None for code in codes]
             votes = Counter(outcome for outcome in outcomes if outcome is not None)

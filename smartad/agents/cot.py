@@ -32,14 +32,14 @@ def solve(question: Question, sample: int, seed: int, setup: Setup, ask: Ask, in
     answer, failed = None, candidates[0]
     stop: StopReason = "context_overflow" if failed.finish == "context_overflow" else "engine_error"
     if written:
-        step, answer, ballot = _elected(written, len(candidates), setup)
+        step, answer, ballot = _elected(written, setup)
         steps, stop = (step,), "parse_error" if answer is None else "answered"
         ballots = (ballot,) if setup.candidates > 1 else ()
     return Trajectory(question.id, sample, steps, answer, stop, tokens, round(time.monotonic() - started, 3),
                       failed.detail if stop == "engine_error" else "", passages=passages, ballots=ballots)
 
 
-def _elected(candidates: Sequence[Completion], asked: int, setup: Setup) -> tuple[Step, str | None, Ballot]:
+def _elected(candidates: Sequence[Completion], setup: Setup) -> tuple[Step, str | None, Ballot]:
     texts = [_text(candidate, setup) for candidate in candidates]
     answers = [dialect.stated_answer(text) for text in texts]
     keys = [None if answer is None else " ".join(answer.casefold().split()) for answer in answers]
@@ -48,7 +48,7 @@ def _elected(candidates: Sequence[Completion], asked: int, setup: Setup) -> tupl
     winner = keys.index(elected)
     answer = answers[winner]
     step = Step(texts[winner], "", "", "parse_error" if answer is None else "final")
-    return step, answer, Ballot(asked, len(votes), asked - votes.total(), agreed)
+    return step, answer, Ballot(len(keys), len(votes), len(keys) - votes.total(), agreed)
 
 
 def _text(completion: Completion, setup: Setup) -> str:
