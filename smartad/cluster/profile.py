@@ -88,6 +88,10 @@ class ClusterConfig:
     """Optimizer steps between the points that a killed training goes on from."""
     gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
     """Less memory in training for a third more time; auto: where it would not fit."""
+    token_budget: int | None = None
+    """Tokens that one collect or evaluate may have generated; then it stops, keeps what is finished, and says so."""
+    engine_errors: float = 0.05
+    """The share of the episodes of one collect or evaluate in which its engine may fail; if it fails in more, the stage has."""
     deepspeed: str | None = None
     """DeepSpeed's configuration for training, a JSON file (``configs/deepspeed``)."""
     engine: EngineSite = field(default_factory=EngineSite)
@@ -110,6 +114,10 @@ class ClusterConfig:
             raise UserError(f"slots={self.slots} must be at least 0 and threads={self.threads} at least 1")
         if self.batch_tokens is not None and self.batch_tokens < 1:
             raise UserError(f"batch_tokens={self.batch_tokens} must be at least 1, or null")
+        if self.token_budget is not None and self.token_budget < 1:
+            raise UserError(f"token_budget={self.token_budget} must be at least 1, or null for no limit")
+        if not 0 <= self.engine_errors < 1:
+            raise UserError(f"engine_errors={self.engine_errors} is a share: at least 0, and below 1")
         if self.gpus < 0 or self.checkpoint_every < 1:
             raise UserError(f"gpus={self.gpus} must be at least 0 and checkpoint_every={self.checkpoint_every} at least 1")
         if self.max_jobs < 1 or self.max_array < 1 or self.poll_s <= 0:
