@@ -107,6 +107,8 @@ def run_episodes(config: EpisodeConfig, questions: Sequence[Question], samples: 
     with ThreadPoolExecutor(width, thread_name_prefix="episode") as threads, Interpreters(config.code) as interpreters:
         player = Player(agents.get(config.agent), _setup(config, index), completer, interpreters, threads, seed_of, top_logprobs,
                         config.episode_tokens)
+        if not completer.together:
+            runtime.note(in_flight=width)
         budget = _Budget(runtime.token_budget, rows, player)
         live = _Live(rows, player, runtime)
         missing = [episodes[key] for key in rows.missing()]
