@@ -11,7 +11,7 @@ from smartad.types import Request, UserError
 
 END = "<|im_end|>"
 ASKED = Request(({"role": "user", "content": "x"},), max_tokens=1000, top_logprobs=2)
-CHARACTERS = st.sampled_from(list("ab 1\n`") + ["é", "漢", "🙂"])
+CHARACTERS = st.sampled_from([*"ab 1\n`é漢🙂"])
 WORDS = st.text(CHARACTERS, min_size=1, max_size=4)
 
 
