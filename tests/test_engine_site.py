@@ -92,3 +92,18 @@ def test_server_that_is_away_is_an_engine_failure_which_is_tried_again(store):
     one = dataclasses.replace(job(store), engines={"evaluate": EngineSite("http", url)})
     failure = one.run(StageSpec(Stage("evaluate", 1, heard), Config("a")))
     assert failure.kind == "engine" and url in failure.message
+
+
+def test_doctor_says_what_servers_answer_and_which_program_is_missing():
+    from smartad.cli.doctor_engines import engines
+    with double(name="student", root="toy", key="of-this-server") as server:
+        asks = {"collect": {"engine": {"kind": "http", "url": server.url}},
+                "evaluate": {"engine": {"kind": "vllm", "command": ["no-such-vllm"]}}}
+        locked, missing = engines(ClusterConfig(stages=asks))
+        assert (locked.level, missing.level) == ("fail", "fail") and "no-such-vllm" in missing.told
+        assert "collect: the server at" in locked.told and "refuses the key" in locked.told
+        server.key = None
+        found, missing = engines(ClusterConfig(cluster="slurm", stages=asks))
+        assert found.told == f"collect: {server.url} (vLLM) serves student" and missing.level == "warn", "a node may have it"
+    [here] = engines(ClusterConfig())
+    assert here.told == "collect and evaluate: transformers in the stage's own process"
