@@ -15,7 +15,7 @@ from vllm_double import double
 
 CONFIG = EvaluateConfig(student=identify("toy"), dialect="paper", prompt="toy", max_steps=2, max_tokens=60)
 TURN = "say: Thought: I know.\nCode:\n```py\nfinal_answer({})\n```<end_code>"
-FAULTS = ["429", "500", "503", "cut", "hang", "cut, 500, cut"]
+FAULTS = ["429", "500", "503", "cut", "hang", "cut, 500"]
 
 
 @pytest.mark.slow
@@ -30,7 +30,7 @@ def test_evaluation_through_every_fault_is_the_one_without_and_what_stays_is_a_r
             Question(f"q/{number}", (f"faults: {kind}; " if kind and name == "stormy" else "") + TURN.format(number), ())
             for number, kind in enumerate(kinds)])
         with double(root=str(TOY_FOLDER)) as server:
-            where = EngineSite("http", server.url, retries=3, request_s=1.0)
+            where = EngineSite("http", server.url, retries=3, request_s=2.0)
             metrics = EVALUATE.run(CONFIG, {"questions/q": inputs}, out, Runtime(engine=where, engine_errors=0.5))
         found[name] = [dataclasses.replace(row, seconds=0.0) for row in read_jsonl(out / ROWS, Trajectory)]
     assert [row.answer for row in found["calm"]] == [str(number) for number in range(len(kinds))]

@@ -183,6 +183,9 @@ class Handler(BaseHTTPRequestHandler):
     def fault_400(self, body):
         self.reply(400, {"error": {"message": "bad schema"}})
 
+    def fault_echo(self, body):
+        self.reply(400, {"error": {"message": f"not with {self.headers['Authorization']}"}})
+
     def fault_hang(self, body):
         self.server.released.wait(HANG_S)
         self.close_connection = True

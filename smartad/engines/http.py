@@ -18,7 +18,7 @@ import openai
 
 from smartad.engines.answers import Garbled, completions
 from smartad.engines.served import is_loopback
-from smartad.redact import redact
+from smartad.redact import HIDDEN, redact
 from smartad.site import EngineSite
 from smartad.types import Completion, Message, Request, UserError
 
@@ -53,7 +53,7 @@ class HttpEngine:
     def __init__(self, site: EngineSite, url: str, model: str, vllm: bool, key: str | None = None,
                  why_gone: Callable[[], str] = _still_there) -> None:
         self.site, self.url, self.model, self.vllm = site, url, model, vllm
-        self._why_gone = why_gone
+        self._key, self._why_gone = key, why_gone
         self._loop = asyncio.new_event_loop()
         # Connections belong to an event loop, and callers come with loops of their own.
         self._thread = threading.Thread(target=self._loop.run_forever, name="http engine", daemon=True)
@@ -117,12 +117,12 @@ class HttpEngine:
             try:
                 return completions(await self._post(body), request, self.model)
             except openai.BadRequestError as error:
-                if not TOO_LONG.search(_said(error)):
+                if not TOO_LONG.search(self._said(error)):
                     raise
             # There is less room than max_tokens, or none.
             return completions(await self._post({**body, "max_tokens": None}), request, self.model)
         except openai.APIStatusError as error:
-            if error.status_code == 400 and TOO_LONG.search(_said(error)):
+            if error.status_code == 400 and TOO_LONG.search(self._said(error)):
                 return (Completion("", "context_overflow", 0),)
             return (self._refused(error),)
         except (openai.APITimeoutError, TimeoutError):
@@ -131,6 +131,11 @@ class HttpEngine:
             return (self._silent(f"{type(error.__cause__).__name__} {error.__cause__}"),)
         except (Garbled, openai.APIResponseValidationError) as error:
             return (_failed(f"the server at {self.url} answered what is no completion: {error}", transient=True),)
+
+    def _said(self, error: openai.APIStatusError) -> str:
+        """The server's words, which are kept, without the key: it may repeat what it was sent."""
+        text = error.response.text.replace(self._key, HIDDEN) if self._key else error.response.text
+        return " ".join(text.split())[:500]
 
     def _silent(self, why: str) -> Completion:
         words = [f"the server at {self.url} does not answer: {why}", self._why_gone()]
@@ -141,9 +146,9 @@ class HttpEngine:
             raise UserError(f"the server at {self.url} refuses the key ({error.status_code}); name the environment variable that "
                             "holds it with engine.key_variable") from error
         if error.status_code == 404:
-            raise UserError(f"the server at {self.url} has no model {self.model!r} ({_said(error)}); name one that it serves "
-                            "with engine.model") from error
-        return _failed(f"the server at {self.url} answered {error.status_code}: {_said(error)}", transient=_passes(error))
+            raise UserError(f"the server at {self.url} has no model {self.model!r} ({self._said(error)}); name one that it "
+                            "serves with engine.model") from error
+        return _failed(f"the server at {self.url} answered {error.status_code}: {self._said(error)}", transient=_passes(error))
 
     async def _post(self, body: Mapping[str, Any]) -> Any:
         """The JSON that the server answers ``body`` with.  Raises openai's errors, TimeoutError and Garbled."""
@@ -216,10 +221,5 @@ def _pause_s(error: Exception, tried: int) -> float:
     return min(FIRST_PAUSE_S * 2**tried, LONGEST_PAUSE_S) * random.uniform(0.75, 1.0)
 
 
-def _said(error: openai.APIStatusError) -> str:
-    return " ".join(error.response.text.split())[:500]
-
-
 def _failed(detail: str, transient: bool) -> Completion:
-    """``detail`` is kept in the trajectory, and a server may repeat what it was sent."""
     return Completion("", "error", None, detail=redact(detail), transient=transient)
