@@ -1,7 +1,7 @@
 """How the scripted teacher reasons about a problem without acting.
 
-It computes and remembers rightly most of the time, and else answers something near.  Its words are those of the acting styles, and
-the answer stands in a sentence: the student cannot write the marks of ``<answer>``, which its pretraining never showed it.
+It computes and remembers rightly most of the time, and else answers something near.  Its words are those of the acting styles,
+and the answer stands in a sentence: the student cannot write ``<answer>``, which its pretraining never showed it.
 """
 
 import random
