@@ -49,6 +49,8 @@ class Runtime:
     weights.  auto: where they would not fit (``engines.memory``)."""
     deepspeed: Mapping[str, Any] | None = None
     """DeepSpeed's own configuration, to train under it; None is PyTorch's data parallelism."""
+    retriever: str | None = None
+    """Address of a server of the index to search (``smartad serve-retriever``); None is to search in this process."""
     report: Callable[..., None] = _no_report
     """``report(step, **metrics)``: live scalars, for trackers."""
     note: Callable[..., None] = _no_note

@@ -24,7 +24,8 @@ WITHIN_FLOOR = {("records", "types"), ("config", "types"), ("config", "redact"),
 """Imports between modules of one floor: the first says its errors in the second's words, or shares its declaration."""
 HOMES = {"omegaconf": {"config"}, "torch": {"engines", "toyworld"}, "transformers": {"engines", "toyworld"},
          "tokenizers": {"toyworld"}, "peft": {"engines"}, "bm25s": {"engines"}, "deepspeed": {"engines"}, "vllm": {"engines"},
-         "faiss": {"engines"}, "smolagents": {"agents"}, "wandb": {"tracking"}, "wandb_workspaces": {"tracking"},
+         "faiss": {"engines"}, "sentence_transformers": {"engines"}, "uvicorn": {"engines"}, "starlette": {"engines"},
+         "smolagents": {"agents"}, "wandb": {"tracking"}, "wandb_workspaces": {"tracking"},
          "trackio": {"tracking"}, "psutil": {"tracking", "engines"},
          "pynvml": {"tracking"}, "submitit": {"cluster"},
          "optuna": {"sweep"}, "sweeps": {"sweep"}, "rich": {"cli"}, "matplotlib": {"sweep"}, "scipy": {"tables"}}

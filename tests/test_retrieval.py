@@ -61,8 +61,8 @@ def test_load_of_an_empty_folder_names_it(tmp_path):
 
 
 def test_unknown_corpus_names_the_others():
-    with pytest.raises(UserError, match=r"no corpus 'wiki18'; there are toy, wiki2"):
-        IndexConfig("wiki18")
+    with pytest.raises(UserError, match=r"no corpus 'wiki17'; there are psgs_w100, toy, wiki18, wiki2"):
+        IndexConfig("wiki17")
 
 
 @pytest.mark.slow

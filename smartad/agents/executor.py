@@ -21,7 +21,7 @@ from typing import Any
 from smolagents.local_python_executor import CodeOutput, PythonExecutor
 
 from smartad.agents.limits import CodeLimits
-from smartad.types import StepStatus
+from smartad.types import StepStatus, ToolDown
 
 START_TIMEOUT_S = 120
 """A cold file system can take its time over an import."""
@@ -183,6 +183,8 @@ class ChildExecutor(PythonExecutor):
     def _call(self, message: dict[str, Any]) -> dict[str, Any]:
         try:
             return {"value": str(self._tools[message["call"]](*message["args"], **message["kwargs"]))}
+        except ToolDown:
+            raise
         except Exception as error:  # a tool called with the wrong arguments is the code's mistake
             return {"error": f"{type(error).__name__}: {error}"}
 

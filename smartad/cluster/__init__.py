@@ -19,7 +19,7 @@ def connect(config: ClusterConfig, job: Job, jobs: int | None = None) -> Executo
     runtime = dataclasses.replace(job.runtime, threads=config.threads, processes=config.processes,
                                   gpus=config.processes if config.gpus else 0, checkpoint_every=config.checkpoint_every,
                                   gradient_checkpointing=config.gradient_checkpointing, deepspeed=config.deepspeed_config(),
-                                  batch_tokens=config.batch_tokens)
+                                  batch_tokens=config.batch_tokens, retriever=config.retriever)
     job = dataclasses.replace(job, runtime=runtime)
     if jobs == 0:
         return Inline(job)

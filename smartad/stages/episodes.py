@@ -72,7 +72,7 @@ def run_episodes(config: EpisodeConfig, questions: Sequence[Question], samples: 
     """
     from smartad.agents.executor import Interpreters
 
-    setup = _setup(config, index)
+    setup = _setup(config, index, runtime)
     episodes = list(product(questions, range(samples)))
     rows = _kept(out / ROWS, episodes, config.batch_size)
     if top_logprobs is not None:
@@ -159,17 +159,14 @@ def _in_text(completion: Completion, text: str) -> tuple[Choices, ...]:
     return tuple(c for c in completion.choices if c.end <= same and (c.start < c.end or generated == text))
 
 
-def _setup(config: EpisodeConfig, index: Path | None) -> "Setup":
+def _setup(config: EpisodeConfig, index: Path | None, runtime: Runtime) -> "Setup":
     from smartad.agents.codeact import Setup, no_search
     from smartad.engines import retrieval
 
-    search = no_search
+    search: Callable[[str], str] = no_search
     if index is not None:
-        retriever = retrieval.load(index)
-
-        def search(query: str) -> str:
-            return retrieval.render(retriever.search(query, config.top_k))
-
+        search = retrieval.tool(retrieval.connect(index, runtime), config.top_k)
+        runtime.note(retriever=runtime.retriever or "in-process")
     form = DIALECTS[config.dialect]
     return Setup(PROMPTS[config.prompt], form, config.max_steps, search, stop_strings(form), config.max_tokens,
                  config.temperature, top_p=1.0)
