@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from smartad.fingerprint import canonical, digest
+from smartad.site import EngineSite
 
 RECORD = "record.json"
 """In a finished stage's folder: written last, it says that the output is whole."""
@@ -47,8 +48,14 @@ class Runtime:
     gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
     """Compute activations again in the backward pass instead of keeping them: less memory, a third more time, the same
     weights.  auto: where they would not fit (``engines.memory``)."""
+    token_budget: int | None = None
+    """Tokens that a stage of episodes may have generated: when they are spent, no other episode begins."""
+    engine_errors: float = 0.05
+    """The share of a stage's episodes in which the engine may fail; if it fails in more, there is no result."""
     deepspeed: Mapping[str, Any] | None = None
     """DeepSpeed's own configuration, to train under it; None is PyTorch's data parallelism."""
+    engine: EngineSite | None = None
+    """Where a stage that asks a model finds it; None is in this process."""
     retriever: str | None = None
     """Address of a server of the index to search (``smartad serve-retriever``); None is to search in this process."""
     report: Callable[..., None] = _no_report

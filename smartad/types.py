@@ -8,7 +8,8 @@ from typing import ClassVar, Literal, TypedDict
 StepStatus = Literal["ok", "parse_error", "exec_error", "timeout", "oom", "final"]
 FAILURES: tuple[StepStatus, ...] = ("parse_error", "exec_error", "timeout", "oom")
 """How a step can fail."""
-StopReason = Literal["answered", "max_steps", "parse_error", "context_overflow", "engine_error"]
+StopReason = Literal["answered", "max_steps", "parse_error", "context_overflow", "engine_error", "budget"]
+"""``budget``: the episode's tokens were spent.  ``engine_error``: nobody knows what the model would have said."""
 
 LICENCE = "apache-2.0"
 """Of this project, and so of the toy world that it generates; as the model hub spells it."""

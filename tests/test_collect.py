@@ -93,8 +93,8 @@ def test_half_written_pool_is_carried_on_to_the_same(pool, inputs, tmp_path, cut
 
 
 def test_folder_of_another_pool_is_refused(pool, inputs, tmp_path):
-    write_jsonl(tmp_path / ROWS, pool[1][3:])
-    with pytest.raises(UserError, match="holds other episodes"):
+    write_jsonl(tmp_path / ROWS, [*pool[1][:3], dataclasses.replace(pool[1][3], sample=7)])
+    with pytest.raises(UserError, match="holds other episodes than this stage's .toy_train/1, sample 7"):
         COLLECT.run(CONFIG, inputs, tmp_path, Runtime())
 
 
@@ -129,8 +129,9 @@ class Failing(ScriptedTeacher):
 @pytest.mark.slow
 def test_engine_that_fails_for_some_is_counted_and_for_all_is_an_error(inputs, tmp_path):
     questions = list(questions_in(inputs).values())
-    some = run_episodes(CONFIG, questions, 2, Failing(always=False), inputs["index"], tmp_path, Runtime())
-    assert [row.stop for row in some] == ["answered", "engine_error"] * 12
+    lenient = Runtime(engine_errors=0.5)
+    some = run_episodes(CONFIG, questions, 2, Failing(always=False), inputs["index"], tmp_path, lenient)
+    assert [(row.stop, row.reason) for row in some] == [("answered", ""), ("engine_error", "lost")] * 12
     (tmp_path / ROWS).unlink()
     with pytest.raises(RuntimeError, match="engine failed in all of 8 episodes: MemoryError: no room"):
         run_episodes(CONFIG, questions, 2, Failing(always=True), inputs["index"], tmp_path, Runtime())

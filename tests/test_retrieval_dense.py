@@ -1,7 +1,6 @@
 """Dense retrieval: vectors as the papers' model makes them, indices that find what brute force finds, files that are mapped."""
 
 import dataclasses
-import json
 import os
 import shutil
 import subprocess
@@ -76,7 +75,7 @@ def test_vectors_are_the_mean_of_the_last_layer_behind_their_prefix(model):
 
 def test_vectors_know_nothing_behind_the_last_token(model):
     embedder = Embedder(Embedding(model[0]), model[1])
-    fits = ["x"] * (256 - len("[CLS] q u e r y : [SEP]".split()))
+    fits = ["x"] * (256 - len(["[CLS]", *"query:", "[SEP]"]))
     same, other = embedder.queries([" ".join([*fits, "y"]), " ".join([*fits[:-1], "y", "y"])])
     assert np.abs(same - embedder.queries([" ".join(fits)])[0]).max() < 1e-5, "256 tokens are read"
     assert np.abs(other - same).max() > 1e-4, "and no fewer"

@@ -11,7 +11,8 @@ from smartad.engines.retrieval import passages
 from smartad.records import RecordError, dump_line
 from smartad.types import Passage, UserError
 
-ROWS = [Passage("1", "Aaron", 'Aaron Aaron ( or ; "Ahärôn") is a prophet'), Passage("2", '"Weird Al" Yankovic', "a\ttab, and „more“"),
+ROWS = [Passage("1", "Aaron", 'Aaron Aaron ( or ; "Ahärôn") is a prophet'),
+        Passage("2", '"Weird Al" Yankovic', "a\ttab, and „more“"),
         Passage("3", "Plain", "the last one, without an end of line")]
 
 

@@ -19,8 +19,9 @@ def connect(config: ClusterConfig, job: Job, jobs: int | None = None) -> Executo
     runtime = dataclasses.replace(job.runtime, threads=config.threads, processes=config.processes,
                                   gpus=config.processes if config.gpus else 0, checkpoint_every=config.checkpoint_every,
                                   gradient_checkpointing=config.gradient_checkpointing, deepspeed=config.deepspeed_config(),
-                                  batch_tokens=config.batch_tokens, retriever=config.retriever)
-    job = dataclasses.replace(job, runtime=runtime)
+                                  batch_tokens=config.batch_tokens, token_budget=config.token_budget,
+                                  engine_errors=config.engine_errors, retriever=config.retriever)
+    job = dataclasses.replace(job, runtime=runtime, engines=config.engines())
     if jobs == 0:
         return Inline(job)
     slots = jobs or config.slots or max(1, min(os.cpu_count() or 1, int(memory_gb()) // 2))

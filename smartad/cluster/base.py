@@ -3,12 +3,13 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from smartad.redact import guarded, redact
 from smartad.runner import classify, run_one
+from smartad.site import EngineSite
 from smartad.stage import Runtime, StageSpec
 from smartad.store import Store, StoreAway, StoreError
 from smartad.tracking import Tracking
@@ -43,12 +44,14 @@ class Job:
     tracking: Tracking
     code: Path | None = None
     """Folder to import smartad from; None is where it is installed."""
+    engines: Mapping[str, EngineSite] = field(default_factory=dict)
+    """Where a stage asks its model, by the stage's name; in its own process if it is not here."""
 
     def run(self, spec: StageSpec) -> Failure | None:
         """Run ``spec``; None when it is finished or another process is at it."""
         try:
             with guarded():
-                run_one(spec, self.store, self.runtime, self.tracking)
+                run_one(spec, self.store, replace(self.runtime, engine=self.engines.get(spec.stage.name)), self.tracking)
         except Exception as error:
             full = isinstance(error, StoreError) and not isinstance(error, StoreAway)  # or read-only: that does not pass
             return Failure(classify(error), redact(str(error)) or type(error).__name__, final=full)

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from smartad.config import from_mapping
+from smartad.site import EngineSite
 from smartad.types import UserError
 
 STAGES = ("prepare", "import", "index", "collect", "grade", "score", "select", "train", "evaluate", "aggregate")
 """In the order of the pipeline."""
+ASKING = ("collect", "evaluate")
+"""Those that ask a model."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Resources:
     """Command that Python is started through: ``apptainer exec --nv /images/smartad.sif``."""
     sbatch: dict[str, Any] = field(default_factory=dict)
     """Any other option of sbatch, without its dashes."""
+    engine: EngineSite | None = None
+    """Where the stage asks its model (collect, evaluate), in place of the profile's; not only for jobs."""
 
     def __post_init__(self) -> None:
         for name in ("timeout_min", "cpus", "pack", "at_once", "signal_s"):
@@ -83,8 +88,14 @@ class ClusterConfig:
     """Optimizer steps between the points that a killed training goes on from."""
     gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
     """Less memory in training for a third more time; auto: where it would not fit."""
+    token_budget: int | None = None
+    """Tokens that one collect or evaluate may have generated; then it stops, keeps what is finished, and says so."""
+    engine_errors: float = 0.05
+    """The share of the episodes of one collect or evaluate in which its engine may fail; if it fails in more, the stage has."""
     deepspeed: str | None = None
     """DeepSpeed's configuration for training, a JSON file (``configs/deepspeed``)."""
+    engine: EngineSite = field(default_factory=EngineSite)
+    """Where stages ask their models: in their own process, or at a server."""
     retriever: str | None = None
     """Address of a server of the index that collect and evaluate search (``smartad serve-retriever``), as jobs reach it; null:
     each of them loads the index itself."""
@@ -106,6 +117,10 @@ class ClusterConfig:
             raise UserError(f"slots={self.slots} must be at least 0 and threads={self.threads} at least 1")
         if self.batch_tokens is not None and self.batch_tokens < 1:
             raise UserError(f"batch_tokens={self.batch_tokens} must be at least 1, or null")
+        if self.token_budget is not None and self.token_budget < 1:
+            raise UserError(f"token_budget={self.token_budget} must be at least 1, or null for no limit")
+        if not 0 <= self.engine_errors < 1:
+            raise UserError(f"engine_errors={self.engine_errors} is a share: at least 0, and below 1")
         if self.gpus < 0 or self.checkpoint_every < 1:
             raise UserError(f"gpus={self.gpus} must be at least 0 and checkpoint_every={self.checkpoint_every} at least 1")
         if self.retriever is not None and not self.retriever.startswith(("http://", "https://")):
@@ -130,13 +145,18 @@ class ClusterConfig:
             if own is not None and not isinstance(own, dict):
                 raise UserError(f"stages.{stage}: expected what it asks for, {{cpus: 4}}, got {own!r}")
         for stage in (*STAGES, "driver"):
-            self.resources(stage)
+            if self.resources(stage).engine and stage not in ASKING and "engine" in (self.stages.get(stage) or {}):
+                raise UserError(f"stages.{stage}.engine: {stage} asks no model; those that do are {', '.join(ASKING)}")
 
     def resources(self, stage: str) -> Resources:
         """What a job of ``stage``, or of the driver, asks for.  Raises ConfigError naming the stage and the key."""
         own = self.driver if stage == "driver" else self.stages.get(stage) or {}
         where = "driver" if stage == "driver" else f"stages.{stage}" if own else "default"
         return from_mapping(Resources, {**self.default, **own}, where)
+
+    def engines(self) -> dict[str, EngineSite]:
+        """Where each stage that asks a model finds it."""
+        return {stage: self.resources(stage).engine or self.engine for stage in ASKING}
 
     def ranks(self, stage: str) -> int:
         """Processes that ``stage`` may split over."""

@@ -28,6 +28,7 @@ from submitit.slurm.slurm import _make_sbatch_string
 
 from smartad.cluster.base import Job, environment
 from smartad.cluster.profile import Resources
+from smartad.engines.vllm import kept
 from smartad.records import from_json, to_json, write_json
 from smartad.stage import StageSpec
 from smartad.store import Store, StoreAway, explained
@@ -140,7 +141,8 @@ def places_of(store: Store, submission: Submission) -> dict[str, Place]:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a job runs: stages one after the other.  One that fails leaves its note and does not stop the others."""
+    """What a job runs: stages one after the other.  One that fails leaves its note and does not stop the others.  A model server
+    that one of them has started serves the next ones, too."""
 
     job: Job
     specs: tuple[StageSpec, ...]
@@ -149,13 +151,17 @@ class Batch:
         _leave_when_told()
         if os.environ.get("SUBMITIT_EXECUTOR") == "local":  # under SLURM it may announce that the job is preempted
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-        for spec in self.specs:
-            _wait(partial(_inputs_there, self.job.store, spec), INPUTS_S)
-            failure = self.job.run(spec)
-            _wait(self.job.store.present, AWAY_S)  # without it neither the note nor submitit's own files can be written
-            note = self.job.store.failure(spec.fingerprint) if failure else None
-            if failure and (note is None or note["message"] != failure.message):  # it was away when the stage wrote it
-                self.job.store.note_failure(spec.fingerprint, failure.kind, failure.message, final=False)
+        with kept():
+            for spec in self.specs:
+                self._run(spec)
+
+    def _run(self, spec: StageSpec) -> None:
+        _wait(partial(_inputs_there, self.job.store, spec), INPUTS_S)
+        failure = self.job.run(spec)
+        _wait(self.job.store.present, AWAY_S)  # without it neither the note nor submitit's own files can be written
+        note = self.job.store.failure(spec.fingerprint) if failure else None
+        if failure and (note is None or note["message"] != failure.message):  # it was away when the stage wrote it
+            self.job.store.note_failure(spec.fingerprint, failure.kind, failure.message, final=False)
 
     def checkpoint(self, *args: Any, **kwargs: Any) -> submitit.helpers.DelayedSubmission:
         """submitit calls this on SIGUSR2 and requeues the job; the stages carry on from their own folders."""

@@ -6,7 +6,7 @@ Episodes run in threads, which the caller gives: so it can end what an episode w
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from queue import SimpleQueue
 from typing import TypeVar
@@ -56,7 +56,7 @@ def in_lock_step(completer: Completer, episodes: Sequence[Callable[[Ask], T]], t
 
 
 def as_they_come(completer: Completer, episodes: Iterable[Callable[[Ask], T]], threads: Executor,
-                 in_flight: int) -> Iterator[T]:
+                 in_flight: int) -> Generator[T, None, None]:
     """What ``episodes`` return, each as it ends; every request goes to the engine when it is made.
 
     No more than ``in_flight`` of ``episodes`` are taken before one of them has ended and what it returned was asked for.

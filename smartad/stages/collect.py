@@ -1,6 +1,7 @@
 """Collect: let a teacher agent solve every training question ``samples`` times."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,9 +27,13 @@ class CollectConfig:
     samples: int = 15
     """Trajectories per question; ``select.first`` takes a smaller pool from them for nothing."""
     temperature: float = 1.0
+    top_p: float | None = None
+    """Sample from the likeliest tokens only, which reach this probability together; null is all."""
     max_steps: int = 5
     max_tokens: int = 512
     """Of one turn."""
+    episode_tokens: int | None = None
+    """An episode ends as ``budget`` instead of another turn when it has generated so many tokens; null is no limit."""
     prompt: str = "teacher"
     """System prompt (a key of ``dialect.PROMPTS``)."""
     dialect: str = same_as("dialect")
@@ -60,17 +65,17 @@ def run(config: CollectConfig, inputs: Mapping[str, Path], out: Path, runtime: R
     Metrics: those of ``episodes.summary``.
     """
     questions = list(questions_of(inputs).values())
-    teacher = _teacher(config.teacher, runtime)
-    return summary(run_episodes(config, questions, config.samples, teacher, inputs.get("index"), out, runtime,
-                                config.top_logprobs))
+    with _teacher(config.teacher, runtime, out) as teacher:
+        return summary(run_episodes(config, questions, config.samples, teacher, inputs.get("index"), out, runtime,
+                                    config.top_logprobs))
 
 
-def _teacher(name: str, runtime: Runtime) -> "Completer":
+def _teacher(name: str, runtime: Runtime, out: Path) -> "AbstractContextManager[Completer]":
     if name.partition("@")[0] == TOY:
         from smartad.toyworld.teacher import ScriptedTeacher
-        return ScriptedTeacher()
-    from smartad.engines import hf
-    return hf.load(name, runtime)
+        return nullcontext(ScriptedTeacher())
+    from smartad.engines.opening import opened
+    return opened(name, runtime, out)
 
 
 COLLECT = Stage("collect", version=1, run=run)

@@ -1,32 +1,30 @@
 """What collect and evaluate have in common: an agent on many (question, sample) pairs, and what came of it."""
 
 import hashlib
-import logging
+import time
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from smartad.agents.limits import CodeLimits
 from smartad.dialect import DIALECTS, PROMPTS, stop_strings
-from smartad.records import append_jsonl, read_partial_jsonl, write_jsonl
+from smartad.site import EngineSite
 from smartad.stage import Metrics, Runtime
-from smartad.types import Ask, Choices, Completion, Question, Request, TeacherChoices, Trajectory, UserError
+from smartad.stages.playing import EngineFailed, Episode, Played, Player
+from smartad.stages.rows import ROWS, TOP_LOGPROBS, Rows
+from smartad.types import Question, Trajectory, UserError
 
 if TYPE_CHECKING:
     from smartad.agents.codeact import Setup
-    from smartad.agents.executor import Interpreters
     from smartad.engines.completer import Completer
 
-log = logging.getLogger(__name__)
-ROWS = "trajectories.jsonl"
-TOP_LOGPROBS = "top_logprobs.jsonl"
-Episode = tuple[Question, int]
-"""(question, sample)."""
+__all__ = ["ROWS", "TOP_LOGPROBS", "EpisodeConfig", "check", "run_episodes", "seed_of", "summary"]
+REPORT_EVERY_S = 5.0
+"""Where episodes end one by one."""
 
 
 class EpisodeConfig(Protocol):
@@ -48,6 +46,10 @@ class EpisodeConfig(Protocol):
     def batch_size(self) -> int: ...
     @property
     def code(self) -> CodeLimits: ...
+    @property
+    def top_p(self) -> float | None: ...
+    @property
+    def episode_tokens(self) -> int | None: ...
 
 
 def check(config: EpisodeConfig, stage: str) -> None:
@@ -57,39 +59,86 @@ def check(config: EpisodeConfig, stage: str) -> None:
             raise UserError(f"{stage}.{name} must be at least 1, got {getattr(config, name)}")
     if not 0 <= config.temperature < float("inf"):
         raise UserError(f"{stage}.temperature must be a finite number of at least 0, got {config.temperature}")
+    if config.top_p is not None and not 0 < config.top_p <= 1:
+        raise UserError(f"{stage}.top_p must be above 0 and at most 1, got {config.top_p}; null is 1, all tokens")
+    if config.episode_tokens is not None and config.episode_tokens < 1:
+        raise UserError(f"{stage}.episode_tokens must be at least 1, got {config.episode_tokens}; null is no limit")
 
 
 def run_episodes(config: EpisodeConfig, questions: Sequence[Question], samples: int, completer: "Completer",
                  index: Path | None, out: Path, runtime: Runtime, top_logprobs: int | None = None) -> list[Trajectory]:
     """Every question ``samples`` times, into ``out``/trajectories.jsonl, in the order of the questions, then samples.
 
-    ``config.batch_size`` episodes go in lock-step, and their rows are written together.  A batch that a kill left
-    incomplete is run again as a whole: its composition decides the last digits of what its model computes.
+    At an engine that computes batches, ``config.batch_size`` episodes go in lock-step, and their rows are written together: a
+    batch that a kill left incomplete is run again as a whole, since its composition decides the last digits of what its model
+    computes.  At a server, many are in flight, each row is written when its episode ends, and a run that carries on asks only
+    for what is missing.
     ``top_logprobs``: keep so many of the likeliest tokens at each token, in ``out``/top_logprobs.jsonl.
 
-    Raises UserError when ``out`` holds rows of something else, RuntimeError when the engine failed in a whole batch; a batch
-    in which it failed for some is kept, and they are ``engine_error``.
+    Raises UserError when ``out`` holds rows of something else, or ``runtime.token_budget`` was spent before all episodes had
+    begun; RuntimeError when the engine failed in a whole batch; EngineFailed when it failed again and again, or in more than
+    ``runtime.engine_errors`` of all episodes.  Up to that share a failure is a row, which says ``engine_error`` and why.
     """
     from smartad.agents.executor import Interpreters
 
-    setup = _setup(config, index, runtime)
-    episodes = list(product(questions, range(samples)))
-    rows = _kept(out / ROWS, episodes, config.batch_size)
-    if top_logprobs is not None:
-        write_jsonl(out / TOP_LOGPROBS, read_partial_jsonl(out / TOP_LOGPROBS, TeacherChoices)[:len(rows)])
+    episodes = {(question.id, sample): (question, sample) for question, sample in product(questions, range(samples))}
+    rows = Rows(out, list(episodes), choices=top_logprobs is not None)
+    _drop(rows, config.batch_size if completer.together else 1, runtime.engine_errors)
+    width = config.batch_size if completer.together else (runtime.engine or EngineSite()).in_flight
+    late: list[Played] = []
     # Threads outside: when the run ends early, they are waited for after what their code runs in has ended.
-    with ThreadPoolExecutor(config.batch_size, thread_name_prefix="episode") as threads, \
-            Interpreters(config.code) as interpreters:
-        for start in range(len(rows), len(episodes), config.batch_size):
-            batch = episodes[start:start + config.batch_size]
-            played, choices = _play(batch, setup, completer, threads, interpreters, top_logprobs)
-            if top_logprobs is not None:
-                append_jsonl(out / TOP_LOGPROBS, choices)  # first: no trajectory is without them after a kill
-            append_jsonl(out / ROWS, played)
-            rows += played
-            runtime.progress(len(rows), len(episodes))
-            runtime.report(len(rows), answered=_share_answered(played), seconds=_longest(played))
-    return rows
+    with ThreadPoolExecutor(width, thread_name_prefix="episode") as threads, Interpreters(config.code) as interpreters:
+        setup = _setup(config, index, runtime)
+        player = Player(setup, completer, interpreters, threads, seed_of, top_logprobs, config.episode_tokens)
+        budget = _Budget(runtime.token_budget, rows, player)
+        live = _Live(rows, player, runtime)
+        missing = [episodes[key] for key in rows.missing()]
+        plays: Generator[list[Played], None, None] = _batches(player, missing, width, budget) if completer.together else \
+            ([played] for played in player.each(missing, width, budget.spent))
+        with closing(plays):
+            for played in plays:
+                late += [one for one in played if one.transient]
+                _keep(rows, [one for one in played if not one.transient])
+                if any(one.row.stop == "engine_error" for one in played):
+                    _check_errors(rows, late, runtime.engine_errors)
+                live.tell(played)
+    budget.check(len(rows.found) + len(late))
+    # Not before: a run that is stopped or fails tries them again.
+    _keep(rows, late)
+    return rows.in_order()
+
+
+def _drop(rows: Rows, batch_size: int, engine_errors: float) -> None:
+    """Rows that an earlier run left, and that are to be made again: of incomplete batches, and where the engine failed too
+    often for a result."""
+    failed = {key for key, row in rows.found.items() if row.stop == "engine_error"}
+    kept = rows.found.keys() - (failed if len(failed) > engine_errors * len(rows.order) else set())
+    batches = [rows.order[start:start + batch_size] for start in range(0, len(rows.order), batch_size)]
+    kept = {key for batch in batches if kept.issuperset(batch) for key in batch} if batch_size > 1 else kept
+    if len(kept) < len(rows.found):
+        rows.keep(kept)
+
+
+def _batches(player: Player, missing: Sequence[Episode], size: int, budget: "_Budget") -> Generator[list[Played], None, None]:
+    for start in range(0, len(missing), size):
+        if budget.spent():
+            return
+        yield player.batch(missing[start:start + size])
+
+
+def _keep(rows: Rows, played: Sequence[Played]) -> None:
+    if played:
+        rows.add([one.row for one in played], [one.choices for one in played])
+
+
+def _check_errors(rows: Rows, late: Sequence[Played], allowed: float) -> None:
+    """Raises EngineFailed when the engine has failed in more than the share ``allowed`` of all episodes."""
+    reasons = Counter(row.reason for row in (*rows.found.values(), *(one.row for one in late)) if row.stop == "engine_error")
+    if reasons.total() > allowed * len(rows.order):
+        reason, count = reasons.most_common(1)[0]
+        raise EngineFailed(f"the engine failed in {reasons.total()} of {len(rows.order)} episodes, more than the share of "
+                           f"{allowed:g} that engine_errors in the site profile allows; {count} times: {reason}. What is "
+                           "finished is kept; run the same command again to have the others tried again")
 
 
 def summary(rows: Sequence[Trajectory]) -> Metrics:
@@ -109,56 +158,6 @@ def seed_of(question_id: str, sample: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{question_id}#{sample}".encode()).digest()[:8]) >> 1
 
 
-def _kept(path: Path, episodes: Sequence[Episode], batch_size: int) -> list[Trajectory]:
-    """The rows of complete batches that an earlier run left; others are cut off the file."""
-    rows = read_partial_jsonl(path, Trajectory)
-    expected = [(question.id, sample) for question, sample in episodes]
-    if [(row.question_id, row.sample) for row in rows] != expected[:len(rows)]:
-        raise UserError(f"{path} holds other episodes than this stage's; remove it to start over")
-    whole = len(rows) if len(rows) == len(episodes) else len(rows) - len(rows) % batch_size
-    if whole < len(rows):
-        write_jsonl(path, rows[:whole])
-    return rows[:whole]
-
-
-def _play(batch: Sequence[Episode], setup: "Setup", completer: "Completer", threads: Executor, interpreters: "Interpreters",
-          top_logprobs: int | None) -> tuple[list[Trajectory], list[TeacherChoices]]:
-    """Raises RuntimeError when the engine answered nobody: that is no result."""
-    from smartad.agents.codeact import solve
-    from smartad.engines.lockstep import in_lock_step
-
-    failures: list[str] = []
-
-    def episode(question: Question, sample: int, ask: Ask) -> tuple[Trajectory, TeacherChoices]:
-        said: list[Completion] = []
-
-        def asked(request: Request) -> tuple[Completion, ...]:
-            candidates = ask(replace(request, top_logprobs=top_logprobs))
-            said.append(candidates[0])
-            if candidates[0].finish == "error":
-                log.warning("%s, sample %d: the engine failed: %s", question.id, sample, candidates[0].detail)
-                failures.append(candidates[0].detail)
-            return candidates
-
-        row = solve(question, sample, seed_of(question.id, sample), setup, asked, interpreters)
-        # A turn that could not be written is said last and is no step.
-        choices = (_in_text(completion, step.text) for completion, step in zip(said, row.steps, strict=False))
-        return row, TeacherChoices(question.id, sample, tuple(choices))
-
-    rows = in_lock_step(completer, [partial(episode, question, sample) for question, sample in batch], threads)
-    played = [row for row, _ in rows]
-    if all(row.stop == "engine_error" for row in played):
-        raise RuntimeError(f"the engine failed in all of {len(batch)} episodes: {failures[0]}")
-    return played, [choices for _, choices in rows]
-
-
-def _in_text(completion: Completion, text: str) -> tuple[Choices, ...]:
-    """The choices up to where a step's text departs from what was generated: blanks are taken off it, and markers completed."""
-    generated = completion.text + (completion.stopped_by or "")
-    same = next((i for i, (a, b) in enumerate(zip(generated, text, strict=False)) if a != b), min(len(generated), len(text)))
-    return tuple(c for c in completion.choices if c.end <= same and (c.start < c.end or generated == text))
-
-
 def _setup(config: EpisodeConfig, index: Path | None, runtime: Runtime) -> "Setup":
     from smartad.agents.codeact import Setup, no_search
     from smartad.engines import retrieval
@@ -169,7 +168,7 @@ def _setup(config: EpisodeConfig, index: Path | None, runtime: Runtime) -> "Setu
         runtime.note(retriever=runtime.retriever or "in-process")
     form = DIALECTS[config.dialect]
     return Setup(PROMPTS[config.prompt], form, config.max_steps, search, stop_strings(form), config.max_tokens,
-                 config.temperature, top_p=1.0)
+                 config.temperature, 1.0 if config.top_p is None else config.top_p)
 
 
 def _longest(rows: Sequence[Trajectory]) -> float:
@@ -178,3 +177,48 @@ def _longest(rows: Sequence[Trajectory]) -> float:
 
 def _share_answered(rows: Sequence[Trajectory]) -> float | None:
     return sum(row.stop == "answered" for row in rows) / len(rows) if rows else None
+
+
+class _Budget:
+    """``token_budget``: generated tokens that a stage may spend."""
+
+    def __init__(self, tokens: int | None, rows: Rows, player: Player) -> None:
+        self._tokens, self._rows, self._tally = tokens, rows, player.tally
+        self._before = sum(row.tokens or 0 for row in rows.found.values())
+
+    def spent(self) -> bool:
+        """Raises UserError when that cannot be known."""
+        if self._tokens is None:
+            return False
+        if self._tally.uncounted:
+            raise UserError(f"token_budget={self._tokens}: this engine does not say how many tokens it generates; leave "
+                            "token_budget out of the site profile")
+        return self._before + self._tally.tokens >= self._tokens
+
+    def check(self, ended: int) -> None:
+        """Raise UserError when episodes are missing, since the tokens are spent."""
+        if ended < len(self._rows.order):
+            raise UserError(f"token_budget={self._tokens} is spent ({self._before + self._tally.tokens} tokens): {ended} of "
+                            f"{len(self._rows.order)} episodes are there, and kept. To go on, raise token_budget in the site "
+                            "profile and run the same command again")
+
+
+class _Live:
+    """Tells whoever watches how far it is, and how fast."""
+
+    def __init__(self, rows: Rows, player: Player, runtime: Runtime) -> None:
+        self._rows, self._player, self._runtime = rows, player, runtime
+        self._played: list[Trajectory] = []
+        self._tokens, self._time = 0, time.monotonic()
+
+    def tell(self, played: Sequence[Played]) -> None:
+        done, now, tokens = len(self._rows.found), time.monotonic(), self._player.tally.tokens
+        self._played += [one.row for one in played]
+        self._runtime.progress(done, len(self._rows.order))
+        if not (done == len(self._rows.order) or len(played) > 1 or now - self._time >= REPORT_EVERY_S):
+            return
+        passed = max(now - self._time, 1e-3)
+        self._runtime.report(done, answered=_share_answered(self._played), seconds=_longest(self._played),
+                             episodes_per_s=len(self._played) / passed, tokens_per_s=(tokens - self._tokens) / passed,
+                             in_flight=self._player.playing)
+        self._played, self._tokens, self._time = [], tokens, now

@@ -21,9 +21,13 @@ class EvaluateConfig:
     """System prompt (a key of ``dialect.PROMPTS``); the one the student was trained on."""
     temperature: float = 0.0
     """0 is greedy."""
+    top_p: float | None = None
+    """Sample from the likeliest tokens only, which reach this probability together; null is all."""
     max_steps: int = 5
     max_tokens: int = 512
     """Of one turn."""
+    episode_tokens: int | None = None
+    """An episode ends as ``budget`` instead of another turn when it has generated so many tokens; null is no limit."""
     top_k: int = 3
     """Passages a search returns."""
     batch_size: int = 64
@@ -42,12 +46,12 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path, runtime: 
     prompt that outgrew the model ``stop/context_overflow``, neither answer nor step left ``stop/max_steps``.
     Metrics: those of ``episodes.summary``.
     """
-    from smartad.engines import hf
+    from smartad.engines.opening import opened
 
     adapter = inputs["adapter"] / "adapter" if "adapter" in inputs else None
-    student = hf.load(config.student, runtime, adapter)
     questions = list(questions_of(inputs).values())
-    return summary(run_episodes(config, questions, 1, student, inputs.get("index"), out, runtime))
+    with opened(config.student, runtime, out, adapter) as student:
+        return summary(run_episodes(config, questions, 1, student, inputs.get("index"), out, runtime))
 
 
 EVALUATE = Stage("evaluate", version=1, run=run)

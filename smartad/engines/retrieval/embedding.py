@@ -11,6 +11,7 @@ from smartad.types import Passage, UserError
 try:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    from transformers.utils import logging
 except ImportError as absent:
     raise UserError(f"dense retrieval needs sentence-transformers ({absent}): pip install 'smartad[retrieval]'") from absent
 
@@ -22,6 +23,7 @@ class Embedder:
 
     def __init__(self, recipe: Embedding, folders: Mapping[str, str], gpus: int = 0) -> None:
         """``folders``: where local models are, as in Runtime.  Raises UserError when the model is not here."""
+        logging.disable_progress_bar()  # progress is the runner's to show
         path, revision = models.locate(recipe.model, folders)
         pinned = {"revision": revision} if revision else {}
         try:
