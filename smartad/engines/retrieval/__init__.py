@@ -12,6 +12,7 @@ from smartad.stage import Metrics, Runtime
 from smartad.types import Passage, ToolDown, UserError
 
 if TYPE_CHECKING:
+    from smartad.engines.retrieval.front import Front, Searcher
     from smartad.engines.retrieval.passages import Passages
 
 ALONE = Runtime()
@@ -48,20 +49,14 @@ def build(passages: "Passages", out: Path, recipe: Bm25 | tuple[Embedding, Vecto
 def load(folder: Path, runtime: Runtime = ALONE) -> Retriever:
     """The index that :func:`build` wrote into ``folder``.  Raises UserError when it is not there or not whole."""
     from smartad.engines.retrieval import bm25
-    from smartad.engines.retrieval.front import Front
-    from smartad.engines.retrieval.passages import reopen
 
-    try:
-        passages = reopen(folder, runtime.data)
-        if not (folder / bm25.INDEX).exists():
-            from smartad.engines.retrieval import dense
+    searcher = _searcher(folder, runtime)
+    return searcher if isinstance(searcher, bm25.Retriever) else _front(searcher)  # what is fast needs nothing before it
 
-            return Front(dense.load(folder, passages, runtime))
-        return bm25.load(folder, passages)
-    except UserError:
-        raise
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder} holds no whole retrieval index: {error}") from error
+
+def fronted(folder: Path, runtime: Runtime) -> "Front":
+    """The same behind a cache and a queue, whatever it is."""
+    return _front(_searcher(folder, runtime))
 
 
 def connect(folder: Path, runtime: Runtime) -> Retriever:
@@ -71,10 +66,9 @@ def connect(folder: Path, runtime: Runtime) -> Retriever:
     """
     if runtime.retriever is None:
         return load(folder, runtime)
-    from smartad.engines.retrieval.front import Front
     from smartad.engines.retrieval.remote import Remote
 
-    return Front(Remote(runtime.retriever, folder.name))
+    return _front(Remote(runtime.retriever, folder.name))
 
 
 def tool(retriever: Retriever, k: int) -> Callable[[str], str]:
@@ -98,3 +92,26 @@ def render(passages: Sequence[Passage]) -> str:
     if not passages:
         return "No passage fits."
     return "\n".join(f"{p.title}: {p.text}" if p.title else p.text for p in passages)
+
+
+def _searcher(folder: Path, runtime: Runtime) -> "Searcher":
+    from smartad.engines.retrieval import bm25
+    from smartad.engines.retrieval.passages import reopen
+
+    try:
+        passages = reopen(folder, runtime.data)
+        if (folder / bm25.INDEX).exists():
+            return bm25.load(folder, passages)
+        from smartad.engines.retrieval import dense
+
+        return dense.load(folder, passages, runtime)
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder} holds no whole retrieval index: {error}") from error
+
+
+def _front(searcher: "Searcher") -> "Front":
+    from smartad.engines.retrieval.front import Front
+
+    return Front(searcher)
