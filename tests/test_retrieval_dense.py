@@ -179,13 +179,13 @@ def test_embedding_that_was_cut_off_loses_at_most_a_chunk(model, passages, flat,
     """Torn in the middle of a row, it goes on with the chunks that were whole, and comes to the same index."""
     embedder, path, seen = Embedder(Embedding(model[0]), model[1]), tmp_path / dense.UNFINISHED, []
     monkeypatch.setattr(dense, "CHUNK", 100)
-    dense._embed(passages, embedder, path, lambda done, total: seen.append((done, total)))
+    dense.embed(passages, embedder, path, lambda done, total: seen.append((done, total)))
     assert seen == [(n, 600) for n in (100, 200, 300, 400, 500, 600)]
     whole = path.read_bytes()
     assert len(whole) == 600 * DIMENSIONS * 4
     path.write_bytes(whole[:len(whole) // 2 + 7])  # 300 rows and a piece
     seen.clear()
-    dense._embed(passages, embedder, path, lambda done, total: seen.append((done, total)))
+    dense.embed(passages, embedder, path, lambda done, total: seen.append((done, total)))
     assert [done for done, _ in seen] == [400, 500, 600]
     assert path.read_bytes() == whole
     retrieval.build(passages, tmp_path, (Embedding(model[0]), Vectors()), runtime(model))

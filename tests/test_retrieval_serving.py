@@ -171,7 +171,8 @@ def test_stage_refuses_a_server_of_another_index(shop, tmp_path):
         retrieval.connect(tmp_path / "index-000000000000", Runtime(retriever=shop[1]))
 
 
-def test_server_that_is_gone_is_no_result(tmp_path):
+def test_server_that_is_gone_is_no_result(monkeypatch):
+    monkeypatch.setattr(remote, "PAUSE_S", 0.01)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"
     with pytest.raises(ToolDown, match=rf"the retriever at {address} did not answer in 4 tries: ConnectError"):

@@ -34,37 +34,28 @@ def build(passages: Passages, embedding: Embedding, recipe: Vectors, out: Path, 
           published: str | None) -> Metrics:
     """Write the index of ``passages`` into ``out``.
 
-    ``flat``: a folder in which there is a flat one of the same vectors; without it they are embedded, or, with
-    ``published`` (a path below the data folder), left where they are.
-    Metrics: ``dimensions``, ``mb``; of an index that is not flat ``recall@k``, of the k nearest passages to ``recall_queries``
-    queries, and of ivfpq ``lists``.  Raises UserError when a published index is not of these passages.
+    Their vectors are taken from ``flat``, a folder with a flat index of them, or from ``published``, such an index below the
+    data folder, which is left where it is if a flat one is wanted; without either they are embedded.
+    Metrics: ``dimensions``, ``mb``; of an index made from a flat one ``recall@k``, of the k nearest passages to
+    ``recall_queries`` queries, and of ivfpq ``lists``.  Raises UserError when a published index is not of these passages.
     """
     vectors.use_threads(runtime.threads)
     embedder = Embedder(embedding, runtime.models, runtime.gpus)
     about: dict[str, Any] = {"embedding": to_json(embedding), "vectors": to_json(recipe)}
-    metrics: dict[str, float | None] = {}
-    if flat is not None:
-        exact = _open(flat, runtime)[2]
-        index = vectors.make(recipe, vectors.piece_of(exact), len(passages), exact.d, runtime.progress)
-        vectors.write(index, out / INDEX)
-        asked = embedder.queries(_questions(passages))
-        metrics = {**{f"recall@{k}": round(vectors.recall(index, exact, asked, k), 4) for k in DEPTHS if k <= len(passages)},
-                   "recall_queries": len(asked), **({"lists": index.nlist} if recipe.kind == "ivfpq" else {})}
-        path, dimensions = out / INDEX, exact.d
-    elif published is not None:
-        path = _published(published, passages, embedder, runtime)
+    metrics: Metrics = {}
+    path = out / INDEX
+    there = _published(published, passages, embedder, runtime) if published is not None and flat is None else None
+    if there is not None and recipe.kind == "flat":
+        path = there
         about["place"] = {"file": published, "bytes": path.stat().st_size}
-        dimensions = embedder.dimensions
+    elif there is not None:
+        metrics = _approximate(passages, embedder, recipe, vectors.read(there, "flat"), path, runtime)
+    elif flat is not None:
+        metrics = _approximate(passages, embedder, recipe, _open(flat, runtime)[2], path, runtime)
     else:
-        path, dimensions = out / INDEX, embedder.dimensions
-        if not path.exists():
-            _embed(passages, embedder, out / UNFINISHED, runtime.progress)
-            rows = np.memmap(out / UNFINISHED, np.float32, "r", shape=(len(passages), dimensions))
-            vectors.write(vectors.make(recipe, lambda a, b: np.ascontiguousarray(rows[a:b]), len(passages), dimensions,
-                                       runtime.progress), path)
-        (out / UNFINISHED).unlink(missing_ok=True)
+        _embed(passages, embedder, recipe, path, runtime)
     write_json(out / RECIPE, about)
-    return {"dimensions": dimensions, "mb": round(path.stat().st_size / 1e6, 3), **metrics}
+    return {"dimensions": embedder.dimensions, "mb": round(path.stat().st_size / 1e6, 3), **metrics}
 
 
 class Retriever:
@@ -77,11 +68,6 @@ class Retriever:
         """For each query the ``k`` passages nearest to it, nearest first."""
         _, rows = self._index.search(self._embedder.queries(queries), min(k, len(self.passages)))
         return [[self.passages[i] for i in row if i >= 0] for row in rows.tolist()]  # -1: ivfpq's probes hold too few
-
-
-def is_here(folder: Path) -> bool:
-    """Whether ``folder`` holds a dense index."""
-    return (folder / RECIPE).exists()
 
 
 def load(folder: Path, passages: Passages, runtime: Runtime) -> Retriever:
@@ -105,7 +91,26 @@ def _open(folder: Path, runtime: Runtime) -> tuple[Embedding, Vectors, Any]:
     return from_json(Embedding, about["embedding"]), recipe, vectors.read(path, recipe.kind)
 
 
-def _embed(passages: Passages, embedder: Embedder, path: Path, progress: Callable[[int, int], None]) -> None:
+def _approximate(passages: Passages, embedder: Embedder, recipe: Vectors, flat: Any, path: Path, runtime: Runtime) -> Metrics:
+    """Write another index of what is in ``flat``, and compare the two."""
+    index = vectors.make(recipe, vectors.piece_of(flat), len(passages), flat.d, runtime.progress)
+    vectors.write(index, path)
+    asked = embedder.queries(_questions(passages))
+    shares = {f"recall@{k}": round(vectors.recall(index, flat, asked, k), 4) for k in DEPTHS if k <= len(passages)}
+    return {**shares, "recall_queries": len(asked), **({"lists": index.nlist} if recipe.kind == "ivfpq" else {})}
+
+
+def _embed(passages: Passages, embedder: Embedder, recipe: Vectors, path: Path, runtime: Runtime) -> None:
+    """Write an index of what ``embedder`` makes of ``passages``."""
+    unfinished, size = path.with_name(UNFINISHED), (len(passages), embedder.dimensions)
+    if not path.exists():
+        embed(passages, embedder, unfinished, runtime.progress)
+        rows = np.memmap(unfinished, np.float32, "r", shape=size)
+        vectors.write(vectors.make(recipe, lambda a, b: np.ascontiguousarray(rows[a:b]), *size, runtime.progress), path)
+    unfinished.unlink(missing_ok=True)
+
+
+def embed(passages: Passages, embedder: Embedder, path: Path, progress: Callable[[int, int], None]) -> None:
     """Write every passage's vector to ``path``, from where an earlier attempt was cut off."""
     row = 4 * embedder.dimensions
     done = path.stat().st_size // row if path.exists() else 0

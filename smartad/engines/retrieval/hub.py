@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import httpx
 from huggingface_hub import hf_hub_download
 
 from smartad.types import UserError
@@ -27,7 +26,7 @@ def fetch(file: str, dataset: str, parts: Sequence[str], data: Path) -> Path:
     downloads.mkdir(parents=True, exist_ok=True)
     try:
         found = [hf_hub_download(dataset, part, repo_type="dataset", local_dir=downloads) for part in parts]
-    except (OSError, ValueError, httpx.HTTPError) as error:
+    except Exception as error:  # of which library they are depends on the hub's version
         raise UserError(f"{dataset} on the model hub does not give {', '.join(parts)}: {type(error).__name__}: "
                         f"{str(error).splitlines()[0]}. If you have {path.name} from elsewhere, put it at {path}") from error
     whole = path.with_name(f".{path.name}.whole")
