@@ -15,6 +15,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from smartad.prompts import PROMPTS as PROMPTS  # everyone asks for them here
 from smartad.types import FAILURES, Message, Question, Segment, Step
 
 Cut = tuple[int, int, Segment]
@@ -52,10 +53,26 @@ DIALECTS = {
     # CodeAct as in MINT: code to run, or the answer itself, which ends the episode.
     "mint": Dialect("<execute>\n", "\n</execute>", r"<(?:execute|solution)>\n?", r"\n?</(?:execute|solution)>",
                     r"\A<solution>", answers_plainly=True),
+    # Chain of thought after Agent Distillation's Prompt D.1: nothing to run, and at the end the answer itself.
+    "cot": Dialect("<answer>", "</answer>", r"<answer>", r"</answer>", r"\A<answer>", answers_plainly=True),
 }
 PAPER = DIALECTS["paper"]
+COT = DIALECTS["cot"]
+CONTROL = re.compile(r"<(?=[|｜][^<>|｜\s]+[|｜]>|/?(?:s|bos|eos|unk|pad|mask|start_of_turn|end_of_turn)>)"
+                     r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|CLS|SEP|PAD|MASK|UNK)\])")
+"""How a control token of one of the usual models begins where text spells it: Qwen's and Llama's <|name|>, DeepSeek's with wide
+bars, Gemma's and Llama 2's <name>, Mistral's [NAME].  A student whose chat is built of others is refused
+(``engines.loading``)."""
 INVENTED = re.compile(r"^[ \t]*Observation:", re.MULTILINE)
 """An observation the model made up: generation stops before it, and imported text is not trained on from there on."""
+
+
+def plain(text: str) -> str:
+    """``text`` with a blank in every control token it spells: a tokenizer then reads it as text, and so does a person.
+
+    Not by the tokenizer at hand: what a teacher was shown is what its student is scored and trained on.
+    """
+    return CONTROL.sub(r"\g<0> ", text)
 
 
 def stop_strings(dialect: Dialect = PAPER) -> tuple[str, ...]:
@@ -69,12 +86,12 @@ def render_turn(thought: str, code: str, dialect: Dialect = PAPER) -> str:
 
 
 def normalise(text: str, stopped_by: str | None, dialect: Dialect = PAPER) -> str:
-    """A generated turn with its closing marker whole.
+    """A generated turn with its closing marker whole, and nothing in it that a tokenizer would obey (``plain``).
 
     Generation stops *at* the marker, so the engine leaves it out; some models also end their turn right after the code,
     or write the backticks and forget the rest.  Text without a block is left alone: it is a parse error, not a block.
     """
-    text = text.rstrip()
+    text = plain(text).rstrip()
     opened = list(re.finditer(dialect.opens, text))
     if not opened:
         return text
@@ -101,6 +118,43 @@ def thought_of(text: str, dialect: Dialect = PAPER) -> str:
     """What a turn says before its first block."""
     first = next(iter(_blocks(text, dialect)), None)
     return text[:first.start() if first else None].strip().removeprefix("Thought:").strip()
+
+
+def first_thought(text: str, dialect: Dialect = PAPER) -> str:
+    """What a chain of thought begins with: its first paragraph, up to what would open a block, an observation or the answer.
+
+    Empty when nothing is left.
+    """
+    text = plain(text).strip()
+    ends = (r"\n[ \t]*\n", INVENTED.pattern, *(form.opens for form in (dialect, COT)), r"^[ \t]*Code:")
+    cut = min(found.start() if (found := re.search(end, text, re.MULTILINE)) else len(text) for end in ends)
+    return text[:cut].strip().removeprefix("Thought:").strip()
+
+
+def stated_answer(text: str) -> str | None:
+    """The answer that a chain of thought ends in; None when it states none.
+
+    The last ``<answer>``, as Prompt D.1 of Agent Distillation asks for; else the last ``\\boxed{}``; else what follows the last
+    "answer is" in its line.  Of an ``<answer>`` with a box in it, what is in the box.
+    """
+    tagged = re.findall(COT.pattern, text, re.DOTALL)
+    within = tagged[-1] if tagged else text
+    found = _boxed(within)
+    if found is None:
+        said = re.findall(r"\banswer is:?[ \t]*(.+)", text, re.IGNORECASE)
+        found = within if tagged else said[-1].lstrip("* ").rstrip("* .") if said else ""
+    return found.strip() or None
+
+
+def _boxed(text: str) -> str | None:
+    """What is in the last ``\\boxed{}``, its braces matched; None without one that closes."""
+    for start in reversed([found.end() for found in re.finditer(r"\\boxed\s*\{", text)]):
+        depth = 1
+        for i, character in enumerate(text[start:], start):
+            depth += (character == "{") - (character == "}")
+            if depth == 0:
+                return text[start:i]
+    return None
 
 
 def segments(steps: Sequence[Step], dialect: Dialect = PAPER, markers: bool = True) -> list[list[Cut]]:
@@ -179,6 +233,8 @@ CASES = ("no_block", "single_block", "last_block_without_final_answer", "several
          "unclosed_block", "fence_without_marker", "marker_in_code", "text_after_block", "record_over_markers",
          *FAILURES)
 """What can be out of the ordinary about a trajectory."""
+PASSAGES = "\n\nPassages that may help:\n"
+"""Between a task and what was looked up for it."""
 
 
 def edge_cases(steps: Sequence[Step], dialect: Dialect = PAPER) -> list[str]:
@@ -214,9 +270,13 @@ def edge_cases(steps: Sequence[Step], dialect: Dialect = PAPER) -> list[str]:
     return [case for case in CASES if holds[case]]
 
 
-def task_message(question: str) -> str:
-    """The user message that opens an episode (smolagents' wording)."""
-    return f"New task:\n{question}"
+def task_message(question: str, passages: str = "") -> str:
+    """The user message that opens an episode (smolagents' wording), with what was looked up for it."""
+    return f"New task:\n{question}{PASSAGES + passages if passages else ''}"
+
+
+LAST_CALL = "There are no steps left. Write no code: say only what the answer to the task is."
+"""Asked for after the last observation when the steps ran out, if anything is."""
 
 
 def observation(logs: str, output: str) -> str:
@@ -235,85 +295,15 @@ def no_code(dialect: Dialect = PAPER) -> str:
     return f"No code was found. Write it like this:\n{dialect.start}# your code{dialect.end}"
 
 
-def chat(question: Question, steps: Sequence[Step], system: str) -> list[Message]:
-    """A trajectory as the chat its model saw and wrote, up to its last assistant turn."""
+def chat(question: Question, steps: Sequence[Step], system: str, passages: str = "") -> list[Message]:
+    """A trajectory as the chat its model saw and wrote, up to its last assistant turn.
+
+    No task and no observation can break out of its message (``plain``).  ``passages``: ``Trajectory.passages``.
+    """
     messages: list[Message] = [{"role": "system", "content": system},
-                               {"role": "user", "content": task_message(question.text)}]
+                               {"role": "user", "content": plain(task_message(question.text, passages))}]
     for i, step in enumerate(steps):
         messages.append({"role": "assistant", "content": step.text})
         if i + 1 < len(steps):
-            messages.append({"role": "user", "content": step.observation})
+            messages.append({"role": "user", "content": plain(step.observation)})
     return messages
-
-
-TOOLS = """- web_search(query: str) -> str: the passages of the knowledge base that fit the query best.
-- final_answer(answer) -> None: ends the task with this answer."""
-
-_RULES = """1. Every turn has a 'Thought:' and then a 'Code:' block that opens with ```py and closes with ```<end_code>.
-2. Use only variables you have defined; they keep their values from one block to the next.
-3. Give a tool its arguments directly, never as a dict.
-4. The output of a search cannot be foreseen: print it and read it before you build on it.
-5. Call a tool only when you need it, and never twice with the same arguments.
-6. Name no variable like a tool.
-7. Do not write an 'Observation:' yourself: it is given to you after each block.
-8. End with final_answer(...)."""
-
-_EXAMPLE = """Task: In which year did the inventor of the telephone die?
-
-Thought: I look up who invented the telephone and when he died.
-Code:
-```py
-print(web_search("inventor of the telephone year of death"))
-```<end_code>
-Observation:
-Execution logs:
-Alexander Graham Bell, inventor of the telephone, died on August 2, 1922.
-
-Thought: The passage gives the year.
-Code:
-```py
-final_answer("1922")
-```<end_code>
-
-Task: What is the remainder when 7 to the power 222 is divided by 11?
-
-Thought: Python computes modular powers exactly.
-Code:
-```py
-final_answer(pow(7, 222, 11))
-```<end_code>"""
-
-PROMPTS = {
-    # In our own words after the rules of Agent Distillation's Prompt D.2.  The predecessor's teacher runs with a long
-    # prompt with examples and its students train and act on a short one.
-    "teacher": f"""You solve a task step by step with Python code. You work in a cycle of 'Thought:', 'Code:' and
-'Observation:'. In 'Thought:' you explain what you do next and why. In 'Code:' you write simple Python that does it.
-What the code prints comes back to you as 'Observation:'. When you know the answer, call final_answer with it.
-
-Tools, callable from the code like any Python function:
-{TOOLS}
-
-Rules:
-{_RULES}
-
-Two examples:
----
-{_EXAMPLE}
----
-For a math problem the answer is in LaTeX unless the task says otherwise. Now solve the task.""",
-    "student": f"""You solve a task step by step with Python code, in a cycle of 'Thought:', 'Code:' and 'Observation:'.
-
-Tools:
-{TOOLS}
-
-Rules:
-{_RULES}""",
-    # For trajectories in MINT's form, whose own prompt is 1,100 tokens with an example.
-    "mint": """You solve a task step by step. In each turn you first think in <thought>...</thought>. Then you either run Python
-in <execute>...</execute>, whose output comes back to you as 'Observation:', or you end with the answer in
-<solution>...</solution>.
-
-Tool, callable from the code: wikipedia_search(query: str) -> str.""",
-    # For the toy student, whose context is short.
-    "toy": "Solve the task with Python code. Tools: web_search(query), final_answer(answer).",
-}

@@ -89,6 +89,8 @@ class Experiment:
             if config := getattr(self, stage):
                 _known(f"{stage}.prompt", config.prompt, PROMPTS)
                 _known(f"{stage}.dialect", config.dialect, DIALECTS)
+        for stage in (["collect"] if self.train and not self.pool else []) + ["evaluate"]:
+            self._check_agent(stage, getattr(self, stage))
         for where, names in (("benchmarks", self.benchmarks.names()), ("train_sets", self.train_sets)):
             if not names:
                 raise UserError(f"{where} is empty")
@@ -98,6 +100,14 @@ class Experiment:
                 benchmarks.get(name)
         if self.corpus is not None:
             corpora.get(self.corpus)
+
+    def _check_agent(self, stage: str, config: CollectConfig | EvaluateConfig) -> None:
+        if (config.agent == "cot") != (config.dialect == "cot"):
+            raise UserError(f"{stage}.agent={config.agent} does not write in {stage}.dialect={config.dialect}: chains of thought "
+                            "(agent=cot) are in dialect=cot, and code is not; set both, as configs/method/cot_prompt.yaml does")
+        if config.passages and self.corpus is None:
+            raise UserError(f"{stage}.passages looks for the question in a corpus, and corpus is null; name one "
+                            f"({', '.join(corpora.names())}) or leave passages out")
 
     def _check_teacher(self) -> None:
         if self.pool:
@@ -141,7 +151,8 @@ def plan(experiment: Experiment) -> Plan:
     grades = {}
     for name in experiment.benchmarks.names():
         questions = {f"questions/{name}": _prepare(name, experiment.limits.questions)}
-        attempts = StageSpec(EVALUATE, _identified(experiment.evaluate), {**questions, **index, **adapter})
+        attempts = StageSpec(EVALUATE, _identified(experiment.evaluate),
+                             {**questions, **_searched(experiment.evaluate, index), **adapter})
         grades[name] = StageSpec(GRADE, experiment.grade, {**questions, "attempts": attempts})
     return Plan(StageSpec(AGGREGATE, AggregateConfig(), grades), train, _folders(experiment), files)
 
@@ -156,7 +167,7 @@ def _train(experiment: Experiment, index: dict[str, StageSpec], files: dict[str,
         questions = {f"questions/{config.name}": pool}
     else:
         questions = {f"questions/{name}": _prepare(name, limit) for name in experiment.train_sets}
-        pool = StageSpec(COLLECT, _with_teacher(experiment.collect), {**questions, **index})
+        pool = StageSpec(COLLECT, _with_teacher(experiment.collect), {**questions, **_searched(experiment.collect, index)})
     verdicts = StageSpec(GRADE, experiment.grade, {**questions, "attempts": pool})
     scores = StageSpec(SCORE, _identified(score.decisive(experiment.score)), {**questions, "pool": pool})
     selected = StageSpec(SELECT, decisive(experiment.select), {"pool": pool, "verdicts": verdicts, "scores": scores})
@@ -178,6 +189,11 @@ def missing_data(specs: Iterable[StageSpec], runtime: Runtime) -> list[str]:
 def _prepare(name: str, limit: int | None) -> StageSpec:
     source = benchmarks.get(name).SOURCE
     return StageSpec(PREPARE, PrepareConfig(name, source.sha256 if source else None, limit))
+
+
+def _searched(config: CollectConfig | EvaluateConfig, index: dict[str, StageSpec]) -> dict[str, StageSpec]:
+    """``index`` if the agent searches: a chain of thought does so only for its passages."""
+    return index if config.agent != "cot" or config.passages else {}
 
 
 def _identified(config: Any) -> Any:

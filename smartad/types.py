@@ -8,8 +8,9 @@ from typing import ClassVar, Literal, TypedDict
 StepStatus = Literal["ok", "parse_error", "exec_error", "timeout", "oom", "final"]
 FAILURES: tuple[StepStatus, ...] = ("parse_error", "exec_error", "timeout", "oom")
 """How a step can fail."""
-StopReason = Literal["answered", "max_steps", "parse_error", "context_overflow", "engine_error", "budget"]
-"""``budget``: the episode's tokens were spent.  ``engine_error``: nobody knows what the model would have said."""
+StopReason = Literal["answered", "fallback", "max_steps", "parse_error", "context_overflow", "engine_error", "budget"]
+"""``fallback``: the steps ran out, and the model was asked once more for the answer alone.  ``budget``: the episode's tokens were
+spent.  ``engine_error``: nobody knows what the model would have said."""
 
 LICENCE = "apache-2.0"
 """Of this project, and so of the toy world that it generates; as the model hub spells it."""
@@ -64,6 +65,20 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Ballot:
+    """How the candidates of one turn voted."""
+
+    candidates: int
+    """That were written."""
+    distinct: int
+    """Different codes that ran; of chains of thought, different answers."""
+    failed: int
+    """Candidates without a vote: their code failed or was none, or their text states no answer."""
+    agreed: int
+    """Votes for the outcome that was kept."""
+
+
+@dataclass(frozen=True)
 class Trajectory:
     """One agent run on one question: a teacher's sample, or a student's attempt (``sample`` 0)."""
 
@@ -80,6 +95,13 @@ class Trajectory:
     """None when nobody measured them: the trajectory was made elsewhere."""
     reason: str = ""
     """What the engine said when it failed (``engine_error``)."""
+    passages: str = ""
+    """What was looked up for the question before anything was asked; part of the message that opens the chat."""
+    first_thought: str | None = None
+    """What the first turn was made to begin with, "Thought: " included; "" when nothing was found to begin with, None when
+    nobody looked."""
+    ballots: tuple[Ballot, ...] = ()
+    """One per step, where several candidates voted."""
 
     @property
     def tool_calls(self) -> int:

@@ -5,19 +5,26 @@ is put into a cache of its own as NAME.  Flags of vLLM that it has not (for adap
 """
 
 import argparse
+import json
 import os
+import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
+
+REVISION = "0" * 40
 
 
 def cached(model: Path, name: str, cache: Path) -> None:
     """``model`` in the hub's ``cache`` as its revision main."""
     repository = cache / f"models--{name.replace('/', '--')}"
-    (repository / "snapshots").mkdir(parents=True)
+    shutil.copytree(model, repository / "snapshots" / REVISION)
     (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text("0" * 40)
-    (repository / "snapshots" / ("0" * 40)).symlink_to(model, target_is_directory=True)
+    (repository / "refs" / "main").write_text(REVISION)
+    # Without this it is greedy at any temperature.
+    options = repository / "snapshots" / REVISION / "generation_config.json"
+    options.write_text(json.dumps({**json.loads(options.read_text()), "do_sample": True}))
 
 
 def main() -> None:
@@ -26,15 +33,16 @@ def main() -> None:
     for name in ("--host", "--port", "--served-model-name"):
         parser.add_argument(name)
     args, _ = parser.parse_known_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the server hands the signal on when it has ended
     with tempfile.TemporaryDirectory(prefix="smartad-served-") as cache:
         os.environ |= {"HF_HUB_CACHE": cache, "HF_HUB_OFFLINE": "1"}
-        cached(args.model.absolute(), args.served_model_name, Path(cache))
+        cached(args.model, args.served_model_name, Path(cache))
 
-        from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config
+        from transformers import AutoTokenizer, PreTrainedTokenizerFast
         from transformers.cli.transformers import main as transformers
 
         # The toy student is a Qwen2 with a tokenizer of its own (decision 006).
-        AutoTokenizer.register(Qwen2Config, fast_tokenizer_class=PreTrainedTokenizerFast, exist_ok=True)
+        AutoTokenizer.from_pretrained = PreTrainedTokenizerFast.from_pretrained
         sys.argv = ["transformers", "serve", args.served_model_name, "--host", args.host, "--port", args.port, "--device", "cpu",
                     "--dtype", "float32"]
         transformers()

@@ -56,6 +56,11 @@ def test_retrieval_benchmark_finds_the_same_passages_in_every_arm(tmp_path):
     assert len(re.findall(r"^\| (?:one by one|in batches.*) \| [\d.]+ \| [\d.]+ \| [\d.]+x \|$", said, re.MULTILINE)) == 3, said
 
 
+def test_episodes_in_flight_write_what_the_loop_writes(tmp_path):
+    said = script("episodes.py", "--episodes", "16", "--in-flight", "8", "--seconds", "0.05", "--loop", "4", folder=tmp_path)
+    assert "transcripts identical" in said and re.search(r"^\| 8 \| 16 \| \d+ \|", said, re.MULTILINE), said
+
+
 def test_gpu_protocol_on_a_cpu_measures_nothing_but_runs(tmp_path):
     said = script("gpu_protocol.py", "--tiny", "--device", "cpu", "--rounds", "1", folder=tmp_path)
     assert len(re.findall(r"^\| tiny \| \d+ \| 200 \| .* s \| .* s \|", said, re.MULTILINE)) == 2, said

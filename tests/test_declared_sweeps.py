@@ -31,13 +31,13 @@ def adapters(name, store):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "collect", "score", "select", "train"), [
-    ("table2_main", 1, 2, 4, 6),
+    ("table2_main", 4, 8, 10, 12),
     ("table3_ablation", 1, 2, 4, 8),
     ("table4_selection", 1, 1, 3, 3),
     ("table5_weights", 1, 1, 1, 4),
     ("table6_k", 1, 1, 4, 4),
-    ("table10_humaneval", 1, 1, 2, 3),
-    ("predecessor_table2", 1, 4, 4, 4),
+    ("table10_humaneval", 2, 2, 3, 4),
+    ("predecessor_table2", 4, 16, 16, 16),
     ("predecessor_table3", 2, 4, 4, 4),
     ("grid96", 1, 2, 20, 80),
 ])
@@ -65,7 +65,15 @@ def test_tables_of_one_paper_share_the_adapters_they_have_in_common(store):
     assert weights["SmartAD"] == main["1.5B SmartAD"]
     assert humaneval["SAD"] == main["3B SAD"] != main["3B Agent Distill"]
     assert weights["Uniform"] == ablation["1.5B + NLL Trajectory Selection"]
-    assert main["1.5B Agent Prompt"] is None
+    assert humaneval["AD"] == main["3B AD"]
+    assert len({of for label, of in main.items() if "Prompt" not in label}) == 12
+    assert {of for label, of in main.items() if "Prompt" in label} == {None}
+
+
+@pytest.mark.slow
+def test_votes_while_evaluating_train_nothing_anew(store):
+    trained = adapters("predecessor_table2", store)
+    assert trained["7B Agent Distill + ftp sag"] == trained["7B Agent Distill + ftp"] != trained["7B Agent Distill"]
 
 
 def test_papers_settings_are_those_of_the_paper():
@@ -78,6 +86,50 @@ def test_papers_settings_are_those_of_the_paper():
     assert (experiment.train.rank, experiment.train.epochs, experiment.train.batch_size) == (64, 2, 4)
     assert (experiment.evaluate.temperature, experiment.evaluate.max_steps, experiment.limits.questions) == (0.0, 5, None)
     assert len(experiment.benchmarks.names()) == 9 and experiment.seed == 0
+
+
+def loaded(*methods):
+    return load(Experiment, [str(ROOT / "configs/papers.yaml"), *(str(ROOT / f"configs/method/{name}.yaml") for name in methods)])
+
+
+def test_methods_of_chains_of_thought_are_those_in_all_they_do():
+    for name, passages in (("cot_distill", False), ("cot_distill_rag", True)):
+        method = loaded(name)
+        stages = (method.collect, method.score, method.train, method.evaluate)
+        assert {(s.dialect, s.prompt) for s in stages} == {("cot", "cot")}
+        assert {(s.agent, s.passages) for s in (method.collect, method.evaluate)} == {("cot", passages)}
+        inputs = {spec.stage.name: set(spec.inputs) for spec in upstream_first([plan(method).goal])}
+        assert ("index" in inputs["collect"], "index" in inputs["evaluate"]) == (passages, passages)
+    assert loaded("cot_prompt").train is None and loaded("cot_prompt").evaluate.agent == "cot"
+
+
+def test_votes_and_first_thoughts_are_the_predecessors():
+    method = loaded("first_thought", "sag")
+    assert (method.collect.first_thought, method.collect.samples, method.evaluate.temperature) == (True, 1, 0.4)
+    assert (method.evaluate.candidates, method.evaluate.first_thought, method.evaluate.fallback) == (8, False, False)
+
+
+@pytest.mark.parametrize(("setting", "words"), [
+    ("evaluate.agent=cot", r"evaluate\.agent=cot does not write in evaluate\.dialect=paper"),
+    ("dialect=cot", r"collect\.agent=codeact does not write in collect\.dialect=cot"),
+    ("evaluate.candidates=8", r"at temperature 0 they are all the same; set evaluate\.temperature"),
+    ("evaluate.candidates=0", r"evaluate\.candidates must be at least 1, got 0"),
+    ("evaluate.passages=true", r"evaluate\.passages is an option of the agent cot, and evaluate\.agent=codeact"),
+    ("evaluate.first_thought=true", "first_thought"),
+])
+def test_options_that_fit_no_agent_are_refused_at_the_desk(setting, words):
+    with pytest.raises(ConfigError, match=words):
+        load(Experiment, [str(ROOT / "configs/papers.yaml"), setting])
+
+
+@pytest.mark.parametrize(("settings", "words"), [
+    (["collect.first_thought=true"], r"collect\.first_thought is an option of the agent codeact"),
+    (["evaluate.fallback=true"], r"evaluate\.fallback is an option of the agent codeact"),
+    (["corpus=null", "evaluate.passages=true"], r"evaluate\.passages looks for the question in a corpus, and corpus is null"),
+])
+def test_options_that_fit_no_chain_of_thought_are_refused_at_the_desk(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        load(Experiment, [str(ROOT / f"configs/{name}") for name in ("papers.yaml", "method/cot_distill.yaml")] + settings)
 
 
 def test_plan_of_a_hub_model_names_it_and_no_path():

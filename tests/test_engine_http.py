@@ -161,10 +161,11 @@ def test_model_that_the_server_has_not_ends_the_run_and_is_named(server):
 def test_key_that_is_refused_ends_the_run_and_is_not_said():
     with double(key="right-key-123456") as locked:
         assert one(locked, ask("say: in")).text == "in"
-        with HttpEngine(EngineSite(kind="http", url=locked.url), locked.url, "base", vllm=True, key="wrong-key-123456") as other, \
-                pytest.raises(UserError, match=r"refuses the key \(401\); .*engine.key_variable") as refused:
+        locked.key = "another-key-123456"
+        with pytest.raises(UserError, match=r"refuses the key \(401\); .*engine.key_variable") as refused, \
+                HttpEngine(EngineSite(kind="http", url=locked.url), locked.url, "base", True, "right-key-123456") as other:
             asyncio.run(other.complete([ask("say: x")]))
-    assert "wrong-key" not in str(refused.value)
+    assert "right-key" not in str(refused.value)
 
 
 def test_prompt_that_leaves_less_than_max_tokens_gets_what_is_left(server):
@@ -235,7 +236,7 @@ def test_prefill_is_continued_and_checked_once(server):
 
 
 def test_server_that_would_begin_another_turn_after_a_prefill_is_refused(plain):
-    with pytest.raises(UserError, match="does not go on from the beginning of an answer.*as long .* as without.*engine.kind=vllm"):
+    with pytest.raises(UserError, match="does not go on from the beginning .*as long .* as without.*engine.kind=vllm"):
         complete(plain, ask("say: a", prefill="Thought: first"))
 
 

@@ -1,5 +1,9 @@
-"""Rounds: every request of every live episode, in the episodes' order, and no episode left waiting."""
+"""Rounds: every request of every live episode, in the episodes' order, and no episode left waiting; and no rounds at all."""
 
+import asyncio
+import contextlib
+import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -99,4 +103,125 @@ def test_interruption_leaves_no_thread_behind(error):
     before = threading.active_count()
     with pytest.raises(error):
         in_lock_step(Interrupted(), [asker(i, 2) for i in range(8)])
+    assert threading.active_count() == before
+
+
+class Server(Echo):
+    """Answers each request for itself, after some time."""
+
+    together = False
+
+    def __init__(self, pause=0.0):
+        super().__init__()
+        self.pause, self.waiting, self.most, self.given_up = pause, 0, 0, 0
+
+    async def complete(self, requests):
+        self.waiting += 1
+        self.most = max(self.most, self.waiting)
+        try:
+            await asyncio.sleep(self.pause)
+            return await super().complete(requests)
+        except asyncio.CancelledError:
+            self.given_up += 1
+            raise
+        finally:
+            self.waiting -= 1
+
+
+@contextlib.contextmanager
+def played(engine, episodes, in_flight):
+    with ThreadPoolExecutor(in_flight) as threads, contextlib.closing(
+            lockstep.as_they_come(engine, episodes, threads, in_flight)) as results:
+        yield results
+
+
+def test_episodes_that_come_as_they_like_are_all_played_with_no_more_than_so_many_in_flight():
+    engine = Server(pause=0.005)
+    with played(engine, (asker(i, 1 + i % 3) for i in range(40)), 7) as results:
+        found = list(results)
+    assert sorted(found) == sorted([f"{i}"] * (1 + i % 3) for i in range(40))
+    assert engine.most == 7 and sorted(i for i, in engine.rounds) == sorted(i for i in range(40) for _ in range(1 + i % 3))
+
+
+def test_next_episode_is_taken_only_when_the_result_before_it_was_used():
+    taken = []
+
+    def begun():
+        for i in range(100):
+            taken.append(i)
+            yield asker(i, 1)
+
+    with played(Server(), begun(), 4) as results:
+        for used in range(1, 6):
+            next(results)
+            assert len(taken) == 3 + used
+
+
+def test_answer_waits_for_nobody_else():
+    gate = threading.Event()
+
+    def slow(ask):
+        gate.wait(60)
+        return "slow"
+
+    with played(Server(), [slow, asker(1, 5)], 2) as results:
+        assert next(results) == ["1"] * 5
+        gate.set()
+        assert next(results) == "slow" and next(results, None) is None
+
+
+def test_server_that_raises_is_an_error_of_that_request_only():
+    class Moody(Server):
+        async def complete(self, requests):
+            if requests[0].seed == 1:
+                raise MemoryError("no room")
+            return await super().complete(requests)
+
+    with played(Moody(), [lambda ask, i=i: ask(Request((), seed=i))[0] for i in range(3)], 3) as results:
+        found = sorted(results, key=lambda completion: completion.text)
+    assert [(c.finish, c.detail) for c in found] == [("error", "MemoryError: no room"), ("stop", ""), ("stop", "")]
+
+
+def test_users_mistake_found_by_a_server_ends_the_run_and_those_who_wait():
+    class Strict(Server):
+        async def complete(self, requests):
+            if requests[0].seed == 3:
+                raise UserError("not with this teacher")
+            await asyncio.sleep(3600)
+
+    with played(Strict(), [asker(i, 2) for i in range(4)], 4) as results, pytest.raises(UserError, match="not with this teacher"):
+        list(results)
+
+
+def test_episode_that_dies_lets_those_in_flight_end_and_no_other_begin():
+    begun = []
+
+    def episode(i):
+        def play(ask):
+            begun.append(i)
+            ask(Request((), seed=i))
+            if i == 2:
+                raise LookupError("bug")
+            return asker(i, 3)(ask)
+        return play
+
+    found = []
+    with played(Server(pause=0.01), map(episode, range(1000)), 4) as results, pytest.raises(LookupError, match="bug"):
+        found.extend(results)
+    assert 3 <= len(found) == len(begun) - 1 < 50
+
+
+def test_closing_gives_up_what_is_asked_and_leaves_no_thread_behind():
+    before = threading.active_count()
+    engine = Server(pause=3600)
+    with played(engine, [asker(i, 1) for i in range(8)], 8) as results:
+        def interrupt_when_all_wait():
+            while engine.waiting < 8:
+                time.sleep(0.001)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        threading.Thread(target=interrupt_when_all_wait).start()
+        with pytest.raises(KeyboardInterrupt):
+            next(results)
+    assert engine.given_up == 8 and engine.waiting == 0
     assert threading.active_count() == before

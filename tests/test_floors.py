@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 FLOORS = [
-    {"types", "records", "fingerprint", "config", "plugins", "redact", "processes", "site"},
+    {"types", "records", "fingerprint", "config", "plugins", "redact", "processes", "site", "prompts"},
     {"dialect", "selection", "difficulty", "tables", "stage", "models", "claims"},
     {"grading", "engines", "agents", "toyworld"},
     {"benchmarks", "corpora", "importers"},

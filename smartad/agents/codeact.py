@@ -5,8 +5,8 @@ the dialect found, and the messages are those of ``dialect.chat``, so what is sc
 """
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from smolagents import CodeAgent, LogLevel, Tool
@@ -16,34 +16,14 @@ from smolagents.models import ChatMessage, MessageRole, Model
 from smolagents.utils import AgentGenerationError, AgentParsingError
 
 from smartad import dialect
+from smartad.agents import Search, Setup
+from smartad.agents.consistent import Voting
 from smartad.agents.executor import ChildExecutor, CodeError, Interpreters
-from smartad.dialect import Dialect
+from smartad.agents.first_thought import ask_for_it
 from smartad.types import Ask, Completion, Message, Question, Request, Step, StopReason, Trajectory
 
-Search = Callable[[str], str]
 NO_BLOCK = "(no block)"
 """Handed to smolagents for a turn without code: it cannot take this for Python, as it would take ``42``."""
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What all episodes of a stage share."""
-
-    system: str
-    dialect: Dialect
-    max_steps: int
-    search: Search
-    stop: tuple[str, ...]
-    """Where a turn ends."""
-    max_tokens: int
-    """Of one turn."""
-    temperature: float
-    top_p: float
-
-
-def no_search(query: str) -> str:
-    """web_search where there is nothing to search."""
-    return "There is no knowledge base to search."
 
 
 def solve(question: Question, sample: int, seed: int, setup: Setup, ask: Ask, interpreters: Interpreters) -> Trajectory:
@@ -51,59 +31,92 @@ def solve(question: Question, sample: int, seed: int, setup: Setup, ask: Ask, in
 
     ``seed`` is that of every request, and of ``random`` in the code.  ``stop``: ``parse_error`` when the last of
     ``max_steps`` turns held no code; ``context_overflow`` and ``engine_error`` end the episode at the turn that could not be
-    written.  Nothing is asked of the model beyond ``max_steps`` turns (strict pass@1).  Raises what is not the model's
-    doing: RuntimeError when the interpreter server is gone.
+    written.  Unless ``setup.fallback``, nothing is asked of the model beyond ``max_steps`` turns (strict pass@1).  Raises what
+    is not the model's doing: RuntimeError when the interpreter server is gone.
     """
     started = time.monotonic()
-    model = _TurnModel(ask, setup, seed)
-    agent = _Agent(question, setup, model, ChildExecutor(interpreters, seed))
+    voting = Voting(ChildExecutor(interpreters, seed)) if setup.candidates > 1 else None
+    executor = voting or ChildExecutor(interpreters, seed)
+    model = _TurnModel(ask, setup, seed, voting)
+    agent = _Agent(question, setup, model, executor)
+    beginning = model.begin(question) if setup.first_thought else None
     try:
-        with agent:
-            agent.run(question.text)
+        if model.failed is None:
+            with agent:
+                agent.run(question.text)
     except AgentGenerationError:
         if model.failed is None:
             raise
-    answer = agent.python_executor.last.output if agent.turns and agent.turns[-1].status == "final" else None
-    stop = _stop(agent.turns, model.failed)
-    return Trajectory(question.id, sample, tuple(agent.turns), answer, stop, model.tokens, round(time.monotonic() - started, 3),
-                      model.failed.detail if model.failed and stop == "engine_error" else "")
+    stop = _stop(agent, model.failed)
+    return Trajectory(question.id, sample, tuple(agent.turns), agent.answer, stop, model.tokens,
+                      round(time.monotonic() - started, 3),
+                      model.failed.detail if model.failed and stop == "engine_error" else "",
+                      first_thought=beginning, ballots=tuple(voting.ballots) if voting else ())
 
 
-def _stop(turns: Sequence[Step], failed: Completion | None) -> StopReason:
+def _stop(agent: "_Agent", failed: Completion | None) -> StopReason:
     if failed is not None:
         return "context_overflow" if failed.finish == "context_overflow" else "engine_error"
-    return {"final": "answered", "parse_error": "parse_error"}.get(turns[-1].status, "max_steps")  # type: ignore[return-value]
+    if agent.answer is not None:
+        return "fallback" if agent.fell_back else "answered"
+    return "parse_error" if agent.turns[-1].status == "parse_error" else "max_steps"
 
 
 class _TurnModel(Model):
     """smolagents' model seam."""
 
-    def __init__(self, ask: Ask, setup: Setup, seed: int) -> None:
+    def __init__(self, ask: Ask, setup: Setup, seed: int, voting: Voting | None) -> None:
         super().__init__(model_id="smartad")
         self.failed: Completion | None = None
         self.tokens: int | None = 0
-        self._ask, self._setup, self._seed = ask, setup, seed
+        self._ask, self._setup, self._seed, self._voting = ask, setup, seed, voting
+        self._prefill = ""
+
+    def begin(self, question: Question) -> str:
+        """Have the first turn begin with the first thought of a chain of thought; that beginning."""
+        self._prefill, completion = ask_for_it(question, self._seed, self._setup, self._ask)
+        self._count([completion])
+        return self._prefill
 
     def generate(self, messages: list[ChatMessage], stop_sequences: list[str] | None = None, **_: Any) -> ChatMessage:
         """A turn: as ``raw`` what the model wrote, as ``content`` the code in it.  Raises when the engine gave up."""
-        setup = self._setup
+        texts = self.write(messages, self._setup.candidates)
+        blocks = [self._block(text) for text in texts]
+        elected = self._voting.elect(blocks, self._setup.dialect) if self._voting else 0
+        return ChatMessage(MessageRole.ASSISTANT, blocks[elected], raw=texts[elected])
+
+    def write(self, messages: list[ChatMessage], candidates: int = 1) -> list[str]:
+        """What the model writes after ``messages``, as it is kept: its candidates.  Raises when the engine gave up."""
+        setup, prefill = self._setup, self._prefill
+        self._prefill = ""
         chat: tuple[Message, ...] = tuple({"role": m.role.value, "content": m.content} for m in messages)
-        (completion,) = self._ask(Request(chat, setup.stop, setup.max_tokens, setup.temperature, self._seed, top_p=setup.top_p))
-        self.tokens = None if self.tokens is None or completion.tokens is None else self.tokens + completion.tokens
-        if completion.finish in ("context_overflow", "error"):
-            self.failed = completion
-            raise RuntimeError(completion.detail or completion.finish)
-        text = dialect.normalise(completion.text, completion.stopped_by, setup.dialect)
-        action = dialect.action_of(text, setup.dialect)
-        block = f"{setup.dialect.start}{action}{setup.dialect.end}" if action else NO_BLOCK
-        return ChatMessage(MessageRole.ASSISTANT, block, raw=text)
+        written = self._count(self._ask(Request(chat, setup.stop, setup.max_tokens, setup.temperature, self._seed,
+                                                top_p=setup.top_p, n=candidates, prefill=prefill)))
+        if self.failed is not None:
+            raise RuntimeError(self.failed.detail or self.failed.finish)
+        return [dialect.normalise(prefill + one.text, one.stopped_by, setup.dialect) for one in written]
+
+    def _block(self, text: str) -> str:
+        form = self._setup.dialect
+        action = dialect.action_of(text, form)
+        return f"{form.start}{action}{form.end}" if action else NO_BLOCK
+
+    def _count(self, completions: Sequence[Completion]) -> list[Completion]:
+        """Those that were written; without any the engine gave up."""
+        for one in completions:
+            self.tokens = None if self.tokens is None or one.tokens is None else self.tokens + one.tokens
+        written = [one for one in completions if one.finish not in ("context_overflow", "error")]
+        self.failed = self.failed or (None if written else completions[0])
+        return written
 
 
 class _Agent(CodeAgent):
     """smolagents' loop; ``turns`` is its memory."""
 
-    def __init__(self, question: Question, setup: Setup, model: _TurnModel, executor: ChildExecutor) -> None:
+    def __init__(self, question: Question, setup: Setup, model: _TurnModel, executor: ChildExecutor | Voting) -> None:
         self.turns: list[Step] = []
+        self.answer: str | None = None
+        self.fell_back = False
         self._question, self._setup = question, setup
         super().__init__(tools=[_WebSearch(setup.search)], model=model, executor=executor, max_steps=setup.max_steps,
                          prompt_templates={**EMPTY_PROMPT_TEMPLATES, "system_prompt": "{{ custom_instructions }}"},
@@ -117,8 +130,20 @@ class _Agent(CodeAgent):
         return [ChatMessage(MessageRole(m["role"]), m["content"]) for m in messages]
 
     def provide_final_answer(self, task: str) -> ChatMessage:
-        """No answer: smolagents would ask the model for one more turn."""
-        return ChatMessage(MessageRole.ASSISTANT, None)
+        """Called when the steps ran out.  Unless it is wanted, nothing is asked here, other than in smolagents."""
+        if self._setup.fallback:
+            self.fell_back = True
+            last = self.turns[-1]
+            self.turns[-1] = replace(last, observation=f"{last.observation}\n\n{dialect.LAST_CALL}")
+            try:
+                text = self.model.write(self.write_memory_to_messages())[0]
+            except RuntimeError:
+                if self.model.failed is None:
+                    raise
+            else:
+                self.answer = dialect.stated_answer(text) or text.strip() or None
+                self.turns.append(Step(text, "", "", "final" if self.answer else "parse_error"))
+        return ChatMessage(MessageRole.ASSISTANT, self.answer)
 
     def _remember(self, step: ActionStep) -> None:
         if step.model_output_message is None:  # no turn was written
@@ -134,6 +159,7 @@ class _Agent(CodeAgent):
         failed = step.error is not None
         observation = dialect.complaint(ran.error, ran.logs) if failed else dialect.observation(ran.logs, ran.output)
         self.turns.append(Step(text, action, observation, ran.status))
+        self.answer = ran.output if ran.status == "final" else None
 
 
 class _WebSearch(Tool):

@@ -1,7 +1,7 @@
 """Where model-written code runs: a process of its own for every episode, with limits, and killed when it breaks them.
 
-It is not yet a boundary against code that means harm: smolagents' interpreter keeps honest code honest, and the process
-keeps it from taking this one, its time or its memory with it.
+smolagents' interpreter keeps honest code honest; what holds against code that means harm is the wall around the process
+(agents/walls.py).
 """
 
 import json
@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from typing import Any
 
 from smolagents.local_python_executor import CodeOutput, PythonExecutor
 
+from smartad.agents import walls
 from smartad.agents.limits import CodeLimits
 from smartad.types import StepStatus, ToolDown
 
@@ -30,6 +32,8 @@ MAX_REPLY_BYTES = 16 << 20
 LOST = "It was stopped, and all variables are lost."
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
 """The environment model-written code may see: no keys, no home."""
+ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+"""Copies are made by fork, which takes no thread along."""
 ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
 
 
@@ -55,21 +59,29 @@ class Interpreters:
     Open it in a thread that outlives it: the kernel ends the server with the thread that started it.
     """
 
-    def __init__(self, limits: CodeLimits) -> None:
+    def __init__(self, limits: CodeLimits, sandbox: str = "auto") -> None:
         self.limits = limits
+        self.wall = walls.choose(sandbox)
+        self.host_pid: int | None = None
+        """The server's pid as this process sees it, once it has started; those it tells may be of a namespace of its own."""
         # An episode whose step waits for a processor must not time out, so no more steps run than there are processors.
         self.slots = threading.Semaphore(max(2, len(os.sched_getaffinity(0))))
         self._lock = threading.Lock()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__)
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.settimeout(START_TIMEOUT_S)
+        self._control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         environment["PYTHONHASHSEED"] = "0"  # the order of a printed set must not change from run to run
-        environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
+        environment["PYTHONPATH"] = os.pathsep.join(walls.packages())
+        settings = {"parent": None if self.wall.command else os.getpid(), "filtered": self.wall.filtered,
+                    "readable": self.wall.readable, "imports": limits.imports}
+        # Without -S the folders of this machine's site would be looked at, and its hooks run.
+        server = [walls.python(), "-S", "-P", "-m", "smartad.agents.interpreter", json.dumps(settings)]
         with theirs:
-            self.server = subprocess.Popen(
-                [sys.executable, "-m", "smartad.agents.interpreter", str(os.getpid())], stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL, stderr=self._errors, cwd="/", start_new_session=True, env=environment)
+            self.server = subprocess.Popen([*self.wall.command, *server], stdin=theirs.fileno(), stdout=subprocess.DEVNULL,
+                                           stderr=self._errors, cwd="/", start_new_session=True,
+                                           env={**environment, **ONE_THREAD})
         self._started = False
 
     def __enter__(self) -> "Interpreters":
@@ -90,6 +102,13 @@ class Interpreters:
         with theirs:
             return int(self._ask({"start": {**asdict(self.limits), **options}}, theirs)["pid"]), ours
 
+    def copy(self, pid: int, make: Callable[[], int]) -> bool:
+        """Allow the interpreter ``pid`` to copy itself once; ``make`` tells it to, and returns the copy's pid.  Whether there
+        is such a copy."""
+        if self._ask({"copy": pid})["status"] is None:
+            return False
+        return self._ask({"adopt": make(), "of": pid})["status"] is not None
+
     def end(self, pid: int) -> int | None:
         """Kill an interpreter that ``start`` returned; how it ended: its exit code, negative for a signal."""
         return self._ask({"end": pid})["status"]
@@ -108,9 +127,11 @@ class Interpreters:
                 raise RuntimeError(f"the interpreter server is gone ({error}); it said: {said[-2000:]!r}") from error
 
     def _receive(self) -> dict[str, Any]:
-        packet = self._control.recv(1 << 16)
+        packet, credentials, _, _ = self._control.recvmsg(1 << 16, socket.CMSG_SPACE(12))
         if not packet:
             raise ConnectionResetError("it closed its socket")
+        if self.host_pid is None:
+            self.host_pid = struct.unpack("iII", credentials[0][2])[0]
         return json.loads(packet)
 
 
@@ -139,6 +160,37 @@ class ChildExecutor(PythonExecutor):
         if self.last.status not in ("ok", "final"):
             raise CodeError(self.last.error)
         return CodeOutput(self.last.output, self.last.logs, self.last.status == "final")
+
+    def branch(self) -> "ChildExecutor":
+        """A copy with all the variables of this one, in a process of its own; each can go on, and end, without the other.
+
+        Raises CodeError when code has broken the interpreter, RuntimeError when the machine cannot make the copy.
+        """
+        twin = ChildExecutor(self._interpreters, self._seed)
+        twin._tools, twin.last = self._tools, self.last
+        if self._link is None or self.pid is None:
+            return twin  # nothing has run: a fresh interpreter is a copy
+        stream = _Stream(self._link, time.monotonic() + START_TIMEOUT_S)
+        ours, theirs = socket.socketpair()
+
+        def make() -> int:
+            with theirs:
+                stream.send({"copy": True}, theirs)
+                answer = stream.receive()
+            if "error" in answer:
+                raise RuntimeError(f"an interpreter could not be copied: {answer['error']}")
+            twin.pid, twin._link = int(answer["pid"]), ours
+            return int(answer["pid"])
+
+        try:
+            copied = self._interpreters.copy(self.pid, make)
+            if not copied:
+                raise ValueError("it named a copy that there is not")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            ours.close()
+            self.last = self._post_mortem(error)
+            raise CodeError(self.last.error) from error
+        return twin
 
     def cleanup(self) -> int | None:
         """End the interpreter, if there is one; how it ended."""
@@ -205,10 +257,14 @@ class _Stream:
         self._link, self._deadline = link, deadline
         self._received = bytearray()
 
-    def send(self, message: Mapping[str, Any]) -> None:
-        """Raises TimeoutError, or OSError when the interpreter is gone."""
+    def send(self, message: Mapping[str, Any], descriptor: socket.socket | None = None) -> None:
+        """With a ``descriptor`` to hand over, if there is one.  Raises TimeoutError, or OSError when the interpreter is gone."""
         self._wait_no_longer()
-        self._link.sendall(json.dumps(message).encode() + b"\n")
+        line = json.dumps(message).encode() + b"\n"
+        if descriptor is not None:
+            socket.send_fds(self._link, [line], [descriptor.fileno()])
+        else:
+            self._link.sendall(line)
 
     def receive(self) -> dict[str, Any]:
         """Raises TimeoutError, OSError when the interpreter is gone, ValueError for what is not a line of JSON."""

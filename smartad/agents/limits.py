@@ -1,6 +1,6 @@
 """What model-written code may use."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from smartad.types import UserError
 
@@ -17,6 +17,10 @@ class CodeLimits:
     """Address space on top of what the interpreter itself takes."""
     output_chars: int = 10_000
     """What a step prints, returns, or complains beyond this is cut out in the middle."""
+
+    imports: list[str] = field(default_factory=lambda: ["numpy.*", "sympy.*"])
+    """Modules that code may import besides smolagents' own list; the papers allow these two.  A name stands for itself,
+    ``name.*`` for all below it too."""
 
     def __post_init__(self) -> None:
         for name in ("step_timeout_s", "cpu_s", "memory_gb", "output_chars"):

@@ -62,7 +62,7 @@ def preview_command(args: argparse.Namespace) -> int:
     tokenizer = loading.load_tokenizer(config.student, training.models)
     example = encoding.encode(tokenizer, row.question, row.trajectory, system=PROMPTS[config.prompt],
                               dialect=DIALECTS[config.dialect], end_of_turn=config.end_of_turn, markers=config.markers)
-    text = encoding.render(tokenizer, chat(row.question, row.trajectory.steps, PROMPTS[config.prompt]))
+    text = encoding.render(tokenizer, chat(row.question, row.trajectory.steps, PROMPTS[config.prompt], row.trajectory.passages))
     pieces = encoding.pieces(tokenizer, text, example)
     title = f"{row.question.id}, sample {row.trajectory.sample}: {row.place}"
     legend = legend_of(encoding.by_segment(config.weights), example.segments, loss.token_shares(

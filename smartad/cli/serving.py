@@ -79,7 +79,7 @@ def _wanted(store: Store, args: argparse.Namespace) -> tuple[str, Runtime]:
     planned = plan(experiment)
     found = [spec for spec in planned.goal.upstream_first() if spec.stage is INDEX]
     if not found:
-        raise UserError("corpus is null: this experiment searches nothing")
+        raise UserError("this experiment searches nothing: its corpus is null, or its agents take no passages")
     if not store.has(found[-1].fingerprint):
         raise UserError(f"{found[-1].fingerprint} is not finished in {store.root}: `{program()} run {' '.join(args.sources)} "
                         f"--until index{at_store(store)}` makes it, and nothing else")

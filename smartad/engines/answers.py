@@ -7,8 +7,6 @@ from smartad.types import Choices, Completion, Request, UserError
 
 BROKEN = "\N{REPLACEMENT CHARACTER}"
 """In a token's text: it is no whole character."""
-WIDEST = 4
-"""Characters of text that a broken token may stand for, at most; bytes of one in UTF-8."""
 
 
 class Garbled(ValueError):
@@ -71,10 +69,10 @@ def _choices(told: Sequence[Mapping[str, Any]], text: str, spoken: bool) -> Iter
     for number, token in enumerate(told):
         said = "" if token["token"] == end and number == len(told) - 1 else token["token"]
         if BROKEN in said:
-            broken += 1
+            broken += len(said)
             continue
-        if broken:
-            position, broken = text.find(said, position + 1, position + WIDEST * broken + len(said)), 0
+        if broken:  # parts of characters that no whole token is a part of, so the first place is the right one
+            position, broken = text.find(said, position + 1, position + broken + len(said)) if said else len(text), 0
         if position < 0 or not text.startswith(said, position):
             return  # the text was cut here
         ranked = [("" if other["token"] == end else other["token"], float(other["logprob"]))

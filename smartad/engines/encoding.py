@@ -37,7 +37,7 @@ def encode(tokenizer: Tokenizer, question: Question, trajectory: Trajectory, *, 
     Raises RewritingTemplate when the chat template is not prefix-stable or rewrites assistant turns, UserError when it does
     not end them.
     """
-    messages = chat(question, trajectory.steps, system)
+    messages = chat(question, trajectory.steps, system, trajectory.passages)
     text = render(tokenizer, messages)
     starts = _turn_starts(tokenizer, messages, text)
     return _labelled(tokenizer, trajectory, text, starts, dialect, end_of_turn, markers)
@@ -50,7 +50,7 @@ def encode_turns(tokenizer: Tokenizer, question: Question, trajectory: Trajector
 
     Raises UserError when the template does not end a turn with a token of its own.
     """
-    messages = chat(question, trajectory.steps, system)
+    messages = chat(question, trajectory.steps, system, trajectory.passages)
     end = _end_of_turn(tokenizer)
     assistant = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
     examples, texts = [], []

@@ -45,6 +45,6 @@ def _signal(group: int, number: int) -> None:
 
 
 if __name__ == "__main__":
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ignored, signal.SIG_IGN)  # the end of standard input says when
+    for deaf_to in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the end of standard input says when
+        signal.signal(deaf_to, lambda *_: None)  # SIG_IGN would be the program's, too
     sys.exit(main(float(sys.argv[1]), sys.argv[2:]))

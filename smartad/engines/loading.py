@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import logging
 
+from smartad.dialect import plain
 from smartad.models import locate
 from smartad.stage import Runtime
 from smartad.types import UserError
@@ -41,7 +42,20 @@ def load_tokenizer(identity: str, folders: Mapping[str, str]) -> Tokenizer:
                         "convert it with transformers or choose another student")
     if not tokenizer.chat_template:
         raise UserError(f"{identity} has no chat template; choose an instruction-tuned student")
+    if unguarded := _unguarded(tokenizer):
+        raise UserError(f"the chats of {identity} are built of {unguarded[0]!r}, so an observation that spells it could end its "
+                        "message; add its form to CONTROL in smartad/dialect.py, or choose another student")
     return tokenizer
+
+
+def _unguarded(tokenizer: Tokenizer) -> list[str]:
+    """The control tokens that chats are built of and that ``dialect.plain`` does not take out of text."""
+    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
+    chat = tokenizer.apply_chat_template(messages, tokenize=False)
+    added = tokenizer.added_tokens_decoder
+    used = [str(added[token]) for token in tokenizer(chat, add_special_tokens=False)["input_ids"]
+            if token in added and added[token].special]
+    return [token for token in dict.fromkeys(used) if token in plain(f"a{token}b")]
 
 
 def _tokenizer_class(path: str, revision: str | None) -> Any:

@@ -59,7 +59,7 @@ def _at_server(site: EngineSite, identity: str, runtime: Runtime, adapter: Path 
             raise UserError(f"engine.adapters=one at the server {url}, which others ask, too: an engine for this adapter alone "
                             "is one that the job starts itself (engine.kind=vllm)")
         model = served.load_adapter(url, key, adapter)
-    runtime.note(engine="http", engine_url=url, engine_model=listed.roots.get(model, model),
+    runtime.note(engine="http", engine_url=url, engine_model=model,
                  engine_server="vllm" if vllm else "openai", **({"adapters": "many"} if adapter else {}))
     with HttpEngine(site, url, model, vllm, key) as engine:
         yield engine

@@ -51,6 +51,13 @@ class Server:
             self.adapters[adapter] = served.load_adapter(self.url, self.key, adapter)
         return self.adapters[adapter]
 
+    def answers(self) -> bool:
+        """Whether it is up."""
+        try:
+            return self.name in served.models(self.url, self.key).roots
+        except (ConnectionError, UserError):
+            return False
+
     def why_gone(self) -> str:
         """How it ended and its last words; empty while it runs."""
         status = self.guard.poll()
@@ -77,7 +84,7 @@ class _Kept:
 
     def get(self, *wanted: object) -> Server | None:
         found = self.servers.get(wanted)
-        return found if found and not found.why_gone() else None
+        return found if found and found.answers() else None
 
     def add(self, server: AbstractContextManager[Server], *wanted: object) -> Server:
         self.servers[wanted] = self.stack.enter_context(server)

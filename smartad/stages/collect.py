@@ -26,6 +26,14 @@ class CollectConfig:
     """toy is the scripted teacher of the toy world; anything else is a model (a folder, or a hub id)."""
     samples: int = 15
     """Trajectories per question; ``select.first`` takes a smaller pool from them for nothing."""
+    agent: str = "codeact"
+    """One of ``agents.AGENTS``: codeact acts, cot writes one chain of thought."""
+    first_thought: bool = False
+    """Begin the first turn with the first thought of a chain of thought (Agent Distillation's first-thought prefix)."""
+    fallback: bool = False
+    """Ask a teacher that ran out of steps once more, for the answer alone, and end with ``stop/fallback``."""
+    passages: bool = False
+    """With ``agent: cot``: search for the question, and show what is found before it is asked."""
     temperature: float = 1.0
     top_p: float | None = None
     """Sample from the likeliest tokens only, which reach this probability together; null is all."""
@@ -46,6 +54,11 @@ class CollectConfig:
     top_logprobs: int | None = None
     """Keep the teacher's log-probabilities of so many of the likeliest tokens at each token, for ``train.loss=sad_kl``; null
     keeps none.  Five take about 30 kB a trajectory."""
+
+    @property
+    def candidates(self) -> int:
+        """A teacher's turns are taken as they come."""
+        return 1
 
     def __post_init__(self) -> None:
         check(self, "collect")

@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from smartad import agents
 from smartad.agents.limits import CodeLimits
 from smartad.dialect import DIALECTS, PROMPTS, stop_strings
 from smartad.site import EngineSite
@@ -19,7 +20,6 @@ from smartad.stages.rows import ROWS, TOP_LOGPROBS, Rows
 from smartad.types import Question, Trajectory, UserError
 
 if TYPE_CHECKING:
-    from smartad.agents.codeact import Setup
     from smartad.engines.completer import Completer
 
 __all__ = ["ROWS", "TOP_LOGPROBS", "EpisodeConfig", "check", "run_episodes", "seed_of", "summary"]
@@ -30,6 +30,16 @@ REPORT_EVERY_S = 5.0
 class EpisodeConfig(Protocol):
     """The part of a stage's config that decides how an episode goes."""
 
+    @property
+    def agent(self) -> str: ...
+    @property
+    def passages(self) -> bool: ...
+    @property
+    def fallback(self) -> bool: ...
+    @property
+    def first_thought(self) -> bool: ...
+    @property
+    def candidates(self) -> int: ...
     @property
     def dialect(self) -> str: ...
     @property
@@ -54,11 +64,18 @@ class EpisodeConfig(Protocol):
 
 def check(config: EpisodeConfig, stage: str) -> None:
     """Raise UserError for a number that makes no sense, naming it ``stage.field``."""
-    for name in ("max_steps", "max_tokens", "top_k", "batch_size"):
+    agents.check(config.agent, f"{stage}.agent")
+    for name in ("max_steps", "max_tokens", "top_k", "batch_size", "candidates"):
         if getattr(config, name) < 1:
             raise UserError(f"{stage}.{name} must be at least 1, got {getattr(config, name)}")
     if not 0 <= config.temperature < float("inf"):
         raise UserError(f"{stage}.temperature must be a finite number of at least 0, got {config.temperature}")
+    if config.candidates > 1 and config.temperature == 0:
+        raise UserError(f"{stage}.candidates={config.candidates}: at temperature 0 they are all the same; set "
+                        f"{stage}.temperature (0.4 in the paper)")
+    for name, agent in (("passages", "cot"), ("first_thought", "codeact"), ("fallback", "codeact")):
+        if getattr(config, name) and config.agent != agent:
+            raise UserError(f"{stage}.{name} is an option of the agent {agent}, and {stage}.agent={config.agent}; leave it out")
     if config.top_p is not None and not 0 < config.top_p <= 1:
         raise UserError(f"{stage}.top_p must be above 0 and at most 1, got {config.top_p}; null is 1, all tokens")
     if config.episode_tokens is not None and config.episode_tokens < 1:
@@ -89,7 +106,10 @@ def run_episodes(config: EpisodeConfig, questions: Sequence[Question], samples: 
     # Threads outside: when the run ends early, they are waited for after what their code runs in has ended.
     with ThreadPoolExecutor(width, thread_name_prefix="episode") as threads, Interpreters(config.code) as interpreters:
         setup = _setup(config, index, runtime)
-        player = Player(setup, completer, interpreters, threads, seed_of, top_logprobs, config.episode_tokens)
+        player = Player(agents.get(config.agent), setup, completer, interpreters, threads, seed_of, top_logprobs,
+                        config.episode_tokens)
+        if not completer.together:
+            runtime.note(in_flight=width)
         budget = _Budget(runtime.token_budget, rows, player)
         live = _Live(rows, player, runtime)
         missing = [episodes[key] for key in rows.missing()]
@@ -143,14 +163,31 @@ def _check_errors(rows: Rows, late: Sequence[Played], allowed: float) -> None:
 
 def summary(rows: Sequence[Trajectory]) -> Metrics:
     """n, answered (share), tokens, seconds (summed over episodes, which run side by side); and how many episodes stopped, and
-    how many steps went, which way (``stop/...`` and ``step/...``)."""
+    how many steps went, which way (``stop/...`` and ``step/...``).  Of episodes that looked for a first thought, the share that
+    found one (``first_thought``); of turns that were voted on, see ``_votes``."""
     stops = Counter(f"stop/{row.stop}" for row in rows)
     steps = Counter(f"step/{step.status}" for row in rows for step in row.steps)
     tokens, seconds = [row.tokens for row in rows], [row.seconds for row in rows]
     return {"n": len(rows), "answered": _share_answered(rows),
-            **dict(sorted(stops.items())), **dict(sorted(steps.items())),
+            **dict(sorted(stops.items())), **dict(sorted(steps.items())), **_beginnings(rows), **_votes(rows),
             "tokens": None if None in tokens else sum(t for t in tokens if t is not None),
             "seconds": None if None in seconds else round(sum(s for s in seconds if s is not None), 3)}
+
+
+def _beginnings(rows: Sequence[Trajectory]) -> Metrics:
+    looked = [row for row in rows if row.first_thought is not None]
+    return {"first_thought": sum(bool(row.first_thought) for row in looked) / len(looked)} if looked else {}
+
+
+def _votes(rows: Sequence[Trajectory]) -> Metrics:
+    """Over all turns: candidates, distinct and failed ones of them (see ``types.Ballot``); agreement, the share of the votes
+    that were for what was kept, None when nobody had one."""
+    ballots = [ballot for row in rows for ballot in row.ballots]
+    if not ballots:
+        return {}
+    candidates, failed = sum(b.candidates for b in ballots), sum(b.failed for b in ballots)
+    return {"votes/candidates": candidates, "votes/distinct": sum(b.distinct for b in ballots), "votes/failed": failed,
+            "votes/agreement": sum(b.agreed for b in ballots) / (candidates - failed) if failed < candidates else None}
 
 
 def seed_of(question_id: str, sample: int) -> int:
@@ -158,17 +195,17 @@ def seed_of(question_id: str, sample: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{question_id}#{sample}".encode()).digest()[:8]) >> 1
 
 
-def _setup(config: EpisodeConfig, index: Path | None, runtime: Runtime) -> "Setup":
-    from smartad.agents.codeact import Setup, no_search
+def _setup(config: EpisodeConfig, index: Path | None, runtime: Runtime) -> agents.Setup:
     from smartad.engines import retrieval
 
-    search: Callable[[str], str] = no_search
+    search: Callable[[str], str] = agents.no_search
     if index is not None:
         search = retrieval.tool(retrieval.connect(index, runtime), config.top_k)
         runtime.note(retriever=runtime.retriever or "in-process")
     form = DIALECTS[config.dialect]
-    return Setup(PROMPTS[config.prompt], form, config.max_steps, search, stop_strings(form), config.max_tokens,
-                 config.temperature, 1.0 if config.top_p is None else config.top_p)
+    return agents.Setup(PROMPTS[config.prompt], form, config.max_steps, search, stop_strings(form), config.max_tokens,
+                        config.temperature, 1.0 if config.top_p is None else config.top_p, config.candidates,
+                        config.first_thought, config.fallback, config.passages)
 
 
 def _longest(rows: Sequence[Trajectory]) -> float:

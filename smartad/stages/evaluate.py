@@ -23,6 +23,16 @@ class EvaluateConfig:
     """0 is greedy."""
     top_p: float | None = None
     """Sample from the likeliest tokens only, which reach this probability together; null is all."""
+    agent: str = "codeact"
+    """One of ``agents.AGENTS``: codeact acts, cot writes one chain of thought."""
+    candidates: int = 1
+    """Of each turn.  Of more than one the outcome that most agree on is taken: self-consistent action generation (N=8 at
+    temperature 0.4 in Agent Distillation), and with ``agent: cot`` self-consistency of the answers."""
+    fallback: bool = False
+    """Ask a student that ran out of steps once more, for the answer alone, and end with ``stop/fallback``; without it pass@1 is
+    strict."""
+    passages: bool = False
+    """With ``agent: cot``: search for the question, and show what is found before it is asked."""
     max_steps: int = 5
     max_tokens: int = 512
     """Of one turn."""
@@ -34,6 +44,11 @@ class EvaluateConfig:
     """Episodes in lock-step.  They are computed together, so it can show in the last digits of a logit."""
     code: CodeLimits = field(default_factory=CodeLimits)
     """What the student's code may use."""
+
+    @property
+    def first_thought(self) -> bool:
+        """Only a teacher's turns are begun for it."""
+        return False
 
     def __post_init__(self) -> None:
         check(self, "evaluate")

@@ -11,11 +11,11 @@ from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from smartad.agents import Setup, Solve
 from smartad.dialect import Dialect, normalise
 from smartad.types import Ask, Choices, Completion, Question, Request, Step, TeacherChoices, Trajectory
 
 if TYPE_CHECKING:
-    from smartad.agents.codeact import Setup
     from smartad.agents.executor import Interpreters
     from smartad.engines.completer import Completer
 
@@ -61,13 +61,14 @@ class Tally:
 
 
 class Player:
-    """Plays episodes with one set-up, at one engine, in given threads."""
+    """Plays episodes of one agent and set-up, at one engine, in given threads."""
 
-    def __init__(self, setup: "Setup", completer: "Completer", interpreters: "Interpreters", threads: Executor,
+    def __init__(self, solve: Solve, setup: Setup, completer: "Completer", interpreters: "Interpreters", threads: Executor,
                  seed_of: Callable[[str, int], int], top_logprobs: int | None, episode_tokens: int | None) -> None:
         self.tally = Tally()
         self.playing = 0
         """Episodes in flight."""
+        self._solve = solve
         self._setup, self._completer, self._interpreters, self._threads = setup, completer, interpreters, threads
         self._seed_of, self._top_logprobs, self._episode_tokens = seed_of, top_logprobs, episode_tokens
 
@@ -121,8 +122,6 @@ class Player:
                 yield episode, played
 
     def _episode(self, episode: Episode, ask: Ask) -> Played:
-        from smartad.agents.codeact import solve
-
         question, sample = episode
         said: list[tuple[Request, tuple[Completion, ...]]] = []
         tokens, spent = 0, False
@@ -137,7 +136,7 @@ class Player:
             tokens += self.tally.add(candidates)
             return candidates
 
-        row = solve(question, sample, self._seed_of(question.id, sample), self._setup, asked, self._interpreters)
+        row = self._solve(question, sample, self._seed_of(question.id, sample), self._setup, asked, self._interpreters)
         if spent and row.stop == "context_overflow":
             row = replace(row, stop="budget")
         if row.stop == "engine_error":

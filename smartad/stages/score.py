@@ -233,7 +233,7 @@ def _encode(config: ScoreConfig, tokenizer: "Tokenizer", question: Question,
         example = encoding.encode(tokenizer, question, trajectory, system=system, dialect=dialect)
     except encoding.RewritingTemplate:
         return encoding.encode_turns(tokenizer, question, trajectory, system=system, dialect=dialect)
-    return [example], encoding.render(tokenizer, chat(question, trajectory.steps, system))
+    return [example], encoding.render(tokenizer, chat(question, trajectory.steps, system, trajectory.passages))
 
 
 def _moved(fp32: Mapping[Key, Scored], bf16: Mapping[Key, Scored]) -> dict[str, float | None]:

@@ -23,7 +23,7 @@ class Drop:
     """What the filter drops, a switch each; the paper drops it all (section 3.2).  In the order in which a reason is given."""
 
     max_steps: bool = True
-    """It ran out of steps."""
+    """It ran out of steps, whether it was then asked for its answer or not."""
     no_answer: bool = True
     """``final_answer`` was not called.  Such a one is wrong, or ungraded, as well."""
     ungraded: bool = True
@@ -125,7 +125,7 @@ def _why_dropped(drop: Drop, trajectory: Trajectory, verdict: Verdict | None, sc
     unanswered = trajectory.answer is None
     correct = verdict.correct if verdict else None
     holds: dict[str, bool] = {
-        "max_steps": trajectory.stop == "max_steps", "no_answer": unanswered and trajectory.stop != "engine_error",
+        "max_steps": trajectory.stop in ("max_steps", "fallback"), "no_answer": unanswered and trajectory.stop != "engine_error",
         "ungraded": correct is None, "wrong": correct is False or (unanswered and correct is not None)}
     holds |= {step.status: True for step in trajectory.steps}
     dropped = next((reason for reason in SWITCHES if getattr(drop, reason) and holds.get(reason)), None)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from smartad import dialect
 from smartad.toyworld.maths import MathProblem
 from smartad.toyworld.problems import Problem, by_text
+from smartad.toyworld.reasoning import chain_of_thought
 from smartad.toyworld.styles import CHAIN_STYLES, MATH_STYLES, Style, Turn
 from smartad.types import Completion, Message, Request, UserError
 
@@ -22,7 +23,7 @@ def style_of(question: str, seed: int) -> str:
 
 class ScriptedTeacher:
     """Completes requests from a script, without state: the question says which problem, the request's seed which style,
-    and the number of turns so far which turn of it."""
+    and the number of turns so far which turn of it.  Where its system prompt asks for an ``<answer>``, it only reasons."""
 
     together = True
 
@@ -32,7 +33,8 @@ class ScriptedTeacher:
 
     def answer(self, requests: Sequence[Request]) -> list[tuple[Completion, ...]]:
         """For each request its ``n`` candidates, cut before the closing marker as a model's would be.  Each candidate but the
-        first is what another seed would have said; after a ``prefill`` that the script does not begin with, it says all.
+        first is what another seed would have said; after a ``prefill`` that the script does not begin with, it says all of its
+        thought.
 
         Raises UserError for a question that is not of the toy world, and when asked for log-probabilities.
         """
@@ -44,12 +46,16 @@ class ScriptedTeacher:
                             "teacher that is a model")
         problem = _problem(_question(request.messages))
         rng = _generator(problem.text, f"{request.seed}/{candidate}" if candidate else request.seed)
+        if dialect.COT.start in request.messages[0]["content"]:
+            return _cut(chain_of_thought(rng, problem), request.stop)
         turns = _style(problem, rng).turns(rng, problem)
         written = sum(message["role"] == "assistant" for message in request.messages)
         thought, code = turns[written] if written < len(turns) else _lost(problem)
         end = dialect.PAPER.end
-        text = dialect.render_turn(thought, code).removesuffix(end).removeprefix(request.prefill)
-        return Completion(text, "stop", tokens=None, stopped_by=end)
+        text = dialect.render_turn(thought, code).removesuffix(end)
+        if request.prefill and not text.startswith(request.prefill):
+            text = f"{request.prefill} {text.removeprefix('Thought: ')}"
+        return Completion(text.removeprefix(request.prefill), "stop", tokens=None, stopped_by=end)
 
 
 def _question(messages: Sequence[Message]) -> str:
@@ -57,7 +63,14 @@ def _question(messages: Sequence[Message]) -> str:
     tasks = [m["content"] for m in messages if m["role"] == "user" and m["content"].startswith(opening)]
     if not tasks:
         raise UserError(f"the scripted teacher was asked without a task: no user message starts with {opening!r}")
-    return tasks[0].removeprefix(opening)
+    return tasks[0].removeprefix(opening).partition(dialect.PASSAGES)[0]
+
+
+def _cut(text: str, stops: Sequence[str]) -> Completion:
+    """``text`` up to the first stop string in it."""
+    found = [(text.find(stop), stop) for stop in stops if stop in text]
+    end, stopped_by = min(found) if found else (len(text), None)
+    return Completion(text[:end], "stop", tokens=None, stopped_by=stopped_by)
 
 
 def _problem(question: str) -> Problem:

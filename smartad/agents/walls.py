@@ -1,0 +1,184 @@
+"""The wall around the process that runs model-written code: which there are, what it may see, and which one stands here.
+
+The ladder: bubblewrap, then apptainer, then Landlock; each shows the code Python and its packages, read-only, and nothing
+else.  Behind every one of them the code is under the filter of system calls too (agents/seccomp.py).  Without any it is
+not run, unless ``sandbox: none`` asks for that by name.
+"""
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import smartad
+from smartad.agents import landlock
+from smartad.types import UserError
+
+LADDER = ("bubblewrap", "apptainer", "landlock")
+NOBODY = 65534
+TRIAL_TIMEOUT_S = 60
+SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/localtime", "/dev/null", "/dev/urandom")
+"""What programs need of a Linux system.  No /proc, no /sys, no /tmp, and of /etc what says nothing about its users."""
+
+
+@dataclass(frozen=True)
+class Wall:
+    """One way to run the interpreter server."""
+
+    name: str
+    about: str
+    """Name and version, for records."""
+    command: tuple[str, ...] = ()
+    """Put before the server's own."""
+    readable: tuple[str, ...] | None = None
+    """What the server's children may read by Landlock's rules; None leaves that to the command."""
+    filtered: bool = True
+    """Whether they are under the filter of system calls."""
+
+
+def choose(name: str = "auto") -> Wall:
+    """The wall called ``name``; auto is the first of the ladder that stands on this machine.
+
+    Raises UserError saying what each lacks and what to do, also when ``name`` is no wall.
+    """
+    if name == "none":
+        return Wall("none", "none", filtered=False)
+    if name not in ("auto", *LADDER):
+        raise UserError(f"sandbox={name}: there is no such wall; there are auto, {', '.join(LADDER)}, none")
+    missing = {}
+    for rung in LADDER if name == "auto" else (name,):
+        found = _try(rung)
+        if isinstance(found, Wall):
+            return found
+        missing[rung] = found
+    told = "\n".join(f"  {rung}: {why}" for rung, why in missing.items())
+    raise UserError(f"sandbox={name}: code that models write has no wall to run behind on this machine.\n{told}\n"
+                    "Install bubblewrap (apt-get install bubblewrap, dnf install bubblewrap); `smartad doctor --sandbox` "
+                    "tries it.  `sandbox: none` in the site profile runs without a wall: then such code can read and change "
+                    "what you can, and records say so")
+
+
+@functools.cache
+def _try(rung: str) -> Wall | str:
+    """The wall, or why it does not stand here."""
+    return {"bubblewrap": _bubblewrap, "apptainer": _apptainer, "landlock": _landlock}[rung]()
+
+
+def _bubblewrap() -> Wall | str:
+    program = shutil.which("bwrap")
+    if program is None:
+        return "bwrap is not installed"
+    command = bubblewrap_command(program, readable(), root=os.geteuid() == 0)
+    if said := _trial(command):
+        return (f"it cannot start: {said}.  It needs user namespaces: sysctl user.max_user_namespaces must be above 0, and "
+                "kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns may forbid them; in a "
+                "container, ask for --security-opt seccomp=unconfined")
+    return Wall("bubblewrap", _version(program), tuple(command)) if not (said := _no_filter()) else said
+
+
+def bubblewrap_command(program: str, paths: Sequence[str], root: bool) -> list[str]:
+    """What runs a program behind bubblewrap: namespaces of its own of every kind, no capabilities, nothing writable.
+
+    ``root``: its own view first, in which a user without rights can reach what lies in root's folders; then, as that user,
+    the wall itself.  Root's limits do not hold, and a root's user namespace would leave it the owner of its files.
+    """
+    # bubblewrap would make the folders above what it shows for their owner alone.
+    above = dict.fromkeys(str(folder) for path in paths for folder in reversed(Path(path).parents[:-1]))
+    view = [part for folder in above if folder not in paths for part in ("--perms", "0755", "--dir", folder)]
+    for path in paths:
+        if os.path.islink(path) and path in SYSTEM and not path.startswith("/etc/"):
+            view += ["--symlink", os.readlink(path), path]
+        else:
+            view += ["--dev-bind" if path.startswith("/dev/") else "--ro-bind", path, path]
+    wall = [program, "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session",
+            "--cap-drop", "ALL", *view, "--remount-ro", "/", "--chdir", "/"]
+    if not root:
+        return wall
+    become_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all"]
+    return [program, "--die-with-parent", *view, "--bind", "/proc", "/proc", *become_nobody, *wall]
+
+
+def _apptainer() -> Wall | str:
+    program = shutil.which("apptainer") or shutil.which("singularity")
+    if program is None:
+        return "apptainer is not installed"
+    image = _empty_folder()
+    command = apptainer_command(program, readable(), image)
+    if said := _trial(command):
+        return f"it cannot start: {said}"
+    return Wall("apptainer", _version(program), tuple(command)) if not (said := _no_filter()) else said
+
+
+def apptainer_command(program: str, paths: Sequence[str], image: str) -> list[str]:
+    """What runs a program behind apptainer: an empty image, and in it what the program needs."""
+    binds = [part for path in paths if not path.startswith("/dev/") for part in ("--bind", f"{path}:{path}:ro")]
+    return [program, "--silent", "exec", "--userns", "--containall", "--no-home", "--cleanenv", "--no-eval", "--drop-caps", "all",
+            *binds, image]
+
+
+@functools.cache
+def _empty_folder() -> str:
+    return tempfile.mkdtemp(prefix="smartad-image-")
+
+
+def _landlock() -> Wall | str:
+    if not (version := landlock.abi()):
+        return "this kernel has no Landlock (Linux 5.13 or newer, with landlock among its security modules)"
+    if said := _no_filter():
+        return said
+    return Wall("landlock", f"landlock ABI {version}", readable=tuple(readable()))
+
+
+@functools.cache
+def _no_filter() -> str:
+    """Why this machine cannot filter system calls; empty when it can."""
+    code = "import os; from smartad.agents import seccomp; seccomp.install(seccomp.program(os.getpid()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TRIAL_TIMEOUT_S,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    return f"system calls cannot be filtered (seccomp): {_last_line(done.stderr)}" if done.returncode else ""
+
+
+def _trial(command: Sequence[str]) -> str:
+    """What is said by a program that does not start behind the wall; empty when it starts."""
+    try:
+        done = subprocess.run([*command, python(), "-S", "-c", ""], capture_output=True, text=True, timeout=TRIAL_TIMEOUT_S,
+                              cwd="/", env={})
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return (_last_line(done.stderr) or f"exit status {done.returncode}") if done.returncode else ""
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[-1]
+
+
+def _version(program: str) -> str:
+    return subprocess.run([program, "--version"], capture_output=True, text=True).stdout.strip()
+
+
+def python() -> str:
+    """The interpreter itself: a virtual environment's link to it may lead out of what is shown."""
+    return os.path.realpath(sys.executable)
+
+
+def packages() -> list[str]:
+    """Folders that Python looks for packages in, but for those of a checkout or a working folder, where keys may lie."""
+    installed = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages") and os.path.isdir(path)]
+    return [*map(os.path.abspath, installed), str(Path(smartad.__file__).parent.parent)]
+
+
+def readable() -> list[str]:
+    """Files and folders that the interpreter server needs, a folder before what is in it."""
+    base = Path(sys.base_prefix)
+    own = [python(), base / "lib", base / sys.platlibdir, sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"),
+           *packages()[:-1], Path(smartad.__file__).parent]
+    libraries = [path for path in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if path.startswith("/") and path != "/"]
+    paths = [path for path in dict.fromkeys([*SYSTEM, *map(str, own), *map(os.path.normpath, libraries)]) if os.path.exists(path)]
+    inside_usr = [path for path in paths if path.startswith("/usr/")]
+    return sorted(set(paths) - set(inside_usr), key=len)
