@@ -187,6 +187,7 @@ def test_failure_that_stays_is_a_row_with_its_reason_and_asked_again_only_if_it_
     rows = collect(inputs, tmp_path, engine)
     assert [(r.stop, r.reason, r.answer) for r in rows if r.stop != "answered"] == [
         ("engine_error", "503 overloaded", None), ("engine_error", "400 no", None)]
+    assert summary(rows)["tokens"] == sum(r.tokens for r in rows) == TOKENS * sum(len(r.steps) for r in rows)
     assert [r for r in rows if r.stop == "answered"] == [r for r in pool if r.sample == 1 or number_of(r) > 1]
     times = asked(tmp_path)
     assert (times[seed(0), 0], times[seed(1), 0]) == (3, 1)
