@@ -123,10 +123,10 @@ def main() -> None:
     for many, rows, took_s in ((args.in_flight, ours, our_s), (WORKERS, theirs, their_s)):
         turns, ideal = sum(len(row.steps) for row in rows), ideal_s(rows, args.seconds, many)
         speeds.append(turns / took_s)
-        print("|", " | ".join([f"{many}", f"{len(rows)}", f"{turns}", f"{took_s:.1f} s", f"{speeds[-1]:.1f}", f"{ideal:.1f} s",
-                               f"{ideal / took_s:.0%}"]), "|")
-    print(f"{speeds[0] / speeds[1]:.1f}x the turns/s of {WORKERS} workers; {1000 * our_cpu_s / speeds[0] / our_s:.1f} ms CPU of this "
-          f"process a turn; transcripts {'identical' if same else 'DIFFER'}")
+        print("|", " | ".join([f"{many}", f"{len(rows)}", f"{turns}", f"{took_s:.1f} s", f"{speeds[-1]:.1f}",
+                               f"{ideal:.1f} s", f"{ideal / took_s:.0%}"]), "|")
+    print(f"{speeds[0] / speeds[1]:.1f}x the turns/s of {WORKERS} workers; {1000 * our_cpu_s / speeds[0] / our_s:.1f} ms CPU of "
+          f"this process a turn; transcripts {'identical' if same else 'DIFFER'}")
     if not same:
         sys.exit(1)
 

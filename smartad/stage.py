@@ -58,6 +58,8 @@ class Runtime:
     """DeepSpeed's own configuration, to train under it; None is PyTorch's data parallelism."""
     engine: EngineSite | None = None
     """Where a stage that asks a model finds it; None is in this process."""
+    retriever: str | None = None
+    """Address of a server of the index to search (``smartad serve-retriever``); None is to search in this process."""
     report: Callable[..., None] = _no_report
     """``report(step, **metrics)``: live scalars, for trackers."""
     note: Callable[..., None] = _no_note

@@ -28,7 +28,8 @@ def enclosed(code, *arguments):
 
     It sees what a machine has that payloads look for: /etc, /proc, folders to write to, and no /tmp of this machine.
     """
-    paths = ["/etc", *(path for path in walls.readable() if not path.startswith("/etc/")), str(ROOT / "tests"), os.path.dirname(bwrap())]
+    shown = [path for path in walls.readable() if not path.startswith("/etc/")]
+    paths = ["/etc", *shown, str(ROOT / "tests"), os.path.dirname(bwrap())]
     command = walls.bubblewrap_command(bwrap(), list(dict.fromkeys(paths)), root=os.geteuid() == 0)
     at = command.index("--remount-ro")
     command[at:at] = ["--proc", "/proc", "--perms", "1777", "--tmpfs", SCRATCH, "--setenv", "TMPDIR", SCRATCH]

@@ -97,7 +97,7 @@ def test_without_a_wall_is_only_what_asks_for_it_by_name(nothing_stands):
 
 
 def test_unknown_wall_is_refused_with_those_there_are():
-    with pytest.raises(UserError, match="sandbox=bwrap: there is no such wall; there are auto, bubblewrap, apptainer, landlock, none"):
+    with pytest.raises(UserError, match="sandbox=bwrap: there is no such wall; there are auto, bubblewrap, .*, none"):
         walls.choose("bwrap")
 
 

@@ -132,6 +132,7 @@ def test_server_that_dies_while_it_starts_says_why(tmp_path):
         pass
 
 
+@pytest.mark.slow
 def test_server_that_does_not_come_up_in_time_is_ended_and_named(tmp_path):
     with pytest.raises(TimeoutError, match=r"does not answer after 1 s \(engine\.start_s\)"), \
             opened(TOY, runtime(site("--do", "never", start_s=1.0)), tmp_path):

@@ -183,9 +183,21 @@ class Handler(BaseHTTPRequestHandler):
     def fault_400(self, body):
         self.reply(400, {"error": {"message": "bad schema"}})
 
+    def fault_echo(self, body):
+        self.reply(400, {"error": {"message": f"not with {self.headers['Authorization']}"}})
+
     def fault_hang(self, body):
         self.server.released.wait(HANG_S)
         self.close_connection = True
+
+    def fault_trickle(self, body):
+        """Never silent, and never ready."""
+        self.send_response(200)
+        self.send_header("Content-Length", "1000000")
+        self.end_headers()
+        while not self.server.released.wait(0.02):
+            self.wfile.write(b" ")
+            self.wfile.flush()
 
     def fault_cut(self, body):
         self.send_response(200)

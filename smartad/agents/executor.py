@@ -23,7 +23,7 @@ from smolagents.local_python_executor import CodeOutput, PythonExecutor
 
 from smartad.agents import walls
 from smartad.agents.limits import CodeLimits
-from smartad.types import StepStatus
+from smartad.types import StepStatus, ToolDown
 
 log = logging.getLogger(__name__)
 START_TIMEOUT_S = 120
@@ -240,6 +240,8 @@ class ChildExecutor(PythonExecutor):
     def _call(self, message: dict[str, Any]) -> dict[str, Any]:
         try:
             return {"value": str(self._tools[message["call"]](*message["args"], **message["kwargs"]))}
+        except ToolDown:
+            raise
         except Exception as error:  # a tool called with the wrong arguments is the code's mistake
             return {"error": f"{type(error).__name__}: {error}"}
 

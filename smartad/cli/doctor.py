@@ -51,7 +51,7 @@ class Finding:
 
 def doctor_command(args: argparse.Namespace) -> int:
     """Print every finding as it is made.  1 when there is a failure."""
-    from smartad.cli import doctor_slurm
+    from smartad.cli import doctor_engines, doctor_slurm
 
     profile = load(ClusterConfig, [args.cluster]) if args.cluster else None
     if args.signals and profile is None:
@@ -65,6 +65,8 @@ def doctor_command(args: argparse.Namespace) -> int:
         sections[f"code that means harm, sandbox={args.sandbox}"] = payloads(args.sandbox)
     if profile is None or profile.cluster == "slurm":
         sections["SLURM"] = doctor_slurm.cluster(profile, args.store)
+    if profile:
+        sections["engines"] = doctor_engines.engines(profile)
     if args.signals and profile:
         sections["signals, in a job that takes two minutes once it runs"] = doctor_slurm.signals(profile, args.store)
     levels: Counter[str] = Counter()

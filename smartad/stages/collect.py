@@ -86,6 +86,7 @@ def run(config: CollectConfig, inputs: Mapping[str, Path], out: Path, runtime: R
 def _teacher(name: str, runtime: Runtime, out: Path) -> "AbstractContextManager[Completer]":
     if name.partition("@")[0] == TOY:
         from smartad.toyworld.teacher import ScriptedTeacher
+        runtime.note(engine="scripted")
         return nullcontext(ScriptedTeacher())
     from smartad.engines.opening import opened
     return opened(name, runtime, out)
