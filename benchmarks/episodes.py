@@ -1,9 +1,9 @@
 """Many episodes in flight beside a loop of four workers, at a server that takes a fixed time for each answer.
 
-The server is a process of its own (stub_server.py) and answers in the scripted teacher's words; agents, sandbox and HTTP are the
-real ones, and both arms must write the same transcripts.  The loop is what the predecessor does: a pool of four threads, each of
-which plays an episode from its first request to its last; it is timed over --loop episodes.  Ideal is what the waiting alone takes
-with so many in flight, each next episode beginning when one has ended.
+The server is a process of its own (stub_server.py) and answers in the scripted teacher's words; agents, sandbox and HTTP are
+the real ones, and both arms must write the same transcripts.  The loop is what the predecessor does: a pool of four threads,
+each of which plays an episode from its first request to its last; it is timed over --loop episodes.  Ideal is what the waiting
+alone takes with so many in flight, each next episode beginning when one has ended.
 
   python benchmarks/episodes.py [--episodes 640] [--in-flight 64] [--seconds 1] [--loop 32]
 """
@@ -70,7 +70,7 @@ def four_workers(url: str, questions: Sequence[Question], index: Path) -> list[T
     with Interpreters(CONFIG.code) as interpreters, openai.OpenAI(base_url=url, api_key="none") as client:
 
         def ask(request: Request) -> tuple[Completion, ...]:
-            said = client.chat.completions.create(model=MODEL, messages=[*request.messages], max_tokens=request.max_tokens,  # type: ignore[arg-type, list-item]
+            said = client.chat.completions.create(model=MODEL, messages=[*request.messages], max_tokens=request.max_tokens,
                                                   temperature=request.temperature, stop=list(request.stop))
             stopped_by = (said.choices[0].model_extra or {})["stop_reason"]
             return (Completion(said.choices[0].message.content or "", "stop", said.usage and said.usage.completion_tokens,
@@ -103,8 +103,8 @@ def main() -> None:
     parser.add_argument("--loop", type=int, default=32, help="episodes to time the loop of four workers over")
     args = parser.parse_args()
     questions = benchmarks.get("toy_train").load(None)[:args.episodes]
-    print(f"# {platform.processor() or platform.machine()}, {os.cpu_count()} cores; {len(questions)} episodes, {args.seconds:g} s "
-          "an answer; times are wall clock")
+    print(f"# {platform.processor() or platform.machine()}, {os.cpu_count()} cores; {len(questions)} episodes, "
+          f"{args.seconds:g} s an answer; times are wall clock")
     with tempfile.TemporaryDirectory() as folder, served(args.seconds) as url:
         index, out = Path(folder) / "index", Path(folder) / "out"
         index.mkdir()
@@ -117,16 +117,16 @@ def main() -> None:
         theirs = four_workers(url, questions[:args.loop], index)
         their_s = time.monotonic() - began
     same = text(theirs) == text(ours[:len(theirs)])
-    turns, their_turns = sum(len(row.steps) for row in ours), sum(len(row.steps) for row in theirs)
-    ideal = ideal_s(ours, args.seconds, args.in_flight)
-    print("| in flight | episodes | turns | time | turns/s | ideal | of the ideal | CPU of this process a turn |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    print(f"| {args.in_flight} | {len(ours)} | {turns} | {our_s:.1f} s | {turns / our_s:.1f} | {ideal:.1f} s | {ideal / our_s:.0%} | "
-          f"{1000 * our_cpu_s / turns:.1f} ms |")
-    print(f"| {WORKERS} workers | {len(theirs)} | {their_turns} | {their_s:.1f} s | {their_turns / their_s:.1f} | "
-          f"{ideal_s(theirs, args.seconds, WORKERS):.1f} s | {ideal_s(theirs, args.seconds, WORKERS) / their_s:.0%} | |")
-    print(f"{turns / our_s / (their_turns / their_s):.1f}x the turns/s of {WORKERS} workers; "
-          f"transcripts {'identical' if same else 'DIFFER'}")
+    print("| in flight | episodes | turns | time | turns/s | ideal | of the ideal |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    speeds = []
+    for many, rows, took_s in ((args.in_flight, ours, our_s), (WORKERS, theirs, their_s)):
+        turns, ideal = sum(len(row.steps) for row in rows), ideal_s(rows, args.seconds, many)
+        speeds.append(turns / took_s)
+        print("|", " | ".join([f"{many}", f"{len(rows)}", f"{turns}", f"{took_s:.1f} s", f"{speeds[-1]:.1f}",
+                               f"{ideal:.1f} s", f"{ideal / took_s:.0%}"]), "|")
+    print(f"{speeds[0] / speeds[1]:.1f}x the turns/s of {WORKERS} workers; {1000 * our_cpu_s / speeds[0] / our_s:.1f} ms CPU of "
+          f"this process a turn; transcripts {'identical' if same else 'DIFFER'}")
     if not same:
         sys.exit(1)
 

@@ -15,7 +15,7 @@ from smartad.stages.collect import COLLECT, CollectConfig
 from smartad.stages.evaluate import EVALUATE, EvaluateConfig
 from smartad.stages.grade import GRADE, GradeConfig
 from smartad.stages.importing import IMPORT, ImportConfig, PoolConfig, identified
-from smartad.stages.index import INDEX, IndexConfig
+from smartad.stages.index import INDEX, Retrieval, files_of, indexed
 from smartad.stages.prepare import PREPARE, PrepareConfig
 from smartad.stages.score import SCORE, ScoreConfig
 from smartad.stages.select import SELECT, SelectConfig, decisive
@@ -59,6 +59,8 @@ class Experiment:
     dialect: str = "paper"
     corpus: str | None = "toy"
     """What web_search searches; null is nothing."""
+    retrieval: Retrieval = field(default_factory=Retrieval)
+    """How it does."""
     train_sets: list[str] = field(default_factory=lambda: ["toy_train"])
     pool: PoolConfig | None = None
     """Trajectories made elsewhere, in place of what ``collect`` would make of ``train_sets``; both then mean nothing."""
@@ -143,7 +145,7 @@ class Plan:
 def plan(experiment: Experiment) -> Plan:
     """The whole pipeline.  Pure but for reading the toy student's and local models' files, and those to import: nothing runs."""
     files: dict[str, str] = {}
-    index = {"index": _index(experiment.corpus)} if experiment.corpus else {}
+    index = {"index": indexed(experiment.corpus, experiment.retrieval)} if experiment.corpus else {}
     train = _train(experiment, index, files) if experiment.train else None
     adapter = {"adapter": train} if train else {}
     grades = {}
@@ -178,20 +180,15 @@ def missing_data(specs: Iterable[StageSpec], runtime: Runtime) -> list[str]:
     imports = [spec.config for spec in specs if spec.stage is IMPORT and isinstance(spec.config, ImportConfig)]
     absent = [file.name for config in imports for teacher in config.teachers for file in teacher.files
               if file.sha256 not in runtime.files]
-    sources = [benchmarks.get(spec.config.benchmark).SOURCE if spec.stage is PREPARE else corpora.get(spec.config.corpus).SOURCE
-               for spec in specs if spec.stage in (PREPARE, INDEX)]
-    return absent + [source.file for source in sources
-                     if source and not (runtime.data and (runtime.data / source.file).is_file())]
+    sources = [benchmarks.get(spec.config.benchmark).SOURCE for spec in specs if spec.stage is PREPARE]
+    files = [source.file for source in sources if source]
+    files += [file for spec in specs if spec.stage is INDEX for file in files_of(spec.config)]
+    return absent + [file for file in dict.fromkeys(files) if not (runtime.data and (runtime.data / file).is_file())]
 
 
 def _prepare(name: str, limit: int | None) -> StageSpec:
     source = benchmarks.get(name).SOURCE
     return StageSpec(PREPARE, PrepareConfig(name, source.sha256 if source else None, limit))
-
-
-def _index(corpus: str) -> StageSpec:
-    source = corpora.get(corpus).SOURCE
-    return StageSpec(INDEX, IndexConfig(corpus, source.sha256 if source else None))
 
 
 def _searched(config: CollectConfig | EvaluateConfig, index: dict[str, StageSpec]) -> dict[str, StageSpec]:
@@ -210,6 +207,8 @@ def _with_teacher(config: CollectConfig) -> CollectConfig:
 
 def _folders(experiment: Experiment) -> dict[str, str]:
     named = {experiment.score.student, experiment.evaluate.student, experiment.collect.teacher}
+    if experiment.corpus and experiment.retrieval.method == "dense":
+        named.add(experiment.retrieval.embedding.model)
     if experiment.train:
         named.add(experiment.train.student)
     folders = {models.identify(name): name for name in named if name != models.TOY}

@@ -140,5 +140,5 @@ in <execute>...</execute>, whose output comes back to you as 'Observation:', or 
 Tool, callable from the code: wikipedia_search(query: str) -> str.""",
     # For the toy student, whose context is short.
     "toy": "Solve the task with Python code. Tools: web_search(query), final_answer(answer).",
-    "toy_cot": "Reason step by step, then write <answer>the answer</answer>.",
+    "toy_cot": "Reason step by step. End with: The answer is",
 }

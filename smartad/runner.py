@@ -19,10 +19,11 @@ from smartad.records import read_json, write_json
 from smartad.stage import Runtime, StageSpec
 from smartad.store import PROGRESS, RAN, Store, StoreError, away, explained
 from smartad.tracking import RunInfo, Tracking
-from smartad.types import UserError
+from smartad.types import ToolDown, UserError
 
 PROGRESS_EVERY_S = 0.5
-PACKAGES = ("torch", "transformers", "peft", "accelerate", "smolagents", "omegaconf", "bm25s")
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "smolagents", "omegaconf", "bm25s", "faiss-cpu",
+            "sentence-transformers")
 
 
 def run_one(spec: StageSpec, store: Store, runtime: Runtime, tracking: Tracking) -> bool:
@@ -112,7 +113,7 @@ def classify(error: BaseException) -> str:
     """The class of a failure: user error, node, disk, oom, nan, engine, timeout, or error."""
     if isinstance(error, StoreError):
         return "disk"
-    if isinstance(error, ConnectionError | TimeoutError):  # a model server or a hub that does not answer
+    if isinstance(error, ConnectionError | TimeoutError | ToolDown):  # a model server, a retriever or a hub that does not answer
         return "engine"
     if "timed-out too many times" in str(error):  # submitit's word for a job that SLURM has cut off again and again
         return "timeout"

@@ -52,10 +52,14 @@ class Runtime:
     """Tokens that a stage of episodes may have generated: when they are spent, no other episode begins."""
     engine_errors: float = 0.05
     """The share of a stage's episodes in which the engine may fail; if it fails in more, there is no result."""
+    sandbox: str = "auto"
+    """The wall that code of models runs behind: auto, bubblewrap, apptainer, landlock, or none (see ``agents.walls``)."""
     deepspeed: Mapping[str, Any] | None = None
     """DeepSpeed's own configuration, to train under it; None is PyTorch's data parallelism."""
     engine: EngineSite | None = None
     """Where a stage that asks a model finds it; None is in this process."""
+    retriever: str | None = None
+    """Address of a server of the index to search (``smartad serve-retriever``); None is to search in this process."""
     report: Callable[..., None] = _no_report
     """``report(step, **metrics)``: live scalars, for trackers."""
     note: Callable[..., None] = _no_note

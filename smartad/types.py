@@ -20,6 +20,10 @@ class UserError(ValueError):
     """Something its reader can mend: the command line prints the message and no traceback."""
 
 
+class ToolDown(RuntimeError):
+    """What a tool needs does not answer.  That is no result, and no agent must be told of it as if it were one."""
+
+
 class Message(TypedDict):
     """One turn of a chat."""
 

@@ -9,6 +9,7 @@ import pytest
 
 from command import environment
 from conftest import ROOT
+from enclosed import bwrap
 
 pytestmark = pytest.mark.slow
 
@@ -49,6 +50,18 @@ def test_scoring_benchmark_compares_with_the_loop_and_says_time_and_memory_of_bo
     assert re.search(r"\| 640 \| 450 \| [\d.]+ s \| [\d.]+ s \| [\d.]+x \| .*MiB", said), said
 
 
+def test_retrieval_benchmark_finds_the_same_passages_in_every_arm(tmp_path):
+    words = ("--tiny", "--vectors", "2000", "--queries", "40", "--episodes", "16", "--rounds", "1")
+    said = script("retrieval.py", *words, folder=tmp_path)
+    assert "the same passages 80 of 80 times" in said
+    assert len(re.findall(r"^\| (?:one by one|in batches.*) \| [\d.]+ \| [\d.]+ \| [\d.]+x \|$", said, re.MULTILINE)) == 3, said
+
+
+def test_episodes_in_flight_write_what_the_loop_writes(tmp_path):
+    said = script("episodes.py", "--episodes", "16", "--in-flight", "8", "--seconds", "0.05", "--loop", "4", folder=tmp_path)
+    assert "transcripts identical" in said and re.search(r"^\| 8 \| 16 \| \d+ \|", said, re.MULTILINE), said
+
+
 def test_gpu_protocol_on_a_cpu_measures_nothing_but_runs(tmp_path):
     said = script("gpu_protocol.py", "--tiny", "--device", "cpu", "--rounds", "1", folder=tmp_path)
     assert len(re.findall(r"^\| tiny \| \d+ \| 200 \| .* s \| .* s \|", said, re.MULTILINE)) == 2, said
@@ -59,3 +72,9 @@ def test_gpu_protocol_without_a_gpu_says_so_and_what_else_there_is(tmp_path):
                           text=True, env={**environment(None), "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}, timeout=600)
     assert done.returncode == 1
     assert "no CUDA device here; --tiny --device cpu shows" in done.stderr
+
+
+def test_sandbox_benchmark_compares_with_a_fresh_wall_per_step(tmp_path):
+    bwrap()
+    said = script("sandbox.py", "--episodes", "5", "--fresh", "1", "--rounds", "1", folder=tmp_path)
+    assert len(re.findall(r"^\| (forked|fresh, .*) \| [\d.]+ ms \| .* \| \d+x \|$", said, re.MULTILINE)) == 3, said

@@ -4,6 +4,8 @@ import dataclasses
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 
 from smartad import models
@@ -36,7 +38,8 @@ def answers(engine, requests):
 
 def reference(engine, request):
     """Greedy decoding in the plainest way: one row, no cache, the whole text again for every token."""
-    ids = engine.tokenizer(render(engine.tokenizer, request.messages, generate=True), add_special_tokens=False)["input_ids"]
+    prompt = render(engine.tokenizer, request.messages, generate=True) + request.prefill
+    ids = engine.tokenizer(prompt, add_special_tokens=False)["input_ids"]
     written = []
     for _ in range(request.max_tokens):
         with torch.no_grad():
@@ -51,6 +54,75 @@ def test_greedy_batch_equals_one_by_one_without_a_cache(engine):
     requests = [ask(task, max_tokens=n) for task, n in zip(TASKS, (24, 5, 40, 1, 24), strict=True)]
     expected = [reference(engine, request) for request in requests]
     assert [(c.text, c.finish, c.tokens) for c in answers(engine, requests)] == expected
+
+
+def test_answer_goes_on_from_the_beginning_it_is_given_and_does_not_repeat_it(engine):
+    beginnings = ["Thought: I", "Code:\n```py\nprint(", "The answer", ""]
+    requests = [ask(task, prefill=prefill) for task, prefill in zip(TASKS, beginnings, strict=False)]
+    found = answers(engine, requests)
+    assert [(c.text, c.finish, c.tokens) for c in found] == [reference(engine, request) for request in requests]
+    assert found[:3] != answers(engine, [ask(task) for task in TASKS[:3]])
+
+
+def test_first_of_several_candidates_is_the_only_one_and_each_has_chances_of_its_own(engine):
+    requests = [ask(task, temperature=1.0, seed=i) for i, task in enumerate(TASKS)]
+    several = [[dataclasses.replace(c, logprobs=()) for c in candidates] for candidates in
+               engine.answer([dataclasses.replace(request, n=4 - i % 2) for i, request in enumerate(requests)])]
+    assert [candidates[0] for candidates in several] == answers(engine, requests)
+    assert [len(candidates) for candidates in several] == [4, 3, 4, 3, 4]
+    assert len({c.text for c in several[0]}) > 1
+    fewer = engine.answer([dataclasses.replace(requests[0], n=2)])[0]
+    assert [c.text for c in fewer] == [c.text for c in several[0][:2]]
+
+
+def test_log_probabilities_are_those_of_a_plain_forward_at_temperature_1(engine):
+    requests = [ask(TASKS[0], temperature=1.5, seed=3), ask(TASKS[2]), ask(TASKS[1], temperature=0.8, top_p=0.6, max_tokens=9)]
+    for request, (said,) in zip(requests, engine.answer(requests), strict=True):
+        ids = engine.tokenizer(render(engine.tokenizer, request.messages, generate=True), add_special_tokens=False)["input_ids"]
+        with torch.no_grad():
+            logprobs = engine.model(torch.tensor([ids + list(said.token_ids)])).logits[0, len(ids) - 1:-1].log_softmax(-1)
+        expected = [logprobs[i, token].item() for i, token in enumerate(said.token_ids)]
+        assert said.logprobs == pytest.approx(expected, abs=1e-4) and len(said.logprobs) == said.tokens
+        text = [token for token in said.token_ids if token not in engine.ends]
+        assert engine.tokenizer.decode(text, skip_special_tokens=True) == said.text
+
+
+def nucleus(probabilities, top_p):
+    """The tokens of one row that are kept, in the plainest way."""
+    kept, mass = set(), 0.0
+    for token in sorted(range(len(probabilities)), key=lambda token: (-probabilities[token], token)):
+        if top_p < 1 and mass >= top_p:
+            break
+        kept.add(token)
+        mass += probabilities[token]
+    return kept
+
+
+@given(st.lists(st.lists(st.integers(0, 6), min_size=5, max_size=5).filter(any), min_size=1, max_size=4),
+       st.lists(st.sampled_from([0.01, 0.25, 0.5, 0.9, 1.0]), min_size=4, max_size=4))
+def test_nucleus_is_the_likeliest_tokens_that_reach_top_p_together(weights, top_p):
+    rows = torch.tensor(weights, dtype=torch.float64)
+    rows = rows / rows.sum(-1, keepdim=True)
+    kept = hf._nucleus(rows, torch.tensor(top_p[:len(weights)], dtype=torch.float64))
+    for row, mask, p in zip(rows, kept, top_p, strict=False):
+        ranked = row.sort(descending=True).values.cumsum(-1)
+        if ((ranked - p).abs() > 1e-9).all():  # a sum that is top_p itself is a matter of rounding
+            assert set(mask.nonzero()[:, 0].tolist()) == nucleus(row.tolist(), p)
+
+
+def test_what_is_sampled_within_top_p_is_of_the_nucleus_in_its_proportions(engine):
+    request, n = ask(TASKS[0], max_tokens=1, temperature=2.0, top_p=0.5), 2000
+    ids = engine.tokenizer(render(engine.tokenizer, request.messages, generate=True), add_special_tokens=False)["input_ids"]
+    chance = hf._Chance([hf._Row(dataclasses.replace(request, seed=i), 0, ids, 1) for i in range(n)], "cpu")
+    with torch.no_grad():
+        logits = engine.model(torch.tensor([ids])).logits[:, -1]
+    likely = (logits[0].double() / 2).softmax(-1)
+    kept = sorted(nucleus(likely.tolist(), 0.5))
+    expected = torch.zeros_like(likely)
+    expected[kept] = likely[kept] / likely[kept].sum()
+    found = torch.bincount(chance.choose(logits.expand(n, -1), 0), minlength=len(expected)) / n
+    assert found[expected == 0].sum() == 0 and len(kept) < (likely > 1e-4).sum()
+    assert (found - expected).abs().max() < 5 * 0.5 / n**0.5  # five standard errors at most
 
 
 def test_order_and_company_do_not_change_an_answer_at_temperature_0(engine):

@@ -25,7 +25,8 @@ WITHIN_FLOOR = {("records", "types"), ("config", "types"), ("config", "redact"),
 """Imports between modules of one floor: the first says its errors in the second's words, or shares its declaration."""
 HOMES = {"omegaconf": {"config"}, "torch": {"engines", "toyworld"}, "transformers": {"engines", "toyworld"},
          "tokenizers": {"toyworld"}, "peft": {"engines"}, "bm25s": {"engines"}, "deepspeed": {"engines"}, "vllm": {"engines"},
-         "openai": {"engines"}, "faiss": {"engines"}, "smolagents": {"agents"}, "wandb": {"tracking"},
+         "openai": {"engines"}, "faiss": {"engines"}, "sentence_transformers": {"engines"}, "starlette": {"engines"},
+         "uvicorn": {"engines", "tracking"}, "smolagents": {"agents"}, "wandb": {"tracking"},
          "wandb_workspaces": {"tracking"}, "trackio": {"tracking"}, "psutil": {"tracking", "engines"},
          "pynvml": {"tracking"}, "submitit": {"cluster"},
          "optuna": {"sweep"}, "sweeps": {"sweep"}, "rich": {"cli"}, "matplotlib": {"sweep"}, "scipy": {"tables"}}

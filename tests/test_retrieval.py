@@ -1,8 +1,10 @@
 """The index: what a teacher would ask finds what it needs."""
 
+import re
+
 import pytest
 
-from smartad import corpora
+from smartad import benchmarks, corpora
 from smartad.engines import retrieval
 from smartad.stage import Runtime
 from smartad.stages.index import INDEX, IndexConfig
@@ -61,8 +63,26 @@ def test_load_of_an_empty_folder_names_it(tmp_path):
 
 
 def test_unknown_corpus_names_the_others():
-    with pytest.raises(UserError, match=r"no corpus 'wiki18'; there are toy, wiki2"):
-        IndexConfig("wiki18")
+    with pytest.raises(UserError, match=r"no corpus 'wiki17'; there are psgs_w100, toy, wiki18, wiki2"):
+        IndexConfig("wiki17")
+
+
+@pytest.mark.slow
+def test_real_questions_find_the_passages_that_they_name(real_data, tmp_path):
+    """The figure of docs/retrieval.md."""
+    def words(text):
+        return " ".join(["", *re.findall(r"\w+", text.lower()), ""])
+
+    INDEX.run(IndexConfig("wiki2", corpora.get("wiki2").SOURCE.sha256), {}, tmp_path, Runtime(data=real_data))
+    titles = {p.id: words(p.title) for p in corpora.get("wiki2").load(real_data / corpora.get("wiki2").SOURCE.file)}
+    benchmark, retriever = benchmarks.get("wiki2qa"), retrieval.load(tmp_path)
+    named = found = 0
+    for question in benchmark.load(real_data / benchmark.SOURCE.file):
+        asked = words(question.text)
+        gold = {key for key, title in titles.items() if len(title.split()) > 1 and title in asked}
+        named += len(gold)
+        found += len(gold & {p.id for p in retriever.search(question.text, 3)}) if gold else 0
+    assert (named, found) == (97, 87)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The toy world's questions and its scripted teacher."""
 
+import dataclasses
 import re
 from itertools import pairwise
 
@@ -125,6 +126,21 @@ def test_teacher_says_the_same_however_it_is_batched():
     requests = [Request(tuple(dialect.chat(q, [], "")), seed=seed) for q in questions for seed in range(3)]
     one_by_one = [ScriptedTeacher().answer([request])[0] for request in reversed(requests)]
     assert ScriptedTeacher().answer(requests) == one_by_one[::-1]
+
+
+def test_first_of_the_teachers_candidates_is_what_it_says_alone_and_others_differ():
+    question = benchmarks.get("toy_qa").load(None)[0]
+    asked = Request(tuple(dialect.chat(question, [], "")), seed=5)
+    (several,) = ScriptedTeacher().answer([dataclasses.replace(asked, n=8)])
+    assert ScriptedTeacher().answer([asked]) == [several[:1]]
+    assert len(several) == 8 and len({completion.text for completion in several}) > 1
+
+
+def test_teacher_goes_on_from_its_own_beginning():
+    asked = Request(tuple(dialect.chat(benchmarks.get("toy_qa").load(None)[0], [], "")), seed=5)
+    ((whole,),) = ScriptedTeacher().answer([asked])
+    ((rest,),) = ScriptedTeacher().answer([dataclasses.replace(asked, prefill=whole.text[:20])])
+    assert whole.text[:20] + rest.text == whole.text
 
 
 def test_teacher_with_nothing_left_to_say_gives_the_answer():

@@ -69,8 +69,8 @@ def program(pid: int) -> bytes:
     column, machine = architecture()
     code = [_op(_LOAD, 4), _op(_EQUAL, machine, 1, 0), _op(_RETURN, _KILL), _op(_LOAD, 0)]
     for numbers in FREE.values():
-        if numbers[column] is not None:
-            code += [_op(_EQUAL, numbers[column], 0, 1), _op(_RETURN, _ALLOW)]
+        if (number := numbers[column]) is not None:
+            code += [_op(_EQUAL, number, 0, 1), _op(_RETURN, _ALLOW)]
     code += _when((72, 25)[column], 1, FCNTL) + _when((16, 29)[column], 1, IOCTL)
     code += _when((157, 167)[column], 0, (1,))  # prctl: a copy sets its PR_SET_PDEATHSIG
     code += _when((302, 261)[column], 0, (0,))  # prlimit64: of itself

@@ -53,7 +53,7 @@ def choose(name: str = "auto") -> Wall:
         raise UserError(f"sandbox={name}: there is no such wall; there are auto, {', '.join(LADDER)}, none")
     missing = {}
     for rung in LADDER if name == "auto" else (name,):
-        found = _try(rung)
+        found = stands(rung)
         if isinstance(found, Wall):
             return found
         missing[rung] = found
@@ -65,8 +65,8 @@ def choose(name: str = "auto") -> Wall:
 
 
 @functools.cache
-def _try(rung: str) -> Wall | str:
-    """The wall, or why it does not stand here."""
+def stands(rung: str) -> Wall | str:
+    """A wall of the ladder, tried once in this process; or why it does not stand on this machine."""
     return {"bubblewrap": _bubblewrap, "apptainer": _apptainer, "landlock": _landlock}[rung]()
 
 
@@ -76,7 +76,7 @@ def _bubblewrap() -> Wall | str:
         return "bwrap is not installed"
     command = bubblewrap_command(program, readable(), root=os.geteuid() == 0)
     if said := _trial(command):
-        return (f"it cannot start: {said}.  It needs user namespaces: sysctl user.max_user_namespaces must be above 0, and "
+        return (f"it does not work: {said}.  It needs user namespaces: sysctl user.max_user_namespaces must be above 0, and "
                 "kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns may forbid them; in a "
                 "container, ask for --security-opt seccomp=unconfined")
     return Wall("bubblewrap", _version(program), tuple(command)) if not (said := _no_filter()) else said
@@ -111,7 +111,7 @@ def _apptainer() -> Wall | str:
     image = _empty_folder()
     command = apptainer_command(program, readable(), image)
     if said := _trial(command):
-        return f"it cannot start: {said}"
+        return f"it does not work: {said}"
     return Wall("apptainer", _version(program), tuple(command)) if not (said := _no_filter()) else said
 
 
@@ -145,13 +145,18 @@ def _no_filter() -> str:
 
 
 def _trial(command: Sequence[str]) -> str:
-    """What is said by a program that does not start behind the wall; empty when it starts."""
-    try:
-        done = subprocess.run([*command, python(), "-S", "-c", ""], capture_output=True, text=True, timeout=TRIAL_TIMEOUT_S,
-                              cwd="/", env={})
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    return (_last_line(done.stderr) or f"exit status {done.returncode}") if done.returncode else ""
+    """What is wrong with the wall that ``command`` makes, for a program that only looks for a file; empty when nothing is."""
+    with tempfile.NamedTemporaryFile(prefix="smartad-trial-") as secret:
+        os.chmod(secret.name, 0o644)
+        look = f"import os; print('it shows files that it must hide' if os.path.exists({secret.name!r}) else 'hidden')"
+        try:
+            done = subprocess.run([*command, python(), "-S", "-c", look], capture_output=True, text=True, cwd="/", env={},
+                                  timeout=TRIAL_TIMEOUT_S)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return str(error)
+    if done.returncode:
+        return _last_line(done.stderr) or f"exit status {done.returncode}"
+    return "" if done.stdout.strip() == "hidden" else _last_line(done.stdout) or "a program behind it said nothing"
 
 
 def _last_line(text: str) -> str:

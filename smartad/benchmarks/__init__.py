@@ -19,7 +19,8 @@ class Source:
 
     file: str
     """Path below the data folder."""
-    sha256: str
+    sha256: str | None
+    """None: not known to smartad."""
     licence: str | None = None
     """As the model hub spells it (``cc-by-4.0``), where its owner names one; None: not known."""
     dataset: str | None = None

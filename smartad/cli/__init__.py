@@ -60,7 +60,8 @@ def _main(args: argparse.Namespace) -> int:
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments; overrides may stand anywhere, also after an option."""
     args, rest = parser().parse_known_args(argv)
-    into = {"plan": "sources", "run": "sources", "preview": "sources", "sweep": "overrides"}.get(args.command)
+    into = {"plan": "sources", "run": "sources", "preview": "sources", "serve-retriever": "sources",
+            "sweep": "overrides"}.get(args.command)
     if unknown := [word for word in rest if word.startswith("-") or into is None]:
         parser().error(f"unrecognized arguments: {' '.join(unknown)}")
     if into:
@@ -99,6 +100,7 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
         preview,
         publishing,
         running,
+        serving,
         status,
     )
 
@@ -110,6 +112,7 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
         "ask": adapters.ask_command, "gc": keeping.gc_command, "forget": keeping.forget_command, "logs": control.logs_command,
         "cancel": control.cancel_command, "retry": control.retry_command, "doctor": doctor.doctor_command,
         "import": pool.import_command, "pool": pool.pool_command,
+        "serve-retriever": serving.serve_command, "fetch": serving.fetch_command,
         "dashboard": dashboards.dashboard_command, "publish": publishing.publish_command}
     return commands[name]
 
@@ -287,6 +290,29 @@ def parser() -> argparse.ArgumentParser:
     ask.add_argument("--data", type=Path, metavar="DIR", help="folder of the corpus file, when web_search needs one")
     _add_model(ask)
 
+    serve = command("serve-retriever", "answer searches of a finished index over HTTP, for many processes at once",
+                    "  smartad serve-retriever configs/papers.yaml data=DATA      the index of this experiment\n"
+                    "  smartad serve-retriever index-1f2e --data DATA\n"
+                    "Stages search there when their site profile says so: retriever: http://127.0.0.1:8001.  They refuse a\n"
+                    "server of another index.  Queries that come together are searched together; one that was answered before\n"
+                    "is not searched again, whoever asks.  It listens on this machine only, unless --host says otherwise.")
+    serve.add_argument("sources", nargs="+", metavar="TARGET", help="the fingerprint of an index, or an experiment's sources")
+    serve.add_argument("--host", default="127.0.0.1", metavar="NAME", help="where to listen (default: 127.0.0.1)")
+    serve.add_argument("--port", type=_port, default=0, metavar="N", help="the port (default: a free one)")
+    serve.add_argument("--data", type=Path, metavar="DIR", help="folder of the corpus files, when the index reads them in place")
+    serve.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all)")
+    serve.add_argument("--gpus", type=int, default=0, metavar="N", help="GPUs to embed and search with (default: 0)")
+    _add_model(serve)
+
+    fetch = command("fetch", "bring a corpus from the model hub into the data folder, with its published index",
+                    "  smartad fetch wiki18 --data DATA\n"
+                    "  smartad fetch wiki18 --data DATA --only wiki18/wiki-18.jsonl     without the index\n"
+                    "Wikipedia 2018 takes 14 GB and its index 65 GB, and twice that while it is put together.  What is there\n"
+                    "already stays; what was cut off goes on.")
+    fetch.add_argument("corpus", metavar="CORPUS", help="its name in an experiment")
+    fetch.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder that data= names")
+    fetch.add_argument("--only", metavar="FILE", help="only this file of the data folder")
+
     gc = command("gc", "say what the store could do without, and with --yes remove it",
                  "  smartad gc            what would go, how large it is, and why\n"
                  "  smartad gc --yes      remove it; killed in the middle, it is simply run again\n"
@@ -306,6 +332,8 @@ def parser() -> argparse.ArgumentParser:
                      "  smartad doctor --cluster slurm/dev.yaml --signals")
     doctor.add_argument("--cluster", metavar="FILE", help="a site profile: would its jobs be accepted here?")
     doctor.add_argument("--online", action="store_true", help="ask W&B whether it knows the key")
+    doctor.add_argument("--sandbox", metavar="WALL", nargs="?", const="auto",
+                        help="run code that means harm behind this machine's wall, or the one of this name: does it hold?")
     doctor.add_argument("--signals", action="store_true",
                         help="submit a job of two minutes that must be told of its end and requeue itself")
     return top

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from smartad import corpora
 from smartad.claims import Claim
 from smartad.cli import INTERRUPTED
 from smartad.cli.acceptance import check_accepted
@@ -144,7 +145,9 @@ def check_data(specs: Iterable[StageSpec], runtime: Runtime) -> None:
     """Fail at the desk: a file that is not there is named before anything runs."""
     if missing := missing_data(specs, runtime):
         where = f"not in {runtime.data}" if runtime.data else "needed"
-        raise UserError(f"{', '.join(missing)}: {where}; say which folder holds them with data=FOLDER")
+        hub = [name for name in corpora.names() for download in corpora.downloads(name) if download.file in missing]
+        fetch = f", or have them fetched: {program()} fetch {hub[0]} --data FOLDER" if hub else ""
+        raise UserError(f"{', '.join(missing)}: {where}; say which folder holds them with data=FOLDER{fetch}")
 
 
 def check_split(specs: Iterable[StageSpec], profile: ClusterConfig) -> None:

@@ -92,10 +92,16 @@ class ClusterConfig:
     """Tokens that one collect or evaluate may have generated; then it stops, keeps what is finished, and says so."""
     engine_errors: float = 0.05
     """The share of the episodes of one collect or evaluate in which its engine may fail; if it fails in more, the stage has."""
+    sandbox: Literal["auto", "bubblewrap", "apptainer", "landlock", "none"] = "auto"
+    """The wall that code written by models runs behind.  auto: the first of these that stands where the stage runs, and no run
+    where none does.  none: no wall; that code can then do all that you can, and records say so."""
     deepspeed: str | None = None
     """DeepSpeed's configuration for training, a JSON file (``configs/deepspeed``)."""
     engine: EngineSite = field(default_factory=EngineSite)
     """Where stages ask their models: in their own process, or at a server."""
+    retriever: str | None = None
+    """Address of a server of the index that collect and evaluate search (``smartad serve-retriever``), as jobs reach it; null:
+    each of them loads the index itself."""
     max_jobs: int = 1000
     """Jobs in SLURM's queue at once; sites limit it."""
     max_array: int = 1000
@@ -120,6 +126,9 @@ class ClusterConfig:
             raise UserError(f"engine_errors={self.engine_errors} is a share: at least 0, and below 1")
         if self.gpus < 0 or self.checkpoint_every < 1:
             raise UserError(f"gpus={self.gpus} must be at least 0 and checkpoint_every={self.checkpoint_every} at least 1")
+        if self.retriever is not None and not self.retriever.startswith(("http://", "https://")):
+            raise UserError(f"retriever={self.retriever!r} is no address; it is what `smartad serve-retriever` prints, as in "
+                            "http://127.0.0.1:8001")
         if self.max_jobs < 1 or self.max_array < 1 or self.poll_s <= 0:
             raise UserError(f"max_jobs={self.max_jobs} and max_array={self.max_array} must be at least 1, "
                             f"poll_s={self.poll_s} above 0")

@@ -30,7 +30,8 @@ BROKEN = "\N{REPLACEMENT CHARACTER}"
 
 
 def load(identity: str, runtime: Runtime, adapter: Path | None = None) -> "HfEngine":
-    """The engine of model ``identity``, with the LoRA ``adapter`` (a PEFT folder) merged into it if one is given.
+    """The engine of model ``identity``, with the LoRA ``adapter`` (a PEFT folder) merged into it if one is given: beside it, it
+    would answer the same and take longer (decision 014).
 
     Raises UserError when the model cannot be loaded, or the adapter is not whole or not one for this model.
     """

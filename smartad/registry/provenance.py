@@ -177,7 +177,10 @@ def _licences(base: str, collect: Mapping[str, Any] | None, sets: Iterable[str],
     for name in sets:
         module = _benchmark(name)
         found[f"questions of {name}"] = benchmarks.licence(module) if module else None
-    for name in dict.fromkeys(index["corpus"] for index in indices if index):
+    used = [index for index in indices if index]
+    for model in dict.fromkeys(index["embedding"]["model"] for index in used if index.get("embedding")):
+        found[f"retriever {model}"] = models.licence(model, folders)
+    for name in dict.fromkeys(index["corpus"] for index in used):
         found[f"passages of {name}"] = benchmarks.licence(corpora.get(name)) if name in corpora.names() else None
     return found
 

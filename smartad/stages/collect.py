@@ -92,4 +92,4 @@ def _teacher(name: str, runtime: Runtime, out: Path) -> "AbstractContextManager[
     return opened(name, runtime, out)
 
 
-COLLECT = Stage("collect", version=1, run=run)
+COLLECT = Stage("collect", version=2, run=run)

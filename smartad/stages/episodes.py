@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import product
@@ -104,8 +104,11 @@ def run_episodes(config: EpisodeConfig, questions: Sequence[Question], samples: 
     width = config.batch_size if completer.together else (runtime.engine or EngineSite()).in_flight
     late: list[Played] = []
     # Threads outside: when the run ends early, they are waited for after what their code runs in has ended.
-    with ThreadPoolExecutor(width, thread_name_prefix="episode") as threads, Interpreters(config.code) as interpreters:
-        player = Player(agents.get(config.agent), _setup(config, index), completer, interpreters, threads, seed_of, top_logprobs,
+    with ThreadPoolExecutor(width, thread_name_prefix="episode") as threads, \
+            Interpreters(config.code, runtime.sandbox) as interpreters:
+        runtime.note(sandbox=interpreters.wall.about, **({} if completer.together else {"in_flight": width}))
+        setup = _setup(config, index, runtime)
+        player = Player(agents.get(config.agent), setup, completer, interpreters, threads, seed_of, top_logprobs,
                         config.episode_tokens)
         budget = _Budget(runtime.token_budget, rows, player)
         live = _Live(rows, player, runtime)
@@ -192,16 +195,13 @@ def seed_of(question_id: str, sample: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{question_id}#{sample}".encode()).digest()[:8]) >> 1
 
 
-def _setup(config: EpisodeConfig, index: Path | None) -> agents.Setup:
+def _setup(config: EpisodeConfig, index: Path | None, runtime: Runtime) -> agents.Setup:
     from smartad.engines import retrieval
 
-    search = agents.no_search
+    search: Callable[[str], str] = agents.no_search
     if index is not None:
-        retriever = retrieval.load(index)
-
-        def search(query: str) -> str:
-            return retrieval.render(retriever.search(query, config.top_k))
-
+        search = retrieval.tool(retrieval.connect(index, runtime), config.top_k)
+        runtime.note(retriever=runtime.retriever or "in-process")
     form = DIALECTS[config.dialect]
     return agents.Setup(PROMPTS[config.prompt], form, config.max_steps, search, stop_strings(form), config.max_tokens,
                         config.temperature, 1.0 if config.top_p is None else config.top_p, config.candidates,

@@ -69,4 +69,4 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path, runtime: 
         return summary(run_episodes(config, questions, 1, student, inputs.get("index"), out, runtime))
 
 
-EVALUATE = Stage("evaluate", version=1, run=run)
+EVALUATE = Stage("evaluate", version=2, run=run)

@@ -37,7 +37,7 @@ def run(config: PrepareConfig, inputs: Mapping[str, Path], out: Path, runtime: R
 
 
 def pinned(source: Source | None, sha256: str | None, data: Path | None) -> Path | None:
-    """Where ``source`` is below the data folder, its content checked; None for generated data.
+    """Where ``source`` is below the data folder, its content checked where it is known; None for generated data.
 
     Raises UserError when it is missing or is not the pinned file.
     """
@@ -48,8 +48,9 @@ def pinned(source: Source | None, sha256: str | None, data: Path | None) -> Path
     path = data / source.file
     if not path.is_file():
         raise UserError(f"no file {path}; say where {source.file} is with data=FOLDER")
-    if (found := file_sha256(path)) != (sha256 or source.sha256):
-        raise UserError(f"{path} is not the pinned file: sha256 expected {sha256 or source.sha256}, found {found}")
+    expected = sha256 or source.sha256
+    if expected is not None and (found := file_sha256(path)) != expected:
+        raise UserError(f"{path} is not the pinned file: sha256 expected {expected}, found {found}")
     return path
 
 

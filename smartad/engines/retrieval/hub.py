@@ -1,0 +1,39 @@
+"""Files of a corpus from the model hub."""
+
+import gzip
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download
+
+from smartad.types import UserError
+
+BLOCK = 1 << 24
+
+
+def fetch(file: str, dataset: str, parts: Sequence[str], data: Path) -> Path:
+    """``data``/``file``, made of ``parts`` of ``dataset`` in their order; one that ends in .gz is unpacked.  A file that is there
+    stays as it is; a download that was cut off goes on.
+
+    Raises UserError when the hub does not give it.
+    """
+    path = data / file
+    if path.is_file():
+        return path
+    downloads = path.with_name(f".{path.name}.parts")
+    downloads.mkdir(parents=True, exist_ok=True)
+    try:
+        found = [hf_hub_download(dataset, part, repo_type="dataset", local_dir=downloads) for part in parts]
+    except Exception as error:  # of which library they are depends on the hub's version
+        raise UserError(f"{dataset} on the model hub does not give {', '.join(parts)}: {type(error).__name__}: "
+                        f"{str(error).splitlines()[0]}. If you have {path.name} from elsewhere, put it at {path}") from error
+    whole = path.with_name(f".{path.name}.whole")
+    with whole.open("wb") as out:
+        for part in found:
+            with gzip.open(part) if part.endswith(".gz") else open(part, "rb") as content:
+                shutil.copyfileobj(content, out, BLOCK)
+    os.replace(whole, path)
+    shutil.rmtree(downloads)
+    return path
