@@ -184,7 +184,11 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(400, {"error": {"message": "bad schema"}})
 
     def fault_echo(self, body):
-        self.reply(400, {"error": {"message": f"not with {self.headers['Authorization']}"}})
+        self.reply(400, {"error": {"message": f"not with {self.headers['Authorization'].split()[-1]}"}})
+
+    def fault_slow(self, body):
+        time.sleep(0.05)
+        self.reply(200, self.server.answer(body))
 
     def fault_hang(self, body):
         self.server.released.wait(HANG_S)
@@ -250,8 +254,7 @@ def main():
     print("loading", args.model, "with", *sys.argv[2:], flush=True)
     if args.do == "die":
         sys.exit("torch.OutOfMemoryError: CUDA out of memory")
-    if args.do == "deaf":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if args.do == "deaf" else lambda *_: sys.exit("told to end"))
     if args.do in ("child", "deaf"):
         child = subprocess.Popen([sys.executable, "-c", "import signal; signal.signal(15, signal.SIG_IGN); signal.pause()"])
         print("child", child.pid, flush=True)
