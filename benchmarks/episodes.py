@@ -70,7 +70,7 @@ def four_workers(url: str, questions: Sequence[Question], index: Path) -> list[T
     with Interpreters(CONFIG.code) as interpreters, openai.OpenAI(base_url=url, api_key="none") as client:
 
         def ask(request: Request) -> tuple[Completion, ...]:
-            said = client.chat.completions.create(model=MODEL, messages=[*request.messages], max_tokens=request.max_tokens,  # type: ignore[arg-type, list-item]
+            said = client.chat.completions.create(model=MODEL, messages=[*request.messages], max_tokens=request.max_tokens,
                                                   temperature=request.temperature, stop=list(request.stop))
             stopped_by = (said.choices[0].model_extra or {})["stop_reason"]
             return (Completion(said.choices[0].message.content or "", "stop", said.usage and said.usage.completion_tokens,
@@ -123,9 +123,10 @@ def main() -> None:
     for many, rows, took_s in ((args.in_flight, ours, our_s), (WORKERS, theirs, their_s)):
         turns, ideal = sum(len(row.steps) for row in rows), ideal_s(rows, args.seconds, many)
         speeds.append(turns / took_s)
-        print(f"| {many} | {len(rows)} | {turns} | {took_s:.1f} s | {turns / took_s:.1f} | {ideal:.1f} s | {ideal / took_s:.0%} |")
-    print(f"{speeds[0] / speeds[1]:.1f}x the turns/s of {WORKERS} workers; {1000 * our_cpu_s / speeds[0] / our_s:.1f} ms CPU of this "
-          f"process a turn; transcripts {'identical' if same else 'DIFFER'}")
+        print("|", " | ".join([f"{many}", f"{len(rows)}", f"{turns}", f"{took_s:.1f} s", f"{speeds[-1]:.1f}",
+                               f"{ideal:.1f} s", f"{ideal / took_s:.0%}"]), "|")
+    print(f"{speeds[0] / speeds[1]:.1f}x the turns/s of {WORKERS} workers; {1000 * our_cpu_s / speeds[0] / our_s:.1f} ms CPU of "
+          f"this process a turn; transcripts {'identical' if same else 'DIFFER'}")
     if not same:
         sys.exit(1)
 

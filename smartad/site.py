@@ -24,9 +24,9 @@ class EngineSite:
     """Requests at once."""
     connect_s: float = 10.0
     request_s: float = 600.0
-    """The longest silence of the server; all tries of a request together may take as often as long."""
+    """One try, from the connection to the last byte."""
     retries: int = 4
-    """After 408, 409, 429, 5xx, a time-out or a broken connection, with growing pauses or the server's Retry-After."""
+    """After 408, 409, 425, 429, 5xx, a time-out or a broken connection; with growing pauses, or the server's Retry-After."""
     command: list[str] = field(default_factory=lambda: ["vllm", "serve"])
     """For vllm: the program, which is given the model's folder, --host, --port, --served-model-name and ``flags``."""
     flags: list[str] = field(default_factory=list)

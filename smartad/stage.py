@@ -52,6 +52,8 @@ class Runtime:
     """Tokens that a stage of episodes may have generated: when they are spent, no other episode begins."""
     engine_errors: float = 0.05
     """The share of a stage's episodes in which the engine may fail; if it fails in more, there is no result."""
+    sandbox: str = "auto"
+    """The wall that code of models runs behind: auto, bubblewrap, apptainer, landlock, or none (see ``agents.walls``)."""
     deepspeed: Mapping[str, Any] | None = None
     """DeepSpeed's own configuration, to train under it; None is PyTorch's data parallelism."""
     engine: EngineSite | None = None

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from smartad.agents.executor import ChildExecutor, CodeError, Interpreters
@@ -46,6 +47,15 @@ def outcome(executor, code):
     except CodeError as error:
         assert str(error) == executor.last.error
     return executor.last
+
+
+def seen_from_here(interpreters, pid):
+    """The pid outside of the wall's namespace of the interpreter that the server calls ``pid``."""
+    for child in psutil.Process(interpreters.host_pid).children():
+        inside = Path(f"/proc/{child.pid}/status").read_text().partition("NSpid:")[2].splitlines()[0].split()[-1]
+        if int(inside) == pid:
+            return child.pid
+    raise AssertionError(f"the server has no child {pid}")
 
 
 def gone(pid):
@@ -108,7 +118,7 @@ def test_failing_step_says_why_and_keeps_its_interpreter(executor, code, said):
     "while True: pass", "10**10**8", "import re\nre.match('(a+)+$', 'a' * 40 + 'b')"))])
 def test_step_without_end_is_killed_and_the_next_gets_a_fresh_interpreter(hasty, code):
     outcome(hasty, "kept = 1")
-    pid = hasty.pid
+    pid = seen_from_here(hasty._interpreters, hasty.pid)
     ran = outcome(hasty, code)
     assert ran.status == "timeout" and "0.8 s" in ran.error and "variables are lost" in ran.error
     assert gone(pid)
@@ -116,9 +126,9 @@ def test_step_without_end_is_killed_and_the_next_gets_a_fresh_interpreter(hasty,
 
 
 @pytest.mark.parametrize("code", ["b'x' * 10**12", "many = []\nwhile True: many.append('x' * 10**7)"])
-def test_step_that_needs_too_much_memory_is_killed(executor, code):
+def test_step_that_needs_too_much_memory_is_killed(executor, interpreters, code):
     outcome(executor, "kept = 1")
-    pid = executor.pid
+    pid = seen_from_here(interpreters, executor.pid)
     ran = outcome(executor, code)
     assert ran.status == "oom" and "0.25 GB" in ran.error and "variables are lost" in ran.error
     assert gone(pid)
@@ -155,17 +165,125 @@ def test_chance_in_the_code_is_the_episodes_seed(interpreters):
     assert draw(1) == draw(1) != draw(2)
 
 
-def test_interpreter_that_is_killed_from_outside_ends_its_step_only(executor):
+def test_chance_in_numpy_and_sympy_is_the_episodes_seed(interpreters):
+    def draw(seed):
+        child = ChildExecutor(interpreters, seed)
+        ran = outcome(child, "import numpy as np\nimport sympy\n"
+                             "print(np.random.rand(), np.random.default_rng().random(), sympy.randprime(10, 10**9))")
+        child.cleanup()
+        return ran.logs
+
+    assert draw(1) == draw(1) != draw(2)
+
+
+def test_numpy_and_sympy_compute_what_the_papers_ask_of_them(executor):
+    assert outcome(executor, "import numpy as np\nnp.linalg.svd([[2, 3], [0, -2]], compute_uv=False)").output == "[4. 1.]"
+    assert outcome(executor, "from sympy import *\nx = symbols('x')\nsolve(x**2 - 2)").output == "[-sqrt(2), sqrt(2)]"
+    assert outcome(executor, "from sympy.solvers import solve\nlatex(integrate(x**2, x))").output == r"\frac{x^{3}}{3}"
+
+
+def test_imports_are_those_of_the_limits():
+    with Interpreters(CodeLimits(imports=[])) as running:
+        child = ChildExecutor(running, seed=0)
+        assert "Import of numpy is not allowed" in outcome(child, "import numpy").error
+
+
+def test_copy_has_the_state_and_goes_its_own_way(executor, interpreters):
+    outcome(executor, "x = [1]\ndef more():\n    x.append(web_search('y'))\n    return x")
+    copy = executor.branch()
+    assert outcome(copy, "more()").output == "[1, 'found y']" and outcome(copy, "len(x)").output == "2"
+    assert outcome(executor, "x").output == "[1]"
+    pid = seen_from_here(interpreters, copy.pid)
+    assert outcome(copy, "raise SystemExit").status == "exec_error" and outcome(copy, "x.clear()\nx").output == "[]"
+    copy.cleanup()
+    assert gone(pid) and outcome(executor, "more()").output == "[1, 'found y']"
+
+
+def test_copy_outlives_its_original_and_can_be_copied(executor):
+    outcome(executor, "x = 1")
+    copy = executor.branch()
+    executor.cleanup()
+    again = copy.branch()
+    outcome(copy, "x = 2")
+    assert (outcome(copy, "x").output, outcome(again, "x").output) == ("2", "1")
+    copy.cleanup()
+    assert outcome(again, "x").output == "1"
+    again.cleanup()
+
+
+def test_copies_draw_the_same_chance(executor):
+    outcome(executor, "import random\nrandom.random()")
+    copies = [executor.branch() for _ in range(3)]
+    assert len({outcome(copy, "random.random()").output for copy in copies}) == 1
+    for copy in copies:
+        copy.cleanup()
+
+
+def test_copy_of_what_never_ran_is_a_fresh_interpreter(interpreters):
+    copy = ChildExecutor(interpreters, seed=7).branch()
+    assert copy.pid is None and outcome(copy, "1").status == "ok"
+    copy.cleanup()
+
+
+def test_copy_keeps_the_limits_and_has_no_processes_of_its_own(executor, interpreters):
+    outcome(executor, "x = 1")
+    copy = executor.branch()
+    outcome(copy, "x")
+    process = Path(f"/proc/{seen_from_here(interpreters, copy.pid)}")
+    assert "Max processes             0" in (process / "limits").read_text() and len(os.listdir(process / "fd")) == 4
+    assert outcome(copy, "b'x' * 10**12").status == "oom" and outcome(executor, "x").output == "1"
+    copy.cleanup()
+
+
+@pytest.mark.slow
+def test_copy_that_is_stuck_is_stopped_and_its_original_is_not():
+    with Interpreters(SHORT) as running:
+        child = ChildExecutor(running, seed=0)
+        outcome(child, "x = 1")
+        copy = child.branch()
+        pid = seen_from_here(running, copy.pid)
+        assert outcome(copy, "while True: pass").status == "timeout" and gone(pid)
+        assert outcome(child, "x").output == "1"
+
+
+SEIZE = "import os, sys\nseccomp = sys.modules['smartad.agents.running'].seccomp\nhonest = seccomp.copy_process\n"
+
+
+@pytest.mark.parametrize("lie", ["lambda: 1", "os.getppid", "os.getpid", "lambda: -1", "lambda: 'x'", "lambda: 1 / 0"])
+def test_code_that_lies_about_its_copy_is_broken_and_leaves_no_process(interpreters, executor, lie):
+    outcome(executor, "kept = 1")
+    child = ChildExecutor(interpreters, seed=0, plain=True)
+    assert outcome(child, f"{SEIZE}seccomp.copy_process = {lie}").status == "ok"
+    with pytest.raises(CodeError, match="broke its interpreter"):
+        child.branch()
+    assert outcome(executor, "kept").output == "1"
+    assert len(psutil.Process(interpreters.host_pid).children()) == 1
+
+
+def test_code_gets_one_copy_when_one_is_made_and_none_otherwise(interpreters):
+    greedy = "made = []\ndef two():\n    made.append(honest())\n    made.append(honest())\n    return made[0]\n"
+    child = ChildExecutor(interpreters, seed=0, plain=True)
+    outcome(child, f"{SEIZE}{greedy}seccomp.copy_process = two")
+    with pytest.raises((CodeError, RuntimeError)):
+        child.branch()
+    child.cleanup()
+    until = time.monotonic() + 30
+    while psutil.Process(interpreters.host_pid).children() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert psutil.Process(interpreters.host_pid).children() == []
+
+
+def test_interpreter_that_is_killed_from_outside_ends_its_step_only(executor, interpreters):
     outcome(executor, "1")
-    os.kill(executor.pid, signal.SIGKILL)
+    os.kill(seen_from_here(interpreters, executor.pid), signal.SIGKILL)
     ran = outcome(executor, "1")
     assert ran.status == "oom" and "variables are lost" in ran.error
     assert outcome(executor, "1").status == "ok"
 
 
-def test_interpreter_has_its_limits_and_nothing_of_this_process(executor):
+def test_interpreter_has_its_limits_and_nothing_of_this_process(executor, interpreters):
     outcome(executor, "1")
-    process = Path(f"/proc/{executor.pid}")
+    process = Path(f"/proc/{seen_from_here(interpreters, executor.pid)}")
     limits = {line[:25].strip(): line[26:].split()[0] for line in (process / "limits").read_text().splitlines()}
     assert limits["Max processes"] == limits["Max file size"] == limits["Max core file size"] == "0"
     assert int(limits["Max open files"]) <= 16 and int(limits["Max cpu time"]) == 30
@@ -175,9 +293,11 @@ def test_interpreter_has_its_limits_and_nothing_of_this_process(executor):
 
 
 def test_server_sees_only_harmless_variables_of_the_environment(interpreters):
-    environment = Path(f"/proc/{interpreters.server.pid}/environ").read_text().split("\0")
+    environment = Path(f"/proc/{interpreters.host_pid}/environ").read_text().split("\0")
     names = {variable.partition("=")[0] for variable in environment} - {""}
-    assert "HOME" in os.environ and names <= {"PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "PYTHONHASHSEED", "PYTHONPATH"}
+    harmless = {"PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "PYTHONHASHSEED", "PYTHONPATH", "PWD", "OMP_NUM_THREADS",
+                "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"}
+    assert "HOME" in os.environ and names <= harmless
 
 
 def test_leaving_ends_and_reaps_every_process():
@@ -185,7 +305,7 @@ def test_leaving_ends_and_reaps_every_process():
         children = [ChildExecutor(running, seed) for seed in range(3)]
         for child in children:
             outcome(child, "1")
-        pids = [running.server.pid, *(child.pid for child in children)]
+        pids = [running.server.pid, running.host_pid, *(seen_from_here(running, child.pid) for child in children)]
     assert all(gone(pid) for pid in pids)
 
 
@@ -195,7 +315,7 @@ from smartad.agents.executor import *
 with Interpreters(CodeLimits()) as running:
     child = ChildExecutor(running, 0)
     child("1")
-    print(running.server.pid, child.pid, flush=True)
+    print(running.host_pid, flush=True)
     child("import time\\ntime.sleep(60)")
 """
 
@@ -205,7 +325,8 @@ with Interpreters(CodeLimits()) as running:
 def test_no_process_survives_the_kill_of_the_one_above(victim):
     owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
                              env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
-    server, child = map(int, owner.stdout.readline().split())
+    server = int(owner.stdout.readline())
+    [child] = [child.pid for child in psutil.Process(server).children()]
     os.kill(owner.pid if victim == "owner" else server, signal.SIGKILL)
     try:
         assert owner.wait(30) != 0
@@ -217,8 +338,10 @@ def test_no_process_survives_the_kill_of_the_one_above(victim):
 
 def test_dead_server_is_an_error_of_the_run_and_not_of_the_code():
     with Interpreters(LIMITS) as running:
+        ChildExecutor(running, seed=0)("1")
+        os.kill(running.host_pid, signal.SIGKILL)
+        assert gone(running.host_pid)
         child = ChildExecutor(running, seed=0)
-        os.kill(running.server.pid, signal.SIGKILL)
         with pytest.raises(RuntimeError, match="interpreter server is gone"):
             child("1")
 

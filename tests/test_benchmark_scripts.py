@@ -9,6 +9,7 @@ import pytest
 
 from command import environment
 from conftest import ROOT
+from enclosed import bwrap
 
 pytestmark = pytest.mark.slow
 
@@ -71,3 +72,9 @@ def test_gpu_protocol_without_a_gpu_says_so_and_what_else_there_is(tmp_path):
                           text=True, env={**environment(None), "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}, timeout=600)
     assert done.returncode == 1
     assert "no CUDA device here; --tiny --device cpu shows" in done.stderr
+
+
+def test_sandbox_benchmark_compares_with_a_fresh_wall_per_step(tmp_path):
+    bwrap()
+    said = script("sandbox.py", "--episodes", "5", "--fresh", "1", "--rounds", "1", folder=tmp_path)
+    assert len(re.findall(r"^\| (forked|fresh, .*) \| [\d.]+ ms \| .* \| \d+x \|$", said, re.MULTILINE)) == 3, said

@@ -106,6 +106,23 @@ def test_interruption_leaves_no_thread_behind(error):
     assert threading.active_count() == before
 
 
+def test_ctrl_c_while_the_engine_computes_does_not_wait_for_the_batch():
+    class Computing(Echo):
+        done = False
+
+        async def complete(self, requests):
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(10_000):
+                pass
+            self.done = True
+            return await super().complete(requests)
+
+    engine = Computing()
+    with pytest.raises(KeyboardInterrupt):
+        in_lock_step(engine, [asker(i, 2) for i in range(3)])
+    assert not engine.done
+
+
 class Server(Echo):
     """Answers each request for itself, after some time."""
 

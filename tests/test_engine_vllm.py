@@ -70,6 +70,9 @@ def test_server_is_started_for_the_stage_asked_and_ended(tmp_path):
         name = say(engine)
         [pid] = logged(tmp_path, "process")
         assert name.startswith("smartad-") and alive(pid)
+        with pytest.raises(UserError, match="refuses the key"):  # others can reach the loopback, too
+            served.models(engine.url)
+    assert "told to end" in (tmp_path / LOG).read_text(), "and not killed at once"
     assert not alive(pid) and notes == {"engine": "vllm", "adapters": "many", "engine_flags": "--max-loras 2"}
     assert "toyworld/student" in (tmp_path / LOG).read_text()
 
@@ -132,6 +135,7 @@ def test_server_that_dies_while_it_starts_says_why(tmp_path):
         pass
 
 
+@pytest.mark.slow
 def test_server_that_does_not_come_up_in_time_is_ended_and_named(tmp_path):
     with pytest.raises(TimeoutError, match=r"does not answer after 1 s \(engine\.start_s\)"), \
             opened(TOY, runtime(site("--do", "never", start_s=1.0)), tmp_path):
@@ -172,13 +176,13 @@ def test_server_that_dies_is_named_in_the_answer_with_its_last_words(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("do", ["child", "deaf"])
 def test_only_the_servers_own_processes_end_with_it_and_all_of_them(tmp_path, do):
-    with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as other:
+    with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as other, contextlib.ExitStack() as stack:
+        stack.callback(other.kill)
         with opened(TOY, runtime(site("--do", do, stop_s=1.0)), tmp_path):
             pids = logged(tmp_path, "process") + logged(tmp_path, "child")
             assert len(pids) == 2 and all(map(alive, pids))
         until(lambda: not any(map(alive, pids)), "all of its processes have ended")
         assert other.poll() is None
-        other.kill()
 
 
 STAGE = """

@@ -12,11 +12,14 @@ import pytest
 
 import remote
 from remote import CONFIG, TOKENS, Remote, failure, seed
+from smartad.cluster import ClusterConfig, Job, connect
 from smartad.records import append_jsonl, read_jsonl
 from smartad.site import EngineSite
 from smartad.stage import Runtime
 from smartad.stages import playing, questions_of
 from smartad.stages.episodes import ROWS, TOP_LOGPROBS, run_episodes, summary
+from smartad.store import Store
+from smartad.tracking import Tracking
 from smartad.types import Choices, Completion, TeacherChoices, Trajectory, UserError
 
 COUNT = 24
@@ -187,6 +190,7 @@ def test_failure_that_stays_is_a_row_with_its_reason_and_asked_again_only_if_it_
     rows = collect(inputs, tmp_path, engine)
     assert [(r.stop, r.reason, r.answer) for r in rows if r.stop != "answered"] == [
         ("engine_error", "503 overloaded", None), ("engine_error", "400 no", None)]
+    assert summary(rows)["tokens"] == sum(r.tokens for r in rows) == TOKENS * sum(len(r.steps) for r in rows)
     assert [r for r in rows if r.stop == "answered"] == [r for r in pool if r.sample == 1 or number_of(r) > 1]
     times = asked(tmp_path)
     assert (times[seed(0), 0], times[seed(1), 0]) == (3, 1)
@@ -318,6 +322,15 @@ def test_reports_say_how_fast_it_goes(inputs, tmp_path):
     step, metrics = reports[-1]
     assert step == 2 * COUNT and metrics["in_flight"] == 0
     assert metrics["tokens_per_s"] > metrics["episodes_per_s"] > 0
+
+
+def test_profile_says_what_may_be_spent_and_how_much_may_fail(tmp_path):
+    store = Store(tmp_path / "store").open()
+    executor = connect(ClusterConfig(token_budget=5000, engine_errors=0.2), Job(store, Runtime(), Tracking(store.root)), jobs=0)
+    assert (executor.job.runtime.token_budget, executor.job.runtime.engine_errors) == (5000, 0.2)
+    for wrong in ({"token_budget": 0}, {"engine_errors": 1.0}, {"engine_errors": -0.1}):
+        with pytest.raises(UserError, match=f"{next(iter(wrong))}="):
+            ClusterConfig(**wrong)
 
 
 @pytest.mark.parametrize(("field", "value"), [("top_p", 0.0), ("top_p", 1.5), ("top_p", float("nan")), ("episode_tokens", 0)])

@@ -15,13 +15,20 @@ from smartad.cluster import ClusterConfig, Dispatcher, Job, connect
 from smartad.config import load
 from smartad.experiment import Experiment, plan
 from smartad.records import dump_line, read_jsonl
-from smartad.stage import Runtime
+from smartad.stage import Runtime, upstream_first
 from smartad.store import Store
 from smartad.tracking import Tracking
 from smartad.types import Question, Selected, Trajectory, Verdict
 
 GOLDENS = Path(__file__).parent / "goldens.json"
 SMALL = ["limits.train_questions=6", "limits.questions=4", "collect.samples=4", "select.first=4", "train.epochs=1"]
+COT = ["dialect=cot", "collect.agent=cot", "evaluate.agent=cot", "collect.passages=true", "evaluate.passages=true",
+       *(f"{stage}.prompt=toy_cot" for stage in ("collect", "score", "train", "evaluate"))]
+METHODS = {"": [], "cot/": COT, "ftp/": ["collect.first_thought=true"],
+           "sag/": ["evaluate.candidates=3", "evaluate.temperature=0.4"]}
+"""What the names of a method's goldens begin with, and its settings."""
+ONLY = {"cot/": "evaluate", "ftp/": "collect", "sag/": "evaluate"}
+"""Of these methods so much is run, on one benchmark."""
 TEXT = {"prepare": ("questions.jsonl", Question, ()), "collect": ("trajectories.jsonl", Trajectory, ("seconds", "reason")),
         "grade": ("verdicts.jsonl", Verdict, ()), "select": ("selected.jsonl", Selected, ("nll",))}
 """Stage -> its file, its rows, and the fields that are measured and not decided."""
@@ -35,18 +42,27 @@ question of the 12 more or less right is 8.3 points of the average."""
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("goldens") / "store").open()
-    goal = plan(load(Experiment, [str(ROOT / "configs/toy.yaml"), *SMALL])).goal
+    goals = {method: wanted(method, plan(load(Experiment, [str(ROOT / "configs/toy.yaml"), *SMALL, *settings])).goal)
+             for method, settings in METHODS.items()}
     executor = connect(ClusterConfig(), Job(store, Runtime(), Tracking(store.root)), jobs=0)
     dispatcher = Dispatcher(store, executor)
-    dispatcher.add([goal])
+    dispatcher.add([spec for specs in goals.values() for spec in specs])
     while dispatcher.open():
         dispatcher.step()
     assert dispatcher.failures == {}
-    found = {}
-    for spec in goal.upstream_first():
-        if spec.stage.name not in found and not (spec.stage.name == "grade" and "evaluate" in str(spec.identity["inputs"])):
-            found[spec.stage.name] = {"version": spec.stage.version, **golden(store, spec)}
+    found, seen = {}, set()
+    for method, specs in goals.items():
+        for spec in upstream_first(specs):
+            of_pool = spec.stage.name != "grade" or "evaluate" not in str(spec.identity["inputs"])
+            if spec.fingerprint not in seen and method + spec.stage.name not in found and of_pool:
+                found[method + spec.stage.name] = {"version": spec.stage.version, **golden(store, spec)}
+        seen |= {spec.fingerprint for spec in upstream_first(specs)}
     return found
+
+
+def wanted(method, goal):
+    """What is run of a method, with all that it needs."""
+    return [spec for spec in goal.upstream_first() if spec.stage.name == ONLY[method]][:1] if method in ONLY else [goal]
 
 
 def golden(store, spec):
@@ -67,11 +83,12 @@ def test_output_changes_only_with_its_version(outputs, request):
     known = json.loads(GOLDENS.read_text())
     assert outputs.keys() == known.keys()
     for name, now in outputs.items():
+        stage = name.rpartition("/")[2]
         same = now.keys() == known[name].keys() and all(
-            now[k] == pytest.approx(known[name][k], **ROUNDING[name]) if name in ROUNDING else now[k] == known[name][k]
+            now[k] == pytest.approx(known[name][k], **ROUNDING[stage]) if stage in ROUNDING else now[k] == known[name][k]
             for k in now if k != "version")
         assert same or now["version"] != known[name]["version"], (
             f"{name} now writes something else: {known[name]} became {now}. If that is meant, raise the version in "
-            f"smartad/stages/{name}.py, then run pytest --update-goldens")
+            f"smartad/stages/{stage}.py, then run pytest --update-goldens")
     assert {n: o["version"] for n, o in outputs.items()} == {n: k["version"] for n, k in known.items()}, \
         "a version was raised: run pytest --update-goldens"

@@ -1,5 +1,7 @@
 """Exact match, and what is not a wrong answer."""
 
+import dataclasses
+
 import pytest
 
 from smartad.grading import get
@@ -53,12 +55,14 @@ def test_grade_stage_counts_ungraded_apart(tmp_path):
         folder.mkdir()
     write_jsonl(questions / "questions.jsonl", [Question(f"b/{i}", "?", ("1",) if i < 4 else ()) for i in range(5)])
     write_jsonl(attempts / "trajectories.jsonl", [attempt(0, "1"), attempt(1, "2"), attempt(2, None, "max_steps"),
-                                                  attempt(3, None, "engine_error"), attempt(4, "1")])
+                                                  dataclasses.replace(attempt(3, None, "engine_error"), reason="503 no server"),
+                                                  attempt(4, "1")])
     metrics = run(GradeConfig(), {"questions/b": questions, "attempts": attempts}, out, Runtime())
     assert metrics == {"correct": 1, "n": 3, "ungraded": 2, "pass@1": 100 / 3}
     verdicts = list(read_jsonl(out / "verdicts.jsonl", Verdict))
     assert [v.correct for v in verdicts] == [True, False, False, None, None]
     assert {v.by for v in verdicts} == {"exact/1"} and all(v.reason for v in verdicts)
+    assert verdicts[3].reason == "the engine failed, not the model: 503 no server"
 
 
 def test_pass_at_1_of_nothing_graded_is_not_a_number(tmp_path):

@@ -47,7 +47,7 @@ def inputs(tmp_path_factory):
 
 
 def test_student_answers_alike_over_http_and_in_this_process(server, inputs, tmp_path):
-    config = EvaluateConfig(student=TOY, dialect="paper", prompt="toy", max_steps=3, max_tokens=64)
+    config = EvaluateConfig(student=TOY, dialect="paper", prompt="toy", max_steps=2, max_tokens=64)
     found, notes = [], []
     for name, where in (("here", None), ("there", server)):
         (out := tmp_path / name).mkdir()

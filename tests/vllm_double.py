@@ -183,9 +183,25 @@ class Handler(BaseHTTPRequestHandler):
     def fault_400(self, body):
         self.reply(400, {"error": {"message": "bad schema"}})
 
+    def fault_echo(self, body):
+        self.reply(400, {"error": {"message": f"not with {self.headers['Authorization'].split()[-1]}"}})
+
+    def fault_slow(self, body):
+        time.sleep(0.05)
+        self.reply(200, self.server.answer(body))
+
     def fault_hang(self, body):
         self.server.released.wait(HANG_S)
         self.close_connection = True
+
+    def fault_trickle(self, body):
+        """Never silent, and never ready."""
+        self.send_response(200)
+        self.send_header("Content-Length", "1000000")
+        self.end_headers()
+        while not self.server.released.wait(0.02):
+            self.wfile.write(b" ")
+            self.wfile.flush()
 
     def fault_cut(self, body):
         self.send_response(200)
@@ -238,8 +254,7 @@ def main():
     print("loading", args.model, "with", *sys.argv[2:], flush=True)
     if args.do == "die":
         sys.exit("torch.OutOfMemoryError: CUDA out of memory")
-    if args.do == "deaf":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if args.do == "deaf" else lambda *_: sys.exit("told to end"))
     if args.do in ("child", "deaf"):
         child = subprocess.Popen([sys.executable, "-c", "import signal; signal.signal(15, signal.SIG_IGN); signal.pause()"])
         print("child", child.pid, flush=True)

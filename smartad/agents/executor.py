@@ -5,13 +5,13 @@ smolagents' interpreter keeps honest code honest; what holds against code that m
 """
 
 import json
+import logging
 import os
 import re
 import signal
 import socket
 import struct
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -25,15 +25,12 @@ from smartad.agents import walls
 from smartad.agents.limits import CodeLimits
 from smartad.types import StepStatus, ToolDown
 
+log = logging.getLogger(__name__)
 START_TIMEOUT_S = 120
 """A cold file system can take its time over an import."""
 STOP_TIMEOUT_S = 10
 MAX_REPLY_BYTES = 16 << 20
 LOST = "It was stopped, and all variables are lost."
-PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
-"""The environment model-written code may see: no keys, no home."""
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-"""Copies are made by fork, which takes no thread along."""
 ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
 
 
@@ -59,9 +56,11 @@ class Interpreters:
     Open it in a thread that outlives it: the kernel ends the server with the thread that started it.
     """
 
-    def __init__(self, limits: CodeLimits, sandbox: str = "auto") -> None:
+    def __init__(self, limits: CodeLimits, sandbox: str | walls.Wall = "auto") -> None:
         self.limits = limits
-        self.wall = walls.choose(sandbox)
+        self.wall = walls.choose(sandbox) if isinstance(sandbox, str) else sandbox
+        if self.wall.name == "none":
+            log.warning("sandbox=none: code that models write can do here all that you can")
         self.host_pid: int | None = None
         """The server's pid as this process sees it, once it has started; those it tells may be of a namespace of its own."""
         # An episode whose step waits for a processor must not time out, so no more steps run than there are processors.
@@ -71,17 +70,13 @@ class Interpreters:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.settimeout(START_TIMEOUT_S)
         self._control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        environment["PYTHONHASHSEED"] = "0"  # the order of a printed set must not change from run to run
-        environment["PYTHONPATH"] = os.pathsep.join(walls.packages())
-        settings = {"parent": None if self.wall.command else os.getpid(), "filtered": self.wall.filtered,
-                    "readable": self.wall.readable, "imports": limits.imports}
+        settings = {"filtered": self.wall.filtered, "readable": self.wall.readable, "imports": limits.imports,
+                    "sees_parent": not self.wall.command}
         # Without -S the folders of this machine's site would be looked at, and its hooks run.
-        server = [walls.python(), "-S", "-P", "-m", "smartad.agents.interpreter", json.dumps(settings)]
+        server = [walls.python(), "-S", "-P", "-m", "smartad.agents.interpreter", str(os.getpid()), json.dumps(settings)]
         with theirs:
             self.server = subprocess.Popen([*self.wall.command, *server], stdin=theirs.fileno(), stdout=subprocess.DEVNULL,
-                                           stderr=self._errors, cwd="/", start_new_session=True,
-                                           env={**environment, **ONE_THREAD})
+                                           stderr=self._errors, cwd="/", start_new_session=True, env=walls.environment())
         self._started = False
 
     def __enter__(self) -> "Interpreters":
@@ -138,11 +133,12 @@ class Interpreters:
 class ChildExecutor(PythonExecutor):
     """smolagents' executor seam: one interpreter, started when first needed and replaced after it had to be killed."""
 
-    def __init__(self, interpreters: Interpreters, seed: int) -> None:
+    def __init__(self, interpreters: Interpreters, seed: int, plain: bool = False) -> None:
+        """``plain``: run code as Python does, not in smolagents' interpreter; for those who try the wall."""
         self.last = Ran("ok")
         """What came of the latest code."""
         self.pid: int | None = None
-        self._interpreters, self._seed = interpreters, seed
+        self._interpreters, self._seed, self._plain = interpreters, seed, plain
         self._tools: dict[str, Callable[..., Any]] = {}
         self._link: socket.socket | None = None
 
@@ -166,7 +162,7 @@ class ChildExecutor(PythonExecutor):
 
         Raises CodeError when code has broken the interpreter, RuntimeError when the machine cannot make the copy.
         """
-        twin = ChildExecutor(self._interpreters, self._seed)
+        twin = ChildExecutor(self._interpreters, self._seed, self._plain)
         twin._tools, twin.last = self._tools, self.last
         if self._link is None or self.pid is None:
             return twin  # nothing has run: a fresh interpreter is a copy
@@ -186,7 +182,7 @@ class ChildExecutor(PythonExecutor):
             copied = self._interpreters.copy(self.pid, make)
             if not copied:
                 raise ValueError("it named a copy that there is not")
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             ours.close()
             self.last = self._post_mortem(error)
             raise CodeError(self.last.error) from error
@@ -203,7 +199,8 @@ class ChildExecutor(PythonExecutor):
     def _run(self, code: str) -> Ran:
         limits = self._interpreters.limits
         if self._link is None:
-            self.pid, self._link = self._interpreters.start({"seed": self._seed, "tools": sorted(self._tools)})
+            options = {"seed": self._seed, "tools": sorted(self._tools), "plain": self._plain}
+            self.pid, self._link = self._interpreters.start(options)
         stream = _Stream(self._link, time.monotonic() + limits.step_timeout_s)
         try:
             ran = self._converse(stream, code)

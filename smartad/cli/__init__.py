@@ -332,6 +332,8 @@ def parser() -> argparse.ArgumentParser:
                      "  smartad doctor --cluster slurm/dev.yaml --signals")
     doctor.add_argument("--cluster", metavar="FILE", help="a site profile: would its jobs be accepted here?")
     doctor.add_argument("--online", action="store_true", help="ask W&B whether it knows the key")
+    doctor.add_argument("--sandbox", metavar="WALL", nargs="?", const="auto",
+                        help="run code that means harm behind this machine's wall, or the one of this name: does it hold?")
     doctor.add_argument("--signals", action="store_true",
                         help="submit a job of two minutes that must be told of its end and requeue itself")
     return top

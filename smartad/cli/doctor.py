@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from rich.markup import escape
 
+from smartad.agents import walls
 from smartad.cli.console import console
 from smartad.cluster import ClusterConfig
 from smartad.config import load
@@ -50,7 +51,7 @@ class Finding:
 
 def doctor_command(args: argparse.Namespace) -> int:
     """Print every finding as it is made.  1 when there is a failure."""
-    from smartad.cli import doctor_slurm
+    from smartad.cli import doctor_engines, doctor_slurm
 
     profile = load(ClusterConfig, [args.cluster]) if args.cluster else None
     if args.signals and profile is None:
@@ -60,8 +61,12 @@ def doctor_command(args: argparse.Namespace) -> int:
     sections: dict[str, Iterator[Finding]] = {
         "versions": versions(), "GPUs": gpus(), f"store {args.store}": store(args.store), "code that models write": sandbox(),
         "trackers": trackers(args.store, args.online), "checkout": checkout()}
+    if args.sandbox:
+        sections[f"code that means harm, sandbox={args.sandbox}"] = payloads(args.sandbox)
     if profile is None or profile.cluster == "slurm":
         sections["SLURM"] = doctor_slurm.cluster(profile, args.store)
+    if profile:
+        sections["engines"] = doctor_engines.engines(profile)
     if args.signals and profile:
         sections["signals, in a job that takes two minutes once it runs"] = doctor_slurm.signals(profile, args.store)
     levels: Counter[str] = Counter()
@@ -200,23 +205,28 @@ def file_system_type(path: Path) -> str:
 
 
 def sandbox() -> Iterator[Finding]:
-    """What could keep model-written code away from the rest of the machine."""
-    tools = [name for name in ("bwrap", "apptainer", "singularity") if shutil.which(name)]
-    unshare = shutil.which("unshare")
-    namespaces = bool(unshare) and not subprocess.run([str(unshare), "--user", "--map-root-user", "true"],
-                                                      capture_output=True).returncode
-    yield Finding("ok", "it runs in a process of its own with limits on memory, CPU time, files and processes"
-                        + (", and as nobody, because you are root" if os.geteuid() == 0 else ""))
-    if namespaces:
-        yield Finding("ok", "user namespaces are allowed")
-    else:
-        yield Finding("warn", "user namespaces are not allowed" if unshare else "no unshare here to try user namespaces with",
-                      "sandboxes without root need them: sysctl kernel.unprivileged_userns_clone user.max_user_namespaces")
-    if tools:
-        yield Finding("ok", f"{', '.join(tools)} can hide the file system and the network from it")
-    else:
-        yield Finding("warn", "neither bwrap nor apptainer is here to hide the file system and the network from it",
-                      "apt-get install bubblewrap, or ask for apptainer; benchmarks that execute programs want one")
+    """Which walls model-written code can run behind."""
+    missing: dict[str, str] = {}
+    for rung in walls.LADDER:
+        found = walls.stands(rung)
+        if isinstance(found, walls.Wall):
+            also = "".join(f"; not {name}: {why}" for name, why in missing.items())
+            yield Finding("ok", f"it runs behind {found.about}{also}")
+            return
+        missing[rung] = found
+    for rung, why in missing.items():
+        yield Finding("warn", f"no {rung}: {why}")
+    yield Finding("fail", "it has no wall to run behind, so stages of agents refuse to run",
+                  "apt-get install bubblewrap; or say `sandbox: none` in the site profile, to let it do what you can do")
+
+
+def payloads(wall: str) -> Iterator[Finding]:
+    """Run code that means harm behind a wall.  Raises UserError where that could do harm."""
+    from smartad.agents import conformance
+    from smartad.agents.executor import Interpreters
+
+    for outcome in conformance.conform(lambda limits: Interpreters(limits, wall)):
+        yield Finding("fail" if outcome.fault else "ok", f"{outcome.payload}: {outcome.fault or 'held'}")
 
 
 def trackers(root: Path, online: bool) -> Iterator[Finding]:

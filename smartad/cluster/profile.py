@@ -92,6 +92,9 @@ class ClusterConfig:
     """Tokens that one collect or evaluate may have generated; then it stops, keeps what is finished, and says so."""
     engine_errors: float = 0.05
     """The share of the episodes of one collect or evaluate in which its engine may fail; if it fails in more, the stage has."""
+    sandbox: Literal["auto", "bubblewrap", "apptainer", "landlock", "none"] = "auto"
+    """The wall that code written by models runs behind.  auto: the first of these that stands where the stage runs, and no run
+    where none does.  none: no wall; that code can then do all that you can, and records say so."""
     deepspeed: str | None = None
     """DeepSpeed's configuration for training, a JSON file (``configs/deepspeed``)."""
     engine: EngineSite = field(default_factory=EngineSite)

@@ -58,23 +58,31 @@ def _completion(choice: Mapping[str, Any], request: Request, counted: int | None
 
 
 def _choices(told: Sequence[Mapping[str, Any]], text: str, spoken: bool) -> Iterator[Choices]:
-    """What was likeliest at each token that is whole characters of ``text``.
+    """What was likeliest at each token that is whole characters of ``text``.  A server may write a part of a character as a
+    broken one, or as nothing and then all of it with its last part.
 
     ``spoken``: the model ended its turn itself, so that the last token is the one that ends turns if the text is over before
     it.  Where it is among the likeliest, it is "" as everywhere; in an answer that ended otherwise nobody knows which it is.
     """
     last = told[-1]["token"] if told else ""
     end = last if spoken and last and not text.endswith(last) else None
-    position, broken = 0, 0
+    position, broken, begun = 0, 0, False
     for number, token in enumerate(told):
-        said = "" if token["token"] == end and number == len(told) - 1 else token["token"]
+        over = token["token"] == end and number == len(told) - 1
+        said = "" if over else token["token"]
         if BROKEN in said:
             broken += len(said)
+            continue
+        if not said and not over:
+            begun = True
             continue
         if broken:  # parts of characters that no whole token is a part of, so the first place is the right one
             position, broken = text.find(said, position + 1, position + broken + len(said)) if said else len(text), 0
         if position < 0 or not text.startswith(said, position):
             return  # the text was cut here
+        if begun:
+            position, begun = position + len(said), False
+            continue
         ranked = [("" if other["token"] == end else other["token"], float(other["logprob"]))
                   for other in token.get("top_logprobs") or ()]
         whole = [(name, logprob) for name, logprob in ranked if BROKEN not in name]

@@ -1,21 +1,28 @@
 """An OpenAI-compatible server as an engine: many requests at once, with limits on everything that can take long."""
 
 import asyncio
+import contextlib
 import hashlib
+import itertools
 import json
+import logging
+import random
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import openai
 
 from smartad.engines.answers import Garbled, completions
 from smartad.engines.served import is_loopback
-from smartad.redact import redact
+from smartad.redact import HIDDEN, redact
 from smartad.site import EngineSite
 from smartad.types import Completion, Message, Request, UserError
 
+log = logging.getLogger(__name__)
 # In the words of vLLM, OpenAI, SGLang and llama.cpp.
 TOO_LONG = re.compile(r"context.?(length|window|size)|max_model_len|longer than the model|prompt is too long", re.I)
 # What a model was released with must not decide: servers take top_k=20 and a repetition penalty from Qwen2.5's own config.
@@ -23,6 +30,9 @@ PLAIN = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty"
 TELL = {"return_token_ids": True, "logprobs": True}
 CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}
 PASSING = (408, 409, 425, 429)
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
+ASKED_PAUSE_S = 120.0
+"""The longest that a server may ask for with Retry-After."""
 
 
 def _still_there() -> str:
@@ -33,9 +43,9 @@ def _still_there() -> str:
 class HttpEngine:
     """``model`` at the server ``url``.  A context manager; leaving it closes its connections.
 
-    What passes (408, 409, 425, 429, 5xx, a time-out, a broken connection, an answer that is none) is tried again by the
-    client, ``site.retries`` times, and then is a completion of ``error`` that is ``transient``; other refusals are one that
-    is not.  The server is asked for the model's own probabilities: no top-k, no penalties.
+    What passes (408, 409, 425, 429, 5xx, a time-out, a broken connection) is tried again ``site.retries`` times, after pauses
+    that grow or that the server asks for, and then is a completion of ``error`` that is ``transient``; so is an answer that is
+    none.  Other refusals are one that is not.  The server is asked for the model's own probabilities: no top-k, no penalties.
     """
 
     together = False
@@ -43,15 +53,14 @@ class HttpEngine:
     def __init__(self, site: EngineSite, url: str, model: str, vllm: bool, key: str | None = None,
                  why_gone: Callable[[], str] = _still_there) -> None:
         self.site, self.url, self.model, self.vllm = site, url, model, vllm
-        self._why_gone = why_gone
+        self._key, self._why_gone = key, why_gone
         self._loop = asyncio.new_event_loop()
         # Connections belong to an event loop, and callers come with loops of their own.
         self._thread = threading.Thread(target=self._loop.run_forever, name="http engine", daemon=True)
-        self._client = openai.AsyncOpenAI(
-            base_url=url, api_key=key or "none", max_retries=site.retries,
-            timeout=openai.Timeout(site.request_s, connect=site.connect_s),
-            http_client=openai.DefaultAsyncHttpxClient(trust_env=not is_loopback(url),
-                                                       timeout=openai.Timeout(site.request_s, connect=site.connect_s)))
+        limits = openai.Timeout(site.request_s, connect=site.connect_s)
+        self._client = openai.AsyncOpenAI(  # tried again here: its own tries know no limit but silence
+            base_url=url, api_key=key or "none", max_retries=0, timeout=limits,
+            http_client=openai.DefaultAsyncHttpxClient(trust_env=not is_loopback(url), timeout=limits))
         self._slots = asyncio.Semaphore(site.in_flight)
         self._continues: asyncio.Task[None] | None = None
         self._thread.start()
@@ -108,12 +117,12 @@ class HttpEngine:
             try:
                 return completions(await self._post(body), request, self.model)
             except openai.BadRequestError as error:
-                if not TOO_LONG.search(_said(error)):
+                if not TOO_LONG.search(self._said(error)):
                     raise
             # There is less room than max_tokens, or none.
             return completions(await self._post({**body, "max_tokens": None}), request, self.model)
         except openai.APIStatusError as error:
-            if error.status_code == 400 and TOO_LONG.search(_said(error)):
+            if error.status_code == 400 and TOO_LONG.search(self._said(error)):
                 return (Completion("", "context_overflow", 0),)
             return (self._refused(error),)
         except (openai.APITimeoutError, TimeoutError):
@@ -122,6 +131,11 @@ class HttpEngine:
             return (self._silent(f"{type(error.__cause__).__name__} {error.__cause__}"),)
         except (Garbled, openai.APIResponseValidationError) as error:
             return (_failed(f"the server at {self.url} answered what is no completion: {error}", transient=True),)
+
+    def _said(self, error: openai.APIStatusError) -> str:
+        """The server's words, which are kept, without the key: it may repeat what it was sent."""
+        text = error.response.text.replace(self._key, HIDDEN) if self._key else error.response.text
+        return " ".join(text.split())[:500]
 
     def _silent(self, why: str) -> Completion:
         words = [f"the server at {self.url} does not answer: {why}", self._why_gone()]
@@ -132,16 +146,26 @@ class HttpEngine:
             raise UserError(f"the server at {self.url} refuses the key ({error.status_code}); name the environment variable that "
                             "holds it with engine.key_variable") from error
         if error.status_code == 404:
-            raise UserError(f"the server at {self.url} has no model {self.model!r} ({_said(error)}); name one that it serves "
-                            "with engine.model") from error
-        passing = error.status_code in PASSING or error.status_code >= 500
-        return _failed(f"the server at {self.url} answered {error.status_code}: {_said(error)}", passing)
+            raise UserError(f"the server at {self.url} has no model {self.model!r} ({self._said(error)}); name one that it "
+                            "serves with engine.model") from error
+        return _failed(f"the server at {self.url} answered {error.status_code}: {self._said(error)}", transient=_passes(error))
 
     async def _post(self, body: Mapping[str, Any]) -> Any:
         """The JSON that the server answers ``body`` with.  Raises openai's errors, TimeoutError and Garbled."""
         given = {name: value for name, value in body.items() if value is not None}
-        async with self._slots, asyncio.timeout(self.site.request_s * (1 + self.site.retries)):
-            raw = await self._client.chat.completions.with_raw_response.create(model=self.model, messages=[], extra_body=given)
+        for tried in itertools.count():
+            try:
+                return await self._try(given)
+            except (openai.APIConnectionError, openai.APIStatusError, TimeoutError) as error:
+                if tried == self.site.retries or not _passes(error):
+                    raise
+                pause_s = _pause_s(error, tried)
+                log.info("asking %s again in %.1f s: %s", self.url, pause_s, error)
+            await asyncio.sleep(pause_s)
+
+    async def _try(self, body: Mapping[str, Any]) -> Any:
+        async with self._slots, asyncio.timeout(self.site.request_s):
+            raw = await self._client.chat.completions.with_raw_response.create(model=self.model, messages=[], extra_body=body)
         try:
             return json.loads(raw.text)
         except ValueError as error:
@@ -182,10 +206,20 @@ class HttpEngine:
                         f"needs: {said}. Use vLLM, which does (engine.kind=vllm), or no server (engine.kind=hf)")
 
 
-def _said(error: openai.APIStatusError) -> str:
-    return " ".join(error.response.text.split())[:500]
+def _passes(error: Exception) -> bool:
+    """Whether another try may succeed."""
+    return not isinstance(error, openai.APIStatusError) or error.status_code in PASSING or error.status_code >= 500
+
+
+def _pause_s(error: Exception, tried: int) -> float:
+    """How long to wait after try number ``tried``, from 0: as the server asks for, else ever longer, and not all at once."""
+    asked = error.response.headers.get("retry-after", "") if isinstance(error, openai.APIStatusError) else ""
+    with contextlib.suppress(ValueError):  # it may also be a date
+        return min(max(0.0, float(asked)), ASKED_PAUSE_S)
+    with contextlib.suppress(ValueError):
+        return min(max(0.0, parsedate_to_datetime(asked).timestamp() - time.time()), ASKED_PAUSE_S)
+    return min(FIRST_PAUSE_S * 2**tried, LONGEST_PAUSE_S) * random.uniform(0.75, 1.0)
 
 
 def _failed(detail: str, transient: bool) -> Completion:
-    """``detail`` is kept in the trajectory, and a server may repeat what it was sent."""
     return Completion("", "error", None, detail=redact(detail), transient=transient)

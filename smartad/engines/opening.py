@@ -50,7 +50,7 @@ def opened(identity: str, runtime: Runtime, out: Path, adapter: Path | None = No
 def _at_server(site: EngineSite, identity: str, runtime: Runtime, adapter: Path | None) -> Iterator[Completer]:
     from smartad.engines.http import HttpEngine
 
-    url, key = served.base_url(site.url or ""), _key(site)
+    url, key = served.base_url(site.url or ""), key_of(site)
     listed = served.models(url, key) if site.server == "auto" or site.model is None or adapter else served.Served({}, False)
     vllm = site.server == "vllm" or (site.server == "auto" and listed.vllm)
     model = site.model or _listed(identity, runtime, url, listed)
@@ -75,7 +75,8 @@ def _listed(identity: str, runtime: Runtime, url: str, listed: served.Served) ->
                     "among them under another name, say which with engine.model")
 
 
-def _key(site: EngineSite) -> str | None:
+def key_of(site: EngineSite) -> str | None:
+    """The API key of a server, from the environment; None where none is named.  Raises UserError when it is not there."""
     if site.key_variable is None:
         return None
     key = os.environ.get(site.key_variable)

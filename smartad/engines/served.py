@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from smartad.redact import HIDDEN
 from smartad.types import UserError
 
 TIMEOUT_S = 10.0
@@ -50,7 +51,7 @@ def models(url: str, key: str | None = None) -> Served:
         if error.code in (401, 403):
             raise UserError(f"the server at {url} refuses the key ({error.code}); name the environment variable that holds it "
                             "with engine.key_variable") from error
-        raise ConnectionError(f"the server at {url} cannot list its models: {_said(error)}") from error
+        raise ConnectionError(f"the server at {url} cannot list its models: {_said(error, key)}") from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ConnectionError(f"no model server answers at {url}: {error}") from error
 
@@ -77,7 +78,7 @@ def load_adapter(url: str, key: str | None, folder: Path) -> str:
     try:
         _call(f"{url}/load_lora_adapter", key, {"lora_name": name, "lora_path": str(folder.absolute())}, LOAD_S)
     except urllib.error.HTTPError as error:
-        said = _said(error)
+        said = _said(error, key)
         if name in models(url, key).roots:  # another process was quicker
             return name
         if error.code in (404, 405):
@@ -99,5 +100,6 @@ def _call(url: str, key: str | None, body: Mapping[str, Any] | None, timeout_s: 
         return response.read()
 
 
-def _said(error: urllib.error.HTTPError) -> str:
-    return f"{error.code} {' '.join(error.read().decode(errors='replace').split())[:500]}"
+def _said(error: urllib.error.HTTPError, key: str | None) -> str:
+    text = error.read().decode(errors="replace")
+    return f"{error.code} {' '.join((text.replace(key, HIDDEN) if key else text).split())[:500]}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smartad.agents import walls
 from smartad.agents.limits import CodeLimits
 from smartad.config import same_as
 from smartad.models import TOY
@@ -77,6 +78,7 @@ def run(config: CollectConfig, inputs: Mapping[str, Path], out: Path, runtime: R
 
     Metrics: those of ``episodes.summary``.
     """
+    walls.choose(runtime.sandbox)  # before an engine is started, which can take minutes
     questions = list(questions_of(inputs).values())
     with _teacher(config.teacher, runtime, out) as teacher:
         return summary(run_episodes(config, questions, config.samples, teacher, inputs.get("index"), out, runtime,
@@ -86,9 +88,10 @@ def run(config: CollectConfig, inputs: Mapping[str, Path], out: Path, runtime: R
 def _teacher(name: str, runtime: Runtime, out: Path) -> "AbstractContextManager[Completer]":
     if name.partition("@")[0] == TOY:
         from smartad.toyworld.teacher import ScriptedTeacher
+        runtime.note(engine="scripted")
         return nullcontext(ScriptedTeacher())
     from smartad.engines.opening import opened
     return opened(name, runtime, out)
 
 
-COLLECT = Stage("collect", version=1, run=run)
+COLLECT = Stage("collect", version=2, run=run)

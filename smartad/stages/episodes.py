@@ -104,12 +104,12 @@ def run_episodes(config: EpisodeConfig, questions: Sequence[Question], samples: 
     width = config.batch_size if completer.together else (runtime.engine or EngineSite()).in_flight
     late: list[Played] = []
     # Threads outside: when the run ends early, they are waited for after what their code runs in has ended.
-    with ThreadPoolExecutor(width, thread_name_prefix="episode") as threads, Interpreters(config.code) as interpreters:
+    with ThreadPoolExecutor(width, thread_name_prefix="episode") as threads, \
+            Interpreters(config.code, runtime.sandbox) as interpreters:
+        runtime.note(sandbox=interpreters.wall.about, **({} if completer.together else {"in_flight": width}))
         setup = _setup(config, index, runtime)
         player = Player(agents.get(config.agent), setup, completer, interpreters, threads, seed_of, top_logprobs,
                         config.episode_tokens)
-        if not completer.together:
-            runtime.note(in_flight=width)
         budget = _Budget(runtime.token_budget, rows, player)
         live = _Live(rows, player, runtime)
         missing = [episodes[key] for key in rows.missing()]

@@ -41,7 +41,7 @@ def summary(verdicts: list[Verdict]) -> dict[str, float | None]:
 def _verdict(question: Question, attempt: Trajectory, grader: str) -> Verdict:
     module = grading.get(grader)
     if attempt.stop == "engine_error":
-        correct, reason = None, "the engine failed, not the model"
+        correct, reason = None, ": ".join(filter(None, ["the engine failed, not the model", attempt.reason]))
     else:
         correct, reason = module.grade(question, attempt.answer)
     return Verdict(attempt.question_id, attempt.sample, correct, f"{grader}/{module.VERSION}", reason)

@@ -140,6 +140,7 @@ class Player:
         if spent and row.stop == "context_overflow":
             row = replace(row, stop="budget")
         if row.stop == "engine_error":
+            row = replace(row, tokens=None if self.tally.uncounted else tokens)  # what failed was not written, so not uncounted
             log.warning("%s, sample %d: the engine failed: %s", question.id, sample, row.reason)
         choices = tuple(choices_of(row.steps, said, self._setup.dialect)) if self._top_logprobs is not None else ()
         transient = row.stop == "engine_error" and any(c.transient for _, candidates in said[-1:] for c in candidates)

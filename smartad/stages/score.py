@@ -264,4 +264,4 @@ def _done(out: Path) -> dict[Dtype, dict[Key, Scored]]:
     return done
 
 
-SCORE = Stage("score", version=2, run=run)
+SCORE = Stage("score", version=3, run=run)

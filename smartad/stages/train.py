@@ -122,4 +122,4 @@ def _count_cases(config: TrainConfig, trajectories: list[Trajectory]) -> dict[st
     return {f"cases/{case}": counts[case] for case in CASES}
 
 
-TRAIN = Stage("train", version=1, run=run)
+TRAIN = Stage("train", version=2, run=run)

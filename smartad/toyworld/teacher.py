@@ -10,6 +10,8 @@ from smartad.toyworld.reasoning import chain_of_thought
 from smartad.toyworld.styles import CHAIN_STYLES, MATH_STYLES, Style, Turn
 from smartad.types import Completion, Message, Request, UserError
 
+REASONING = (dialect.PROMPTS["cot"], dialect.PROMPTS["toy_cot"])
+"""The system prompts that ask for a chain of thought."""
 BY_HEART = 1 / 3
 """The share of questions to which the teacher knows the answer by heart, and sometimes just says it."""
 
@@ -23,7 +25,7 @@ def style_of(question: str, seed: int) -> str:
 
 class ScriptedTeacher:
     """Completes requests from a script, without state: the question says which problem, the request's seed which style,
-    and the number of turns so far which turn of it.  Where its system prompt asks for an ``<answer>``, it only reasons."""
+    and the number of turns so far which turn of it.  Under a system prompt of REASONING it does not act."""
 
     together = True
 
@@ -46,7 +48,7 @@ class ScriptedTeacher:
                             "teacher that is a model")
         problem = _problem(_question(request.messages))
         rng = _generator(problem.text, f"{request.seed}/{candidate}" if candidate else request.seed)
-        if dialect.COT.start in request.messages[0]["content"]:
+        if request.messages[0]["content"] in REASONING:
             return _cut(chain_of_thought(rng, problem), request.stop)
         turns = _style(problem, rng).turns(rng, problem)
         written = sum(message["role"] == "assistant" for message in request.messages)

@@ -1,0 +1,41 @@
+"""doctor on the engines of a site profile: whether servers answer, and whether the one to start is there."""
+
+import shutil
+from collections.abc import Iterator
+
+from smartad.cli.doctor import Finding
+from smartad.cluster import ClusterConfig
+from smartad.engines import served
+from smartad.engines.opening import key_of
+from smartad.site import EngineSite
+from smartad.types import UserError
+
+
+def engines(profile: ClusterConfig) -> Iterator[Finding]:
+    """What stages that ask a model would find, as seen from here; jobs run elsewhere and may find another thing."""
+    elsewhere = profile.cluster == "slurm"
+    stages: dict[str, list[str]] = {}
+    sites = profile.engines()
+    for stage, site in sites.items():
+        stages.setdefault(repr(site), []).append(stage)
+    for names in stages.values():
+        site, who = sites[names[0]], " and ".join(names)
+        if site.kind == "hf":
+            yield Finding("ok", f"{who}: transformers in the stage's own process")
+        elif site.kind == "http":
+            yield _server(site, who, elsewhere)
+        elif program := shutil.which(site.command[0]):
+            yield Finding("ok", f"{who}: a server of the job's own, {program}")
+        else:
+            yield Finding("warn" if elsewhere else "fail", f"{who}: no program {site.command[0]} on this machine",
+                          "give its whole path in engine.command; vLLM lives in an environment of its own")
+
+
+def _server(site: EngineSite, who: str, elsewhere: bool) -> Finding:
+    url = served.base_url(site.url or "")
+    try:
+        there = served.models(url, key_of(site))
+    except (ConnectionError, UserError) as error:
+        return Finding("warn" if elsewhere else "fail", f"{who}: {error}",
+                       "the nodes may reach it nevertheless" if elsewhere else "start it, or mend engine.url")
+    return Finding("ok", f"{who}: {url}{' (vLLM)' if there.vllm else ''} serves {', '.join(there.roots) or 'nothing'}")
