@@ -78,7 +78,7 @@ def test_job_over_its_memory_is_killed_and_its_log_says_so(slurm, tmp_path):
 def test_job_over_its_time_is_told_first_and_then_ended(slurm, tmp_path):
     told = executor(tmp_path, timeout_min=1, slurm_signal_delay_s=20).submit(time.sleep, 600)
     deaf = slurm.command("sbatch", "--parsable", "--time=1", f"--output={tmp_path}/deaf", "--wrap", "sleep 600")
-    # Not told.result(): it never returns when the signal comes while submitit writes a log line, since logging swallows the error.
+    # Not told.result(): it never returns if the signal comes while submitit writes a log line, since logging swallows its error.
     slurm.until(lambda: slurm.state(told.job_id) in ("FAILED", "TIMEOUT"), "the one that is told has ended", within_s=180)
     assert "Caught signal SIGUSR2" in told.paths.stderr.read_text()
     slurm.until(lambda: slurm.state(deaf) == "TIMEOUT", "the other has run out of time", within_s=180)
