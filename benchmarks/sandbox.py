@@ -57,12 +57,11 @@ def copied(interpreters: Interpreters, copies: int) -> float:
 
 def fresh(command: tuple[str, ...], program: Callable[[str], list[str]], steps: int) -> float:
     """Seconds for ``steps`` of a program started anew behind the wall for each."""
-    environment = {"PYTHONPATH": os.pathsep.join(walls.packages()), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     began = time.perf_counter()
     for number in range(steps):
         code = STEPS[0] if number % 2 else "x = 20\n" + STEPS[1]
         subprocess.run([*command, walls.python(), "-S", "-P", *program(code)], check=True, stdout=subprocess.DEVNULL, cwd="/",
-                       env=environment)
+                       env=walls.environment())
     return time.perf_counter() - began
 
 

@@ -8,13 +8,15 @@ TOOLS = """- web_search(query: str) -> str: the passages of the knowledge base t
 - final_answer(answer) -> None: ends the task with this answer."""
 
 _RULES = """1. Every turn has a 'Thought:' and then a 'Code:' block that opens with ```py and closes with ```<end_code>.
-2. Use only variables you have defined; they keep their values from one block to the next.
+2. Use only variables you have defined, with values that were given or computed, never made up; they live on from block to block.
 3. Give a tool its arguments directly, never as a dict.
 4. The output of a search cannot be foreseen: print it and read it before you build on it.
 5. Call a tool only when you need it, and never twice with the same arguments.
 6. Name no variable like a tool.
-7. Do not write an 'Observation:' yourself: it is given to you after each block.
-8. End with final_answer(...)."""
+7. Import what you use. There are collections, datetime, itertools, math, queue, random, re, stat, statistics, time, unicodedata,
+   numpy and sympy, and no other modules.
+8. Do not write an 'Observation:' yourself: it is given to you after each block.
+9. End with final_answer(...)."""
 
 _EXAMPLES = r"""Task: In which year did the inventor of the telephone die?
 

@@ -14,8 +14,8 @@ from smartad.engines import retrieval
 from smartad.records import from_json, read_jsonl, to_json, write_jsonl
 from smartad.stage import Runtime
 from smartad.stages.collect import COLLECT, CollectConfig
-from smartad.stages.episodes import ROWS
-from smartad.types import Completion, Trajectory, UserError
+from smartad.stages.episodes import ROWS, summary
+from smartad.types import Ballot, Completion, Trajectory, UserError
 
 FORMS = {"codeact": "paper", "cot": "cot"}
 ANSWERS = {"codeact": "Thought: I know.\nCode:\n```py\nfinal_answer(42)\n```<end_code>", "cot": "I know. <answer>42</answer>"}
@@ -77,6 +77,7 @@ def test_agent_that_gets_nothing_to_parse_is_a_parse_error(name, interpreters):
     assert (played.stop, played.answer) == ("parse_error", None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", TOY.values(), ids=TOY)
 def test_agent_collects_on_the_toy_world_and_a_cut_pool_is_carried_on_to_the_same(config, inputs, tmp_path):
     metrics = COLLECT.run(config, inputs, tmp_path, Runtime())
@@ -88,6 +89,17 @@ def test_agent_collects_on_the_toy_world_and_a_cut_pool_is_carried_on_to_the_sam
     (tmp_path / ROWS).write_bytes(whole[:2 * len(whole) // 3])
     COLLECT.run(config, inputs, tmp_path, Runtime())
     assert [dataclasses.replace(row, seconds=0.0) for row in read_jsonl(tmp_path / ROWS, Trajectory)] == rows
+
+
+def test_summary_counts_votes_and_first_thoughts_only_where_there_are_some():
+    row = Trajectory("q", 0, (), "1", "answered", 1, 1.0)
+    assert {"first_thought", "votes/candidates"}.isdisjoint(summary([row]))
+    voted = dataclasses.replace(row, ballots=(Ballot(4, 3, 1, 2), Ballot(4, 1, 0, 4)), first_thought="")
+    found = summary([row, voted, dataclasses.replace(row, first_thought="Thought: a")])
+    assert {name: found[name] for name in found if name.startswith("votes/")} == {
+        "votes/candidates": 8, "votes/distinct": 4, "votes/failed": 1, "votes/agreement": 6 / 7}
+    assert found["first_thought"] == 0.5
+    assert summary([dataclasses.replace(row, ballots=(Ballot(2, 1, 2, 0),))])["votes/agreement"] is None
 
 
 def test_agent_that_is_not_there_is_named_with_those_that_are():

@@ -1,8 +1,10 @@
 """Episodes: smolagents' agent through its seams, against engines that say what a test tells them to."""
 
 import dataclasses
+import re
 
 import pytest
+from smolagents.local_python_executor import BASE_BUILTIN_MODULES
 
 from scripted import PAPER, QUESTION, Script, block, stopped
 from smartad.agents import Setup, no_search
@@ -176,3 +178,20 @@ def test_answer_without_code_ends_an_episode_in_the_dialect_that_has_it(interpre
     played = play(interpreters, script, dialect="mint")
     assert (played.answer, [s.status for s in played.steps]) == (r"\frac{1}{2}", ["ok", "final"])
     assert played.steps[1].text == answer
+
+
+@pytest.mark.parametrize("prompt", ["teacher", "student"])
+def test_prompt_names_the_modules_that_code_may_import_and_no_others(prompt):
+    named = re.search(r"There are (.*), and no other modules", PROMPTS[prompt], re.DOTALL)[1]
+    allowed = {*BASE_BUILTIN_MODULES, *(name.removesuffix(".*") for name in CodeLimits().imports)}
+    assert set(re.findall(r"\w+", named)) - {"and"} == allowed
+
+
+def test_examples_of_the_teachers_prompt_run_as_they_say(interpreters):
+    """Each turn of the last two examples, in the words of the prompt."""
+    for task, answer in (("What is the remainder", "5"), ("A fair die", r"\frac{1}{8}")):
+        example = PROMPTS["teacher"].partition(f"Task: {task}")[2].partition("\n\nTask:")[0].partition("\n---")[0]
+        turns = [found[0] for found in re.finditer(r"Thought: .*?<end_code>", example, re.DOTALL)]
+        played = play(interpreters, Script(*turns))
+        assert (played.answer, [s.text for s in played.steps]) == (answer, turns)
+        assert [s.status for s in played.steps[:-1]] == ["exec_error", "ok"][:len(turns) - 1]

@@ -22,7 +22,7 @@ from smartad.stages.episodes import ROWS, run_episodes, seed_of
 from smartad.toyworld.teacher import ScriptedTeacher
 from smartad.types import Completion, Question, Request, Trajectory, UserError
 
-CONFIG = CollectConfig(teacher="toy", samples=2, prompt="toy", dialect="paper", batch_size=8)
+CONFIG = CollectConfig(teacher="toy", samples=2, prompt="toy", dialect="paper", batch_size=8, code=CodeLimits(imports=[]))
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +189,19 @@ def test_collect_killed_again_and_again_ends_with_the_same_pool(pool, inputs, tm
     assert not [server for server in servers if any(server in line for line in running)]
 
 
+def test_wall_that_code_ran_behind_is_noted(inputs, tmp_path, caplog):
+    notes = {}
+    COLLECT.run(dataclasses.replace(CONFIG, samples=1), inputs, tmp_path, Runtime(sandbox="none", note=notes.update))
+    assert notes["sandbox"] == "none" and "code that models write can do here all that you can" in caplog.text
+
+
+def test_wall_that_there_is_not_is_refused_before_anything_is_asked(inputs, tmp_path):
+    with pytest.raises(UserError, match="sandbox=moat: there is no such wall"):
+        COLLECT.run(CONFIG, inputs, tmp_path, Runtime(sandbox="moat"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_limits_of_the_config_hold_for_the_teachers_code(inputs, tmp_path):
-    short = dataclasses.replace(CONFIG, samples=1, code=CodeLimits(output_chars=20))
+    short = dataclasses.replace(CONFIG, samples=1, code=CodeLimits(output_chars=20, imports=[]))
     COLLECT.run(short, inputs, tmp_path, Runtime())
     assert any("truncated to stay below 20" in step.observation for row in rows(tmp_path) for step in row.steps)

@@ -126,7 +126,7 @@ def test_bubblewrap_shows_nothing_writable_and_drops_root_first():
 def test_apptainer_shows_what_python_needs_read_only_and_nothing_of_the_machine():
     command = walls.apptainer_command("apptainer", ["/usr", "/dev/null"], "/tmp/image")
     assert command[-3:] == ["--bind", "/usr:/usr:ro", "/tmp/image"] and "/dev/null:/dev/null:ro" not in command
-    assert {"--containall", "--cleanenv", "--no-home", "--userns"} <= set(command)
+    assert {"--containall", "--no-home", "--userns"} <= set(command)
 
 
 def test_wall_shows_no_folder_of_the_user(monkeypatch, tmp_path):

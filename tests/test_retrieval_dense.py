@@ -183,7 +183,7 @@ def test_embedding_that_was_cut_off_loses_at_most_a_chunk(model, passages, flat,
     assert seen == [(n, 600) for n in (100, 200, 300, 400, 500, 600)]
     whole = path.read_bytes()
     assert len(whole) == 600 * DIMENSIONS * 4
-    path.write_bytes(whole[:len(whole) // 2 + 7])  # 300 rows and a piece
+    path.write_bytes(whole[:350 * DIMENSIONS * 4 + 7])  # three chunks, half of another, and a piece of a row
     seen.clear()
     dense.embed(passages, embedder, path, lambda done, total: seen.append((done, total)))
     assert [done for done, _ in seen] == [400, 500, 600]

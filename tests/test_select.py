@@ -63,6 +63,15 @@ def pool(tmp_path):
     return Pool(tmp_path / "pool")
 
 
+def test_select_takes_an_answer_of_a_last_call_for_one_that_ran_out_of_steps(pool, tmp_path):
+    pool.trajectories[0, 3] = dataclasses.replace(pool.trajectories[0, 3], stop="fallback")
+    chosen, metrics = pool.select()
+    assert chosen[0].sample == 2 and metrics["dropped/max_steps"] == 1
+    loose = Pool(tmp_path / "loose")
+    loose.trajectories = pool.trajectories
+    assert loose.select(dataclasses.replace(MIN, drop=Drop(max_steps=False)))[0][0].sample == 3
+
+
 def test_select_min_takes_the_lowest_nll_of_each_question(pool):
     chosen, metrics = pool.select()
     assert chosen == {q: Selected(f"toy/{q}", 3, 7.0, 4) for q in range(3)}

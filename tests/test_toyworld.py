@@ -156,3 +156,32 @@ def test_teacher_asked_something_else_says_what_it_knows():
         ScriptedTeacher().answer([asked])
     with pytest.raises(UserError, match="without a task"):
         ScriptedTeacher().answer([Request(({"role": "user", "content": "Hello"},))])
+
+
+def reasoned(question, seed, prompt="toy_cot", passages="", **options):
+    messages = dialect.chat(question, [], dialect.PROMPTS[prompt], passages)
+    [(completion,)] = ScriptedTeacher().answer([Request(tuple(messages), seed=seed, **options)])
+    return completion
+
+
+@pytest.mark.parametrize("name", TOY)
+def test_teacher_that_is_asked_to_reason_states_an_answer_that_is_mostly_right(name):
+    questions = benchmarks.get(name).load(None)[:60]
+    right = [dialect.stated_answer(reasoned(q, 7).text) == q.answers[0] for q in questions]
+    assert 0.6 <= sum(right) / len(right) < 1.0
+    assert reasoned(questions[0], 1) == reasoned(questions[0], 1, passages="A passage.") == reasoned(questions[0], 1, "cot")
+
+
+def test_teachers_first_thought_says_nothing_of_the_answer():
+    for question in benchmarks.get("toy_train").load(None)[:60]:
+        first = reasoned(question, 3, stop=("\n\n",))
+        assert first.stopped_by == "\n\n" and dialect.first_thought(first.text) == first.text
+        if not question.answers[0].isdigit():
+            assert question.answers[0] not in first.text
+
+
+def test_teacher_goes_on_from_what_its_turn_begins_with():
+    question = benchmarks.get("toy_train").load(None)[0]
+    messages = tuple(dialect.chat(question, [], dialect.PROMPTS["toy"]))
+    [(plain,), (begun,)] = ScriptedTeacher().answer([Request(messages), Request(messages, prefill="Thought: I begin.")])
+    assert begun.text == plain.text.replace("Thought:", "", 1) and begun.text.startswith(" ")

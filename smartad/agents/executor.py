@@ -31,10 +31,6 @@ START_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 10
 MAX_REPLY_BYTES = 16 << 20
 LOST = "It was stopped, and all variables are lost."
-PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
-"""The environment model-written code may see: no keys, no home."""
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-"""Copies are made by fork, which takes no thread along."""
 ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
 
 
@@ -74,17 +70,13 @@ class Interpreters:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.settimeout(START_TIMEOUT_S)
         self._control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        environment["PYTHONHASHSEED"] = "0"  # the order of a printed set must not change from run to run
-        environment["PYTHONPATH"] = os.pathsep.join(walls.packages())
-        settings = {"parent": None if self.wall.command else os.getpid(), "filtered": self.wall.filtered,
-                    "readable": self.wall.readable, "imports": limits.imports}
+        settings = {"filtered": self.wall.filtered, "readable": self.wall.readable, "imports": limits.imports,
+                    "sees_parent": not self.wall.command}
         # Without -S the folders of this machine's site would be looked at, and its hooks run.
-        server = [walls.python(), "-S", "-P", "-m", "smartad.agents.interpreter", json.dumps(settings)]
+        server = [walls.python(), "-S", "-P", "-m", "smartad.agents.interpreter", str(os.getpid()), json.dumps(settings)]
         with theirs:
             self.server = subprocess.Popen([*self.wall.command, *server], stdin=theirs.fileno(), stdout=subprocess.DEVNULL,
-                                           stderr=self._errors, cwd="/", start_new_session=True,
-                                           env={**environment, **ONE_THREAD})
+                                           stderr=self._errors, cwd="/", start_new_session=True, env=walls.environment())
         self._started = False
 
     def __enter__(self) -> "Interpreters":

@@ -49,10 +49,10 @@ class Episode:
 
 
 def main() -> None:
-    """Serve until the parent goes away.  The only argument, JSON: parent, filtered, readable, imports."""
+    """Serve until the parent goes away.  Arguments: its pid, and as JSON imports, filtered, readable, sees_parent."""
     control = socket.socket(fileno=0)
-    settings = json.loads(sys.argv[1])
-    die_with_parent(settings["parent"])
+    settings = json.loads(sys.argv[2])
+    die_with_parent(int(sys.argv[1]) if settings["sees_parent"] else None)
     for module in (*BASE_BUILTIN_MODULES, *LATE_IMPORTS):
         importlib.import_module(module)
     # As the code will do it: smolagents copies a module with all in it, which imports the last lazy parts.

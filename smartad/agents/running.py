@@ -55,10 +55,10 @@ def seed_chance(seed: int) -> None:
     """Seed ``random``, and with it numpy's generators, also those that code makes without a seed, and sympy's."""
     random.seed(seed)
     if numpy := sys.modules.get("numpy"):
-        numpy.random.seed(random.getrandbits(32))
+        numpy.random.seed(seed % 2**32)
         numpy.random.bit_generator.randbits = random.getrandbits
     if sympy := sys.modules.get("sympy"):
-        sympy.core.random.seed(random.getrandbits(32))
+        sympy.core.random.seed(seed)
 
 
 def run_episode(link: Stream, options: Mapping[str, Any], server: int) -> None:

@@ -24,7 +24,7 @@ FREE = {
     "read": (0, 63), "write": (1, 64), "readv": (19, 65), "writev": (20, 66), "pread64": (17, 67), "lseek": (8, 62),
     "close": (3, 57), "close_range": (436, 436), "fstat": (5, 80), "newfstatat": (262, 79), "stat": (4, None),
     "lstat": (6, None), "statx": (332, 291), "access": (21, None), "faccessat": (269, 48), "faccessat2": (439, 439),
-    "open": (2, None), "openat": (257, 56), "readlink": (89, None), "readlinkat": (267, 78), "getdents64": (217, 61),
+    "readlink": (89, None), "readlinkat": (267, 78), "getdents64": (217, 61),
     "getcwd": (79, 17), "dup": (32, 23), "dup2": (33, None), "dup3": (292, 24), "poll": (7, None), "ppoll": (271, 73),
     "select": (23, None), "pselect6": (270, 72), "fadvise64": (221, 223), "sendto": (44, 206), "recvfrom": (45, 207),
     "sendmsg": (46, 211), "recvmsg": (47, 212),
@@ -42,12 +42,15 @@ FREE = {
     "set_tid_address": (218, 96), "membarrier": (324, 283),
 }
 """Calls without conditions, by name: their numbers on x86_64 and aarch64."""
+WRITES = 0x1 | 0x2 | 0x40 | 0x200
+"""O_WRONLY, O_RDWR, O_CREAT, O_TRUNC: files are opened to be read and for nothing else.  Landlock before ABI 3 knows nothing of
+O_TRUNC."""
 # fcntl and ioctl can also have a signal sent to any process (F_SETOWN, FIOSETOWN).
 FCNTL = (0, 1, 2, 3, 4, 1030)
 """F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC."""
 IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 """TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX."""
-_LOAD, _EQUAL, _RETURN = 0x20, 0x15, 0x06
+_LOAD, _EQUAL, _ANY_OF, _RETURN = 0x20, 0x15, 0x45, 0x06
 _ALLOW, _NOTIFY, _KILL, _ERROR = 0x7FFF0000, 0x7FC00000, 0x80000000, 0x00050000
 _ARGUMENTS = 16
 """Where they begin in struct seccomp_data, eight bytes each; the numbers compared here are in the lower four."""
@@ -71,6 +74,7 @@ def program(pid: int) -> bytes:
     for numbers in FREE.values():
         if (number := numbers[column]) is not None:
             code += [_op(_EQUAL, number, 0, 1), _op(_RETURN, _ALLOW)]
+    code += _unless(257 if column == X86_64 else 56, 2) + (_unless(2, 1) if column == X86_64 else [])  # openat, open
     code += _when((72, 25)[column], 1, FCNTL) + _when((16, 29)[column], 1, IOCTL)
     code += _when((157, 167)[column], 0, (1,))  # prctl: a copy sets its PR_SET_PDEATHSIG
     code += _when((302, 261)[column], 0, (0,))  # prlimit64: of itself
@@ -134,4 +138,10 @@ def _when(number: int, argument: int, values: tuple[int, ...], verdict: int = _A
     """``verdict`` on call ``number`` when one argument is among ``values``, and EPERM when not."""
     checks = [part for value in values for part in (_op(_EQUAL, value, 0, 1), _op(_RETURN, verdict))]
     body = [_op(_LOAD, _ARGUMENTS + 8 * argument), *checks, _op(_RETURN, _ERROR | EPERM)]
+    return [_op(_EQUAL, number, 0, len(body)), *body]
+
+
+def _unless(number: int, argument: int) -> list[bytes]:
+    """Call ``number``, but not with flags of WRITES."""
+    body = [_op(_LOAD, _ARGUMENTS + 8 * argument), _op(_ANY_OF, WRITES, 0, 1), _op(_RETURN, _ERROR | EPERM), _op(_RETURN, _ALLOW)]
     return [_op(_EQUAL, number, 0, len(body)), *body]

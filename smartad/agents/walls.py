@@ -5,6 +5,7 @@ else.  Behind every one of them the code is under the filter of system calls too
 not run, unless ``sandbox: none`` asks for that by name.
 """
 
+import atexit
 import functools
 import os
 import shutil
@@ -23,6 +24,10 @@ from smartad.types import UserError
 LADDER = ("bubblewrap", "apptainer", "landlock")
 NOBODY = 65534
 TRIAL_TIMEOUT_S = 60
+PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
+"""The environment model-written code may see: no keys, no home."""
+SETTLED = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""The order of a printed set must not change from run to run; and interpreters are made by fork, which takes no thread along."""
 SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/localtime", "/dev/null", "/dev/urandom")
 """What programs need of a Linux system.  No /proc, no /sys, no /tmp, and of /etc what says nothing about its users."""
 
@@ -79,7 +84,7 @@ def _bubblewrap() -> Wall | str:
         return (f"it does not work: {said}.  It needs user namespaces: sysctl user.max_user_namespaces must be above 0, and "
                 "kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns may forbid them; in a "
                 "container, ask for --security-opt seccomp=unconfined")
-    return Wall("bubblewrap", _version(program), tuple(command)) if not (said := _no_filter()) else said
+    return Wall("bubblewrap", _version(program), tuple(command))
 
 
 def bubblewrap_command(program: str, paths: Sequence[str], root: bool) -> list[str]:
@@ -112,51 +117,46 @@ def _apptainer() -> Wall | str:
     command = apptainer_command(program, readable(), image)
     if said := _trial(command):
         return f"it does not work: {said}"
-    return Wall("apptainer", _version(program), tuple(command)) if not (said := _no_filter()) else said
+    return Wall("apptainer", _version(program), tuple(command))
 
 
 def apptainer_command(program: str, paths: Sequence[str], image: str) -> list[str]:
     """What runs a program behind apptainer: an empty image, and in it what the program needs."""
     binds = [part for path in paths if not path.startswith("/dev/") for part in ("--bind", f"{path}:{path}:ro")]
-    return [program, "--silent", "exec", "--userns", "--containall", "--no-home", "--cleanenv", "--no-eval", "--drop-caps", "all",
+    return [program, "--silent", "exec", "--userns", "--containall", "--no-home", "--no-eval", "--drop-caps", "all",
             *binds, image]
 
 
 @functools.cache
 def _empty_folder() -> str:
-    return tempfile.mkdtemp(prefix="smartad-image-")
+    folder = tempfile.mkdtemp(prefix="smartad-image-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _landlock() -> Wall | str:
     if not (version := landlock.abi()):
         return "this kernel has no Landlock (Linux 5.13 or newer, with landlock among its security modules)"
-    if said := _no_filter():
-        return said
+    if said := _trial(()):
+        return f"it does not work: {said}"
     return Wall("landlock", f"landlock ABI {version}", readable=tuple(readable()))
 
 
-@functools.cache
-def _no_filter() -> str:
-    """Why this machine cannot filter system calls; empty when it can."""
-    code = "import os; from smartad.agents import seccomp; seccomp.install(seccomp.program(os.getpid()))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TRIAL_TIMEOUT_S,
-                          env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
-    return f"system calls cannot be filtered (seccomp): {_last_line(done.stderr)}" if done.returncode else ""
-
-
 def _trial(command: Sequence[str]) -> str:
-    """What is wrong with the wall that ``command`` makes, for a program that only looks for a file; empty when nothing is."""
+    """What is wrong for a program that ``command`` runs: that it does not start, sees a file that it must not see, or cannot be
+    put under the filter of system calls.  Empty when nothing is."""
     with tempfile.NamedTemporaryFile(prefix="smartad-trial-") as secret:
         os.chmod(secret.name, 0o644)
-        look = f"import os; print('it shows files that it must hide' if os.path.exists({secret.name!r}) else 'hidden')"
+        look = f"print('it shows files that it must hide' if os.path.exists({secret.name!r}) else 'hidden')\n" if command else ""
+        code = f"import os\nfrom smartad.agents import seccomp\n{look}seccomp.install(seccomp.program(os.getpid()))"
         try:
-            done = subprocess.run([*command, python(), "-S", "-c", look], capture_output=True, text=True, cwd="/", env={},
-                                  timeout=TRIAL_TIMEOUT_S)
+            done = subprocess.run([*command, python(), "-S", "-P", "-c", code], capture_output=True, text=True, cwd="/",
+                                  env=environment(), timeout=TRIAL_TIMEOUT_S)
         except (OSError, subprocess.TimeoutExpired) as error:
             return str(error)
     if done.returncode:
         return _last_line(done.stderr) or f"exit status {done.returncode}"
-    return "" if done.stdout.strip() == "hidden" else _last_line(done.stdout) or "a program behind it said nothing"
+    return "" if done.stdout.strip() in ("", "hidden") else _last_line(done.stdout)
 
 
 def _last_line(text: str) -> str:
@@ -170,6 +170,12 @@ def _version(program: str) -> str:
 def python() -> str:
     """The interpreter itself: a virtual environment's link to it may lead out of what is shown."""
     return os.path.realpath(sys.executable)
+
+
+def environment() -> dict[str, str]:
+    """Variables for what runs behind a wall."""
+    passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return {**passed_on, **SETTLED, "PYTHONPATH": os.pathsep.join(packages())}
 
 
 def packages() -> list[str]:

@@ -145,7 +145,7 @@ def ask_command(args: argparse.Namespace) -> int:
     runtime = Runtime(data=args.data, models=pulled.base_folders(args.adapter, card["base"], args.model))
     trajectory = answer(args.adapter, card["base"], args.question, evaluated, card["recipe"]["index"], runtime)
     show(trajectory, evaluated["dialect"])
-    return 0 if trajectory.stop == "answered" else 1
+    return 0 if trajectory.answer is not None else 1
 
 
 def answer(adapter: Path, base: str, question: str, evaluated: dict[str, Any], searched: Mapping[str, Any] | None,
@@ -173,15 +173,17 @@ def show(trajectory: Trajectory, form: str) -> None:
     """An episode as a person reads it."""
     out = console()
     style = {"ok": "green", "final": "bold green"}
+    if trajectory.passages:
+        out.print(escape(trajectory.passages), style="dim", soft_wrap=True)
     for number, step in enumerate(trajectory.steps, 1):
         out.print(f"[bold]step {number}[/bold] [{style.get(step.status, 'red')}]{step.status}")
         out.print(escape(dialect.thought_of(step.text, dialect.DIALECTS[form]) or step.text), soft_wrap=True)
         if step.action:
             out.print("code:", style="dim")
             out.print(escape(step.action), style="cyan", soft_wrap=True)
-        if step.status != "final":
+        if step.status != "final" and step.observation:
             out.print(escape(step.observation), style="dim", soft_wrap=True)
-    if trajectory.stop == "answered":
-        out.print(f"[bold]answer:[/bold] {escape(str(trajectory.answer))}")
+    if trajectory.answer is not None:
+        out.print(f"[bold]answer:[/bold] {escape(trajectory.answer)}")
     else:
         out.print(f"[red]no answer[/red]: {trajectory.stop} after {len(trajectory.steps)} step(s)")
