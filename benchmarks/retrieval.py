@@ -50,7 +50,7 @@ class Numbered:
         return Passage(str(index), "", "")
 
 
-def retriever(shape: dict[str, int], count: int, folder: Path) -> Retriever:
+def retriever(shape: dict[str, int], count: int, folder: Path, threads: int) -> Retriever:
     """A flat index of ``count`` random vectors, and an embedder of ``shape``."""
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ":", "query", *(f"w{i}" for i in range(WORDS))]
     (folder / "vocab.txt").write_text("\n".join(words))
@@ -64,7 +64,8 @@ def retriever(shape: dict[str, int], count: int, folder: Path) -> Retriever:
         rows = chance.standard_normal((min(vectors.PIECE, count - start), width), dtype=np.float32)
         index.add(rows / np.linalg.norm(rows, axis=1, keepdims=True))
     identity = identify(str(folder))
-    return Retriever(Numbered(count), Embedder(Embedding(identity), {identity: str(folder)}), index)
+    embedder = Embedder(Embedding(identity), {identity: str(folder)}, threads=threads)
+    return Retriever(Numbered(count), embedder, index, threads)
 
 
 def one_by_one(searcher: Retriever, asked: Sequence[str]) -> Found:
@@ -89,14 +90,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--tiny", action="store_true", help="a tiny model, to see whether it runs")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    vectors.use_threads(args.threads)
     chance = random.Random(0)
     queries = [" ".join(f"w{chance.randrange(WORDS)}" for _ in range(LENGTH)) for _ in range(args.queries)]
     asked = queries * args.asked
     chance.shuffle(asked)
     with tempfile.TemporaryDirectory() as folder:
-        searcher = retriever(TINY if args.tiny else E5, args.vectors, Path(folder))
+        searcher = retriever(TINY if args.tiny else E5, args.vectors, Path(folder), args.threads)
         arms: dict[str, Callable[[], Found]] = {
             "one by one": lambda: one_by_one(searcher, asked),
             "in batches": lambda: together(searcher, asked, args.episodes, 0),

@@ -87,16 +87,17 @@ def test_model_with_fewer_positions_than_asked_for_is_refused(model):
 
 
 def test_flat_search_finds_what_brute_force_finds(model, passages, flat):
-    embedder = Embedder(Embedding(model[0]), model[1])
     queries = [p.text for p in made_up(40, seed=1, words=4)]
     scores = by_hand(model, [f"query: {q}" for q in queries]) @ by_hand(model, [f"passage: {text_of(p)}" for p in passages]).T
-    retriever = retrieval.load(flat, runtime(model))
-    for query, row in zip(queries, scores, strict=True):
-        found = [p.id for p in retriever.search(query, 5)]
-        best = np.argsort(-row)[:5]
-        if np.diff(-row[np.argsort(-row)[:6]]).min() > 1e-5:  # else rounding decides
-            assert found == [passages[i].id for i in best]
-    assert embedder.dimensions == DIMENSIONS
+    alone, batched = retrieval.load(flat, runtime(model)), dense.load(flat, passages, runtime(model)).search_all(queries, 5)
+    compared = 0
+    for query, row, together in zip(queries, scores, batched, strict=True):
+        best = np.argsort(-row)[:6]
+        if np.diff(-row[best]).min() > 1e-5:  # else rounding decides
+            expected = [passages[i].id for i in best[:5]]
+            assert [p.id for p in alone.search(query, 5)] == expected == [p.id for p in together]
+            compared += 1
+    assert compared > 30
 
 
 def test_search_asks_for_more_than_there_is_gets_all(model, tmp_path):

@@ -40,7 +40,7 @@ def build(passages: Passages, embedding: Embedding, recipe: Vectors, out: Path, 
     ``recall_queries`` queries, and of ivfpq ``lists``.  Raises UserError when a published index is not of these passages.
     """
     vectors.use_threads(runtime.threads)
-    embedder = Embedder(embedding, runtime.models, runtime.gpus)
+    embedder = Embedder(embedding, runtime.models, runtime.gpus, runtime.threads)
     about: dict[str, Any] = {"embedding": to_json(embedding), "vectors": to_json(recipe)}
     metrics: Metrics = {}
     path = out / INDEX
@@ -61,25 +61,25 @@ def build(passages: Passages, embedding: Embedding, recipe: Vectors, out: Path, 
 class Retriever:
     """An index and the model for its queries.  Threads must not share it; ``front.Front`` stands before it."""
 
-    def __init__(self, passages: Passages, embedder: Embedder, index: Any) -> None:
-        self.passages, self._embedder, self._index = passages, embedder, index
+    def __init__(self, passages: Passages, embedder: Embedder, index: Any, threads: int = 1) -> None:
+        self.passages, self._embedder, self._index, self._threads = passages, embedder, index, threads
 
     def search_all(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
         """For each query the ``k`` passages nearest to it, nearest first."""
+        vectors.use_threads(self._threads)
         _, rows = self._index.search(self._embedder.queries(queries), min(k, len(self.passages)))
         return [[self.passages[i] for i in row if i >= 0] for row in rows.tolist()]  # -1: ivfpq's probes hold too few
 
 
 def load(folder: Path, passages: Passages, runtime: Runtime) -> Retriever:
     """What :func:`build` wrote.  Raises UserError when it is not whole, or its model or published file is not here."""
-    vectors.use_threads(runtime.threads)
     embedding, recipe, index = _open(folder, runtime)
-    embedder = Embedder(embedding, runtime.models, runtime.gpus)
+    embedder = Embedder(embedding, runtime.models, runtime.gpus, runtime.threads)
     if (index.ntotal, index.d) != (len(passages), embedder.dimensions):
         raise UserError(f"{folder} holds {index.ntotal} vectors of {index.d} dimensions for {len(passages)} passages and a model "
                         f"of {embedder.dimensions}: it is not whole")
     vectors.set_search(index, recipe)
-    return Retriever(passages, embedder, vectors.on_gpus(index, runtime.gpus))
+    return Retriever(passages, embedder, vectors.on_gpus(index, runtime.gpus), runtime.threads)
 
 
 def _open(folder: Path, runtime: Runtime) -> tuple[Embedding, Vectors, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 
 from smartad import models
 from smartad.engines.retrieval.recipe import Embedding
@@ -21,8 +22,9 @@ BATCH = 64
 class Embedder:
     """One model on one device.  Threads must not share it."""
 
-    def __init__(self, recipe: Embedding, folders: Mapping[str, str], gpus: int = 0) -> None:
+    def __init__(self, recipe: Embedding, folders: Mapping[str, str], gpus: int = 0, threads: int = 1) -> None:
         """``folders``: where local models are, as in Runtime.  Raises UserError when the model is not here."""
+        torch.set_num_threads(threads)
         logging.disable_progress_bar()  # progress is the runner's to show
         path, revision = models.locate(recipe.model, folders)
         pinned = {"revision": revision} if revision else {}
