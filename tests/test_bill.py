@@ -95,7 +95,9 @@ def test_estimate_from_other_questions_or_another_model_says_so(store):
     other = specs_of("benchmarks.in_domain=[toy_qa]", "benchmarks.out_of_domain=[]")
     assert [line.basis for line in lines_of(store, other, "evaluate")] == ["other questions"]
     model = specs_of("student=Qwen/Qwen2.5-1.5B-Instruct")
-    assert {line.basis for line in lines_of(store, model, "evaluate")} == {"other models"}
+    assert {line.basis for line in lines_of(store, model, "evaluate")} == {"other models or agents"}
+    voting = specs_of("evaluate.candidates=8", "evaluate.temperature=0.4")
+    assert {line.basis for line in lines_of(store, voting, "evaluate")} == {"other models or agents"}
 
 
 def test_real_bill_stands_beside_what_was_expected_at_the_first_start(store, tmp_path):

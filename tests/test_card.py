@@ -1,5 +1,6 @@
 """The model card: as the model hub reads it, with everything that a person who is given the adapter may ask."""
 
+import dataclasses
 import json
 import math
 
@@ -10,6 +11,7 @@ from made_up import declare, finish, launch, of
 from small_adapters import TRAIN, finish_adapters, finished, pull
 from smartad import benchmarks, corpora, models, tables
 from smartad.registry import pulled
+from smartad.registry.card import card
 from smartad.registry.provenance import about
 
 
@@ -44,6 +46,17 @@ def test_card_of_an_evaluated_adapter_answers_what_one_may_ask(store, adapter, t
     assert "| questions of toy_train | apache-2.0 |" in text and "| teacher toy | apache-2.0 |" in text
     recipe = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
     assert recipe["select"]["rule"] == "min" and recipe["collect"]["samples"] == 15 and recipe["train"]["weights"]["final"] == 2
+
+
+def test_card_says_how_models_were_asked_where_they_did_not_act_turn_by_turn(store, adapter):
+    made = about(store, adapter, {})
+    text = card(made, "x", None)
+    assert "at temperature 1.\n" in text and "at temperature 0, with at most" in text
+    recipe = {**made.recipe, "collect": {**made.recipe["collect"], "first_thought": True},
+              "evaluate": {**made.recipe["evaluate"], "candidates": 8, "fallback": True}}
+    text = card(dataclasses.replace(made, recipe=recipe), "x", None)
+    assert "at temperature 1, each beginning with the first thought of a chain of thought.\n" in text
+    assert "at temperature 0, with a vote on 8 candidates of every turn, and asked once more when the steps ran out, with" in text
 
 
 def test_card_for_programs_says_the_same(store, adapter, tmp_path):

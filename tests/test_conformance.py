@@ -14,6 +14,11 @@ from smartad.agents import walls
 from smartad.agents.conformance import conform
 from smartad.agents.executor import Interpreters
 from smartad.agents.payloads import PAYLOADS
+from smartad.cluster import ClusterConfig, Job, connect
+from smartad.config import load
+from smartad.stage import Runtime
+from smartad.store import Store
+from smartad.tracking import Tracking
 from smartad.types import UserError
 
 TRY = """
@@ -127,6 +132,12 @@ def test_apptainer_shows_what_python_needs_read_only_and_nothing_of_the_machine(
     command = walls.apptainer_command("apptainer", ["/usr", "/dev/null"], "/tmp/image")
     assert command[-3:] == ["--bind", "/usr:/usr:ro", "/tmp/image"] and "/dev/null:/dev/null:ro" not in command
     assert {"--containall", "--no-home", "--userns"} <= set(command)
+
+
+def test_site_profile_names_the_wall(tmp_path):
+    job = Job(Store(tmp_path), Runtime(), Tracking(tmp_path))
+    assert connect(load(ClusterConfig, ["sandbox=landlock"]), job, 0).job.runtime.sandbox == "landlock"
+    assert connect(ClusterConfig(), job, 0).job.runtime.sandbox == "auto"
 
 
 def test_wall_shows_no_folder_of_the_user(monkeypatch, tmp_path):

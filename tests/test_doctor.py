@@ -7,6 +7,7 @@ import pytest
 
 from command import all_of, on_a_terminal, smartad
 from conftest import ROOT
+from smartad.agents import walls
 from smartad.cli import doctor, doctor_slurm
 
 DEV = str(ROOT / "slurm/dev.yaml")
@@ -161,3 +162,24 @@ def test_doctor_sees_a_job_told_of_its_end_and_requeued(slurm, tmp_path):
     said = smartad("doctor", "--store", tmp_path, "--cluster", DEV, "--signals").stdout
     assert any("the job put itself back into the queue" in line for line in lines(said, "ok")), said
     assert slurm.jobs() == [] and not list(tmp_path.glob(".doctor-*"))
+
+
+def test_wall_that_stands_here_is_named():
+    (finding,) = doctor.sandbox()
+    assert finding.level == "ok" and finding.told.startswith("it runs behind ")
+
+
+def test_machine_without_a_wall_has_something_to_mend(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(walls.landlock, "abi", lambda: 0)
+    walls.stands.cache_clear()
+    findings = list(doctor.sandbox())
+    walls.stands.cache_clear()
+    assert [finding.level for finding in findings] == ["warn", "warn", "warn", "fail"]
+    assert "bwrap is not installed" in findings[0].told and "apt-get install bubblewrap" in findings[-1].way_out
+
+
+@pytest.mark.slow
+def test_payloads_are_not_run_where_they_could_do_harm(tmp_path, no_slurm):
+    said = smartad("doctor", "--store", tmp_path, "--sandbox", "none", status=2)
+    assert "no payload is run" in said.stderr and "held" not in said.stdout

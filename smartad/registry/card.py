@@ -52,7 +52,7 @@ def recipe_in_words(about: About) -> str:
     said = []
     if collect:
         said.append(f"The teacher `{collect['teacher']}` solved every training question {collect['samples']} times, at "
-                    f"temperature {collect['temperature']}.")
+                    f"temperature {collect['temperature']}{_manner(collect)}.")
     if pool := about.recipe.get("import"):
         said.append(f"The trajectories were made elsewhere (format {pool['format']}), by "
                     f"{', '.join(teacher['name'] for teacher in pool['teachers'])}.")
@@ -71,6 +71,15 @@ def recipe_in_words(about: About) -> str:
     return "\n".join(said) + "\n"
 
 
+def _manner(config: Mapping[str, Any]) -> str:
+    """How a model was asked, where that is not to act, turn by turn as they come."""
+    ways = {"in chains of thought": config.get("agent") == "cot", "with passages looked up beforehand": config.get("passages"),
+            "each beginning with the first thought of a chain of thought": config.get("first_thought"),
+            f"with a vote on {config.get('candidates')} candidates of every turn": config.get("candidates", 1) > 1,
+            "and asked once more when the steps ran out": config.get("fallback")}
+    return "".join(f", {way}" for way, holds in ways.items() if holds)
+
+
 def _results(about: About) -> str:
     if not about.row:
         return "It was never evaluated.\n"
@@ -81,9 +90,9 @@ def _results(about: About) -> str:
         interval = tables.HOLE if score.low is None else f"{score.low:.1f} to {score.high:.1f}"
         lines.append(f"| {name} | {percent} | {interval} | {score.correct} / {score.n} | {score.ungraded} | {score.grader} |")
     evaluate = about.recipe["evaluate"]
-    return "\n".join([*lines, "", f"In percent; one attempt a question, at temperature {evaluate['temperature']}, with at most "
-                      f"{evaluate['max_steps']} steps. An adapter that was chosen for one of these numbers is, in that number, "
-                      "luckier than it is good.", ""])
+    return "\n".join([*lines, "", f"In percent; one attempt a question, at temperature {evaluate['temperature']}"
+                      f"{_manner(evaluate)}, with at most {evaluate['max_steps']} steps. An adapter that was chosen for one of "
+                      "these numbers is, in that number, luckier than it is good.", ""])
 
 
 def _use(about: About, merged: Merged | None) -> str:

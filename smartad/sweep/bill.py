@@ -28,7 +28,7 @@ LOOK_AT = 200
 """Records of a kind that are looked at.  A fingerprint is a hash, so the first so many are a fair sample."""
 LIKE, OTHER_QUESTIONS, OTHER_MODELS, NOTHING = range(4)
 """What an estimate rests on, the best first."""
-BASES = ("their like", "other questions", "other models", "nothing recorded")
+BASES = ("their like", "other questions", "other models or agents", "nothing recorded")
 
 
 @dataclass(frozen=True)
@@ -190,10 +190,11 @@ class _History:
 
 
 def _traits(identity: Mapping[str, Any]) -> tuple[Any, Any]:
-    """(model, questions): what two stages of a kind must share to take about the same."""
+    """(model and how it is asked, questions): what two stages of a kind must share to take about the same."""
     config, inputs = identity["config"], identity["inputs"]
     model = next((config[key] for key in ("student", "teacher", "grader", "corpus", "benchmark") if key in config), None)
-    return model, tuple(sorted(role for role in inputs if role.startswith("questions/")))
+    asked = tuple(config.get(key) for key in ("agent", "candidates"))
+    return (model, *asked), tuple(sorted(role for role in inputs if role.startswith("questions/")))
 
 
 def path(store: Store, name: str) -> Path:
