@@ -175,7 +175,7 @@ def test_collect_killed_again_and_again_ends_with_the_same_pool(pool, inputs, tm
     servers: list[str] = []
     for attempt in range(100):
         worker = subprocess.Popen(command, env=environment)
-        deadline = time.monotonic() + 0.6 + 0.1 * attempt
+        deadline = time.monotonic() + 0.6 * 1.15**attempt
         while worker.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         if worker.poll() is not None:
