@@ -39,7 +39,7 @@ def test_records_unknown_literal_is_named(tmp_path):
     path = tmp_path / "rows.jsonl"
     write_jsonl(path, [TRAJECTORY])
     path.write_text(path.read_text().replace('"answered"', '"gave up"'))
-    with pytest.raises(RecordError, match="stop: expected one of answered, max_steps"):
+    with pytest.raises(RecordError, match="stop: expected one of answered, fallback, max_steps"):
         list(read_jsonl(path, Trajectory))
 
 
