@@ -19,16 +19,16 @@ TOKENS = 10
 
 
 class Remote(ScriptedTeacher):
-    """Answers after ``delay_s``, and writes each request's seed and turn into ``log``, a line each.
+    """Answers after ``delay_s``, but nobody before ``crowd`` have asked; writes each request's seed and turn into ``log``.
 
     ``fails``: seed -> what it says instead, once for each completion that is there.
     """
 
     together = False
 
-    def __init__(self, delay_s: float = 0.0, log: Path | None = None,
+    def __init__(self, delay_s: float = 0.0, crowd: int = 0, log: Path | None = None,
                  fails: Mapping[int, Sequence[Completion]] | None = None) -> None:
-        self.delay_s, self.log = delay_s, log
+        self.delay_s, self.crowd, self.log = delay_s, crowd, log
         self.fails = {seed: list(said) for seed, said in (fails or {}).items()}
         self.waiting = self.most_waiting = 0
 
@@ -42,6 +42,8 @@ class Remote(ScriptedTeacher):
                 with self.log.open("a") as file:
                     file.write(f"{request.seed} {turn}\n")
             await asyncio.sleep(self.delay_s)
+            while self.most_waiting < self.crowd:
+                await asyncio.sleep(0.001)
             if self.fails.get(request.seed):
                 return [(self.fails[request.seed].pop(0),)]
             return [tuple(Completion(c.text, c.finish, TOKENS, c.stopped_by) for c in said) for said in self.answer(requests)]

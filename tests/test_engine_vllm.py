@@ -73,7 +73,8 @@ def test_server_is_started_for_the_stage_asked_and_ended(tmp_path):
         with pytest.raises(UserError, match="refuses the key"):  # others can reach the loopback, too
             served.models(engine.url)
     assert "told to end" in (tmp_path / LOG).read_text(), "and not killed at once"
-    assert not alive(pid) and notes == {"engine": "vllm", "adapters": "many", "engine_flags": "--max-loras 2"}
+    assert not alive(pid)
+    assert notes == {"engine": "vllm", "adapters": "many", "engine_command": " ".join([*DOUBLE, "--max-loras", "2"])}
     assert "toyworld/student" in (tmp_path / LOG).read_text()
 
 

@@ -185,6 +185,7 @@ def test_server_on_a_taken_port_says_so(shop):
     assert f"cannot listen at 127.0.0.1, port {port}: Address already in use" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_server_stops_cleanly_and_says_what_it_did(shop, sent):
     with served(shop[0], "index-25bc", "--host", "0.0.0.0") as (process, address):
@@ -288,6 +289,7 @@ def hub(tmp_path):
         yield {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0"}
 
 
+@pytest.mark.slow
 def test_fetch_puts_the_parts_of_a_corpus_together(hub, tmp_path, monkeypatch):
     at = "/datasets/PeterJinGo/wiki-18-{}/resolve/main/{}"
     rows = b'{"id": "0", "contents": "\\"A\\"\\nB"}\n'
@@ -302,6 +304,7 @@ def test_fetch_puts_the_parts_of_a_corpus_together(hub, tmp_path, monkeypatch):
     smartad("fetch", "wiki18", "--data", tmp_path / "data", store=tmp_path, **hub)  # and what is there stays
 
 
+@pytest.mark.slow
 def test_fetch_of_what_the_hub_does_not_give_says_where_to_put_it(hub, tmp_path):
     words = ("fetch", "wiki18", "--data", tmp_path / "data", "--only", "wiki18/wiki-18.jsonl")
     done = smartad(*words, store=tmp_path, status=2, **hub)

@@ -40,7 +40,7 @@ def opened(identity: str, runtime: Runtime, out: Path, adapter: Path | None = No
 
         path, revision = models.locate(identity, runtime.models)
         with vllm.serving(site, path, revision, adapter, out / LOG) as server:
-            runtime.note(engine="vllm", adapters=site.adapters, **({"engine_flags": " ".join(site.flags)} if site.flags else {}))
+            runtime.note(engine="vllm", adapters=site.adapters, engine_command=" ".join([*site.command, *site.flags]))
             with HttpEngine(site, server.url, server.model(adapter), vllm=site.server != "openai", key=server.key,
                             why_gone=server.why_gone) as engine:
                 yield engine

@@ -91,8 +91,8 @@ def _results(about: About) -> str:
         lines.append(f"| {name} | {percent} | {interval} | {score.correct} / {score.n} | {score.ungraded} | {score.grader} |")
     evaluate = about.recipe["evaluate"]
     return "\n".join([*lines, "", f"In percent; one attempt a question, at temperature {evaluate['temperature']}"
-                      f"{_manner(evaluate)}, with at most {evaluate['max_steps']} steps. An adapter that was chosen for one of these numbers is, in that number, "
-                      "luckier than it is good.", ""])
+                      f"{_manner(evaluate)}, with at most {evaluate['max_steps']} steps. An adapter that was chosen for one of "
+                      "these numbers is, in that number, luckier than it is good.", ""])
 
 
 def _use(about: About, merged: Merged | None) -> str:
