@@ -11,6 +11,8 @@ import yaml
 
 from smartad import experiment
 from smartad.records import write_jsonl
+from smartad.stage import Stage
+from smartad.stages import index
 from smartad.types import Cell
 
 ROOT = Path(__file__).parent.parent
@@ -41,13 +43,19 @@ def cells(config, inputs, out, runtime):
 def bodies() -> Iterator[None]:
     """Inside, plans are made of the real stages with ``body`` for theirs; names, configs and graph stay as they are."""
     real = {name: getattr(experiment, name) for name in STAGES}
-    for name, stage in real.items():
-        setattr(experiment, name, dataclasses.replace(stage, run=cells if name == "AGGREGATE" else body))
     try:
+        for name, stage in real.items():
+            _use(name, dataclasses.replace(stage, run=cells if name == "AGGREGATE" else body))
         yield
     finally:
         for name, stage in real.items():
-            setattr(experiment, name, stage)
+            _use(name, stage)
+
+
+def _use(name: str, stage: Stage) -> None:
+    for module in (experiment, index):  # which plan
+        if hasattr(module, name):
+            setattr(module, name, stage)
 
 
 def sweep_file(folder: Path, trials: int) -> Path:
