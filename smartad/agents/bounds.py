@@ -39,7 +39,7 @@ def keep_only(*descriptors: int | None) -> None:
 
 
 def enclose(options: Mapping[str, Any]) -> None:
-    """Put this process under the wall's rules and the filter, and hand the filter's listener to the server."""
+    """Put this process under the wall's rules and the filter, and tell the server, with the filter's listener, that it is done."""
     os.setpgid(0, 0)
     if options["rules"] is not None:
         ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -50,6 +50,8 @@ def enclose(options: Mapping[str, Any]) -> None:
             listener = seccomp.install(seccomp.program(os.getpid()))
             socket.send_fds(report, [b"."], [listener])
             os.close(listener)
+        else:
+            report.send(b".")
 
 
 def restrict(options: Mapping[str, Any]) -> None:

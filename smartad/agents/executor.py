@@ -92,10 +92,19 @@ class Interpreters:
         self._errors.close()
 
     def start(self, options: Mapping[str, Any]) -> tuple[int, socket.socket]:
-        """Fork an interpreter: its pid, and the stream to it."""
+        """Fork an interpreter: its pid, and the stream to it.  Raises RuntimeError when the machine cannot bound it."""
         ours, theirs = socket.socketpair()
         with theirs:
-            return int(self._ask({"start": {**asdict(self.limits), **options}}, theirs)["pid"]), ours
+            said = self._ask({"start": {**asdict(self.limits), **options}}, theirs)
+        if said["bounded"]:
+            return int(said["pid"]), ours
+        with ours:
+            try:
+                why = _Stream(ours, time.monotonic() + START_TIMEOUT_S).receive()["broken"]
+            except OSError as error:
+                why = error
+        self.end(int(said["pid"]))
+        raise RuntimeError(f"an interpreter could not be set up: {why}")
 
     def copy(self, pid: int, make: Callable[[], int]) -> bool:
         """Allow the interpreter ``pid`` to copy itself once; ``make`` tells it to, and returns the copy's pid.  Whether there
@@ -217,17 +226,17 @@ class ChildExecutor(PythonExecutor):
     def _converse(self, stream: "_Stream", code: str) -> Ran:
         """Send code, answer the calls of tools, and return what came of it.
 
-        Raises TimeoutError; OSError, ValueError, KeyError or TypeError for an interpreter that ended or babbles; RuntimeError
-        for one that could not begin.
+        Raises TimeoutError; OSError, ValueError, KeyError or TypeError for an interpreter that ended or babbles.
         """
         stream.send({"code": code})
         while "call" in (message := stream.receive()):
             stream.send(self._call(message))
-        if "broken" in message:
-            raise RuntimeError(f"an interpreter could not be set up: {message['broken']}")
         if message["status"] not in ("ok", "final", "exec_error", "oom"):
             raise ValueError(f"an answer of status {message['status']!r:.60}")
-        return Ran(message["status"], *(_printable(message[field]) for field in ("logs", "output", "error")))
+        logs, output, error = (message[field] for field in ("logs", "output", "error"))
+        if not all(isinstance(text, str) for text in (logs, output, error)):
+            raise ValueError("an answer that is no text")
+        return Ran(message["status"], _printable(logs), _printable(output), _printable(error))
 
     def _call(self, message: dict[str, Any]) -> dict[str, Any]:
         try:
