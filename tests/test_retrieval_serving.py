@@ -67,6 +67,14 @@ def test_queries_that_come_while_one_is_searched_go_together():
     assert echo.calls == [(["first"], 1), ([f"q{i}" for i in range(20)], 1), (["other k"], 5)]
 
 
+def test_who_gives_up_does_so_alone():
+    front = Front(echo := Echo(leave=False))
+    mine, another = front.ask("a", 1), front.ask("b", 1)
+    assert not mine.cancel()
+    echo.leave.set()
+    assert [answer.result(30)[0].id for answer in (mine, another, front.ask("a", 1))] == ["a/0", "b/0", "a/0"]
+
+
 def test_what_was_not_asked_for_longest_is_forgotten_first():
     front = Front(Echo(), remembered=2)
     for query in ("a", "b", "a", "c", "a", "b"):

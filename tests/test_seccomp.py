@@ -65,7 +65,7 @@ def test_dangerous_calls_are_not_among_the_free(verdict):
     ("openat", (0xFFFFFF9C, 0, 0), ALLOW), ("openat", (0xFFFFFF9C, 0, 0x80000), ALLOW),
     ("openat", (0, 0, 1), EPERM), ("openat", (0, 0, 2), EPERM), ("openat", (0, 0, 0x40), EPERM), ("openat", (0, 0, 0x200), EPERM),
     ("fcntl", (3, 3), ALLOW), ("fcntl", (3, 8), EPERM), ("ioctl", (3, 0x5451), ALLOW), ("ioctl", (3, 0x8901), EPERM),
-    ("prctl", (1, 9), ALLOW), ("prctl", (4, 0), EPERM), ("prlimit64", (0, 9), ALLOW), ("prlimit64", (PID, 0), EPERM),
+    ("prctl", (1, 9), ALLOW), ("prctl", (1, 0), EPERM), ("prctl", (4, 9), EPERM), ("prlimit64", (0, 9), ALLOW), ("prlimit64", (PID, 0), EPERM),
     ("tgkill", (PID, PID, 6), ALLOW), ("tgkill", (1, 1, 9), EPERM),
     ("clone", (0x8011,), NOTIFY), ("clone", (0x11,), EPERM), ("clone", (0x10008011,), EPERM), ("clone", (0x3D0F00,), EPERM),
     ("clone3", (0,), ENOSYS),

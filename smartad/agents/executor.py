@@ -30,6 +30,9 @@ START_TIMEOUT_S = 120
 """A cold file system can take its time over an import."""
 STOP_TIMEOUT_S = 10
 MAX_REPLY_BYTES = 16 << 20
+TOOL_SHARE = 0.1
+"""Of a step's time, what one call of a tool can take of it: a search that has to wait must not fail its step, and one in an
+endless loop must not keep it alive."""
 LOST = "It was stopped, and all variables are lost."
 ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
 
@@ -230,7 +233,10 @@ class ChildExecutor(PythonExecutor):
         """
         stream.send({"code": code})
         while "call" in (message := stream.receive()):
-            stream.send(self._call(message))
+            called = time.monotonic()
+            answer = self._call(message)
+            stream.forgive(time.monotonic() - called - TOOL_SHARE * self._interpreters.limits.step_timeout_s)
+            stream.send(answer)
         if message["status"] not in ("ok", "final", "exec_error", "oom"):
             raise ValueError(f"an answer of status {message['status']!r:.60}")
         logs, output, error = (message[field] for field in ("logs", "output", "error"))
@@ -239,12 +245,15 @@ class ChildExecutor(PythonExecutor):
         return Ran(message["status"], _printable(logs), _printable(output), _printable(error))
 
     def _call(self, message: dict[str, Any]) -> dict[str, Any]:
+        self._interpreters.slots.release()  # what waits for an answer needs no processor
         try:
             return {"value": str(self._tools[message["call"]](*message["args"], **message["kwargs"]))}
         except ToolDown:
             raise
         except Exception as error:  # a tool called with the wrong arguments is the code's mistake
             return {"error": f"{type(error).__name__}: {error}"}
+        finally:
+            self._interpreters.slots.acquire()
 
     def _post_mortem(self, error: Exception) -> Ran:
         """The interpreter ended, or sent something else than an answer."""
@@ -284,6 +293,10 @@ class _Stream:
         line = bytes(self._received[:end])
         del self._received[:end + 1]
         return json.loads(line)
+
+    def forgive(self, seconds: float) -> None:
+        """Put the deadline off, if these are more than none."""
+        self._deadline += max(0.0, seconds)
 
     def _wait_no_longer(self) -> None:
         if (left := self._deadline - time.monotonic()) <= 0:

@@ -105,6 +105,7 @@ def daemon():
 attempt("daemon", daemon)
 attempt("session", os.setsid)
 attempt("group", lambda: os.setpgid(0, os.getppid()))
+attempt("outlive the server", lambda: call("prctl", 1, 0))
 """),
     Payload("signals to others", """
 for pid in (-1, 0, *others):
