@@ -39,7 +39,7 @@ def keep_only(*descriptors: int | None) -> None:
 
 
 def enclose(options: Mapping[str, Any]) -> None:
-    """Put this process under the wall's rules and the filter, and tell the server, with the filter's listener, that it is done."""
+    """Put this process under the wall's rules and the filter, and tell the server so, with the filter's listener."""
     os.setpgid(0, 0)
     if options["rules"] is not None:
         ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

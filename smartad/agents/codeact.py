@@ -46,7 +46,8 @@ def solve(question: Question, sample: int, seed: int, setup: Setup, ask: Ask, in
                 agent.run(question.text)
     except AgentGenerationError as error:
         if model.failed is None:
-            raise error.__cause__ or error  # candidates run while a turn is written, and a tool that is down says so by its type
+            why = error.__cause__ or error  # candidates run while a turn is written, and a tool that is down says so by its type
+            raise why from why.__cause__
     stop = _stop(agent, model.failed)
     return Trajectory(question.id, sample, tuple(agent.turns), agent.answer, stop, model.tokens,
                       round(time.monotonic() - started, 3),
