@@ -96,6 +96,13 @@ def test_search_that_failed_is_told_and_tried_again():
     assert front.search("a", 1)[0].id == "a/0"
 
 
+def test_query_that_no_tokenizer_takes_is_made_one():
+    echo = Echo()
+    assert retrieval.tool(Front(echo), 1)("a \ud83d\ude00 smile") == "a ?? smile"
+    retrieval.tool(Front(echo), 1)("x" * 10**6)
+    assert [len(query) for (query,), _ in echo.calls] == [10, 10_000]
+
+
 def test_agents_are_not_told_of_a_search_that_failed():
     class Broken:
         def search(self, query, k):
