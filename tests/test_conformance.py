@@ -5,6 +5,7 @@ What is tried behind a wall that makes no namespace of its own is in one besides
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -130,7 +131,11 @@ def test_bubblewrap_shows_nothing_writable_and_drops_root_first():
 
 def test_apptainer_shows_what_python_needs_read_only_and_nothing_of_the_machine():
     command = walls.apptainer_command("apptainer", ["/usr", "/dev/null"], "/tmp/image")
-    assert command[-3:] == ["--bind", "/usr:/usr:ro", "/tmp/image"] and "/dev/null:/dev/null:ro" not in command
+    at = command.index("/tmp/image")
+    assert command[at - 2:at] == ["--bind", "/usr:/usr:ro"] and "/dev/null:/dev/null:ro" not in command
+    assert command[at + 1:at + 3] == ["/usr/bin/env", "-i"], "what the image has not, and --containall takes away"
+    told = subprocess.run([*command[at + 1:], "/usr/bin/env"], capture_output=True, text=True, env={"KEY": "1"}, check=True)
+    assert dict(line.split("=", 1) for line in told.stdout.splitlines()) == walls.environment()
     assert {"--containall", "--no-home", "--userns"} <= set(command)
 
 

@@ -121,10 +121,13 @@ def _apptainer() -> Wall | str:
 
 
 def apptainer_command(program: str, paths: Sequence[str], image: str) -> list[str]:
-    """What runs a program behind apptainer: an empty image, and in it what the program needs."""
+    """What runs a program behind apptainer: an empty image, and in it what the program needs.
+
+    ``--containall`` takes the environment away, and PYTHONPATH with it; ``env -i`` gives it back, and only that.
+    """
     binds = [part for path in paths if not path.startswith("/dev/") for part in ("--bind", f"{path}:{path}:ro")]
     return [program, "--silent", "exec", "--userns", "--containall", "--no-home", "--no-eval", "--drop-caps", "all",
-            *binds, image]
+            *binds, image, "/usr/bin/env", "-i", *(f"{name}={value}" for name, value in environment().items())]
 
 
 @functools.cache
