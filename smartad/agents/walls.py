@@ -144,8 +144,10 @@ def _empty_folder() -> str:
 def _landlock() -> Wall | str:
     if not (version := landlock.abi()):
         return "this kernel has no Landlock (Linux 5.13 or newer, with landlock among its security modules)"
-    if said := _out_of_reach() or _trial(()):
+    if said := _trial(()):
         return f"it does not work: {said}"
+    if why := _out_of_reach():
+        log.warning("sandbox=landlock: %s", why)
     return Wall("landlock", f"landlock ABI {version}", readable=tuple(readable()))
 
 
