@@ -8,7 +8,7 @@ import pytest
 
 from command import all_of, on_a_terminal, smartad
 from conftest import ROOT
-from smartad.cli import parser
+from smartad.cli.arguments import parser
 from smartad.cli.running import until
 from smartad.config import load
 from smartad.experiment import Experiment, plan

@@ -21,6 +21,7 @@ from smartad.stage import Runtime
 from smartad.types import Request, UserError
 from vllm_double import double
 
+pytestmark = pytest.mark.slow
 DOUBLE = [sys.executable, str(Path(__file__).with_name("vllm_double.py"))]
 TOY = identify("toy")
 WITHIN_S = 60
@@ -93,7 +94,6 @@ def test_adapters_of_a_sweep_share_one_server_between_the_stages_of_a_job(tmp_pa
     assert names[2].startswith("smartad-")
 
 
-@pytest.mark.slow
 def test_same_weights_with_another_config_are_another_adapter(tmp_path):
     names = [served.adapter_name(adapter(tmp_path / name, b"weights", rank)) for name, rank in (("a", 8), ("b", 8), ("c", 16))]
     assert names[0] == names[1] != names[2]
@@ -108,7 +108,6 @@ def test_server_of_another_model_or_other_flags_takes_the_place_of_the_one_befor
         assert not alive(pids[0]) and alive(pids[1])
 
 
-@pytest.mark.slow
 def test_kept_server_that_died_is_replaced(tmp_path):
     with vllm.kept():
         for _ in range(2):
@@ -141,7 +140,6 @@ def test_server_that_dies_while_it_starts_says_why(tmp_path):
         pass
 
 
-@pytest.mark.slow
 def test_server_that_does_not_come_up_in_time_is_ended_and_named(tmp_path):
     with pytest.raises(TimeoutError, match=r"does not answer after 1 s \(engine\.start_s\)"), \
             opened(TOY, runtime(site("--do", "never", start_s=1.0)), tmp_path):
@@ -179,7 +177,6 @@ def test_server_that_dies_is_named_in_the_answer_with_its_last_words(tmp_path):
     assert said.finish == "error" and said.transient and "SIGKILL" in said.detail and "loading" in said.detail
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("do", ["child", "deaf"])
 def test_only_the_servers_own_processes_end_with_it_and_all_of_them(tmp_path, do):
     with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as other, contextlib.ExitStack() as stack:
@@ -205,7 +202,6 @@ with opened(identify("toy"), Runtime(engine=site), Path(sys.argv[1])):
 """
 
 
-@pytest.mark.slow
 def test_server_dies_with_the_process_that_started_it_even_by_sigkill(tmp_path):
     with subprocess.Popen([sys.executable, "-c", STAGE, str(tmp_path), *DOUBLE]) as stage, contextlib.ExitStack() as stack:
         stack.callback(stage.kill)

@@ -22,6 +22,7 @@ from smartad.store import Store
 from smartad.tracking import Tracking
 from smartad.types import Choices, Completion, TeacherChoices, Trajectory, UserError
 
+pytestmark = pytest.mark.slow
 COUNT = 24
 """Questions; each is solved twice."""
 
@@ -139,7 +140,6 @@ def asked(out):
     return Counter(tuple(map(int, line.split())) for line in (out / "asked").read_text().splitlines())
 
 
-@pytest.mark.slow
 def test_collect_killed_with_many_in_flight_carries_on_with_what_is_missing_only(pool, inputs, tmp_path):
     """Killed at some moment, then when all but 30 are done, then all but 3."""
     for enough, waiting in ((1, pool[5:35]), (2 * COUNT - 30, pool[5:35]), (2 * COUNT - 3, pool[20:23])):
@@ -157,7 +157,6 @@ def test_collect_killed_with_many_in_flight_carries_on_with_what_is_missing_only
     assert set(asked(tmp_path).values()) == {1}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
 def test_collect_that_is_stopped_ends_at_once_whatever_its_code_is_at(pool, inputs, tmp_path, by):
     """First all wait for an answer that takes an hour; then all but one are done, and its code does not end."""
@@ -218,7 +217,6 @@ def test_stage_whose_engine_failed_too_often_is_no_result_and_can_be_carried_on(
     assert [row for row in rows if row.stop != "engine_error"] == [row for row in pool if (number_of(row), row.sample) != (2, 0)]
 
 
-@pytest.mark.slow
 def test_share_of_permanent_failures_above_the_limit_ends_the_stage_early_and_is_tried_again_as_a_whole(pool, inputs, tmp_path):
     fails = {seed(number_of(row), row.sample): [failure("400 no", transient=False)] for row in pool}
     engine = Remote(log=tmp_path / "asked", fails=fails)
@@ -228,7 +226,6 @@ def test_share_of_permanent_failures_above_the_limit_ends_the_stage_early_and_is
     assert collect(inputs, tmp_path, Remote()) == pool
 
 
-@pytest.mark.slow
 def test_server_that_is_gone_ends_the_stage_before_everybody_has_asked(pool, inputs, tmp_path):
     append_jsonl(tmp_path / ROWS, pool[:4])
     fails = {seed(number_of(row), row.sample): [failure("connection refused")] * 9 for row in pool}
@@ -240,7 +237,6 @@ def test_server_that_is_gone_ends_the_stage_before_everybody_has_asked(pool, inp
     assert collect(inputs, tmp_path, Remote()) == pool
 
 
-@pytest.mark.slow
 def test_budget_that_is_spent_ends_the_stage_and_a_larger_one_carries_on(pool, inputs, tmp_path):
     total = sum(row.tokens for row in pool)
     with pytest.raises(UserError, match=r"token_budget=200 is spent .* of 48 episodes are there, and kept. To go on, raise "):
@@ -263,7 +259,6 @@ def test_budget_of_an_engine_that_does_not_count_is_refused(inputs, tmp_path):
         collect(inputs, tmp_path, Silent(), in_flight=2, token_budget=100)
 
 
-@pytest.mark.slow
 def test_episode_that_has_spent_its_tokens_ends_as_budget_after_the_turn_it_was_at(pool, inputs, tmp_path):
     config = dataclasses.replace(CONFIG, episode_tokens=2 * TOKENS)
     rows = collect(inputs, tmp_path, Remote(), config=config)
@@ -294,7 +289,6 @@ class Ranking(Remote):
         return [tuple(dataclasses.replace(c, choices=(Choices(0, len(c.text), (c.text,), (-0.5,)),)) for c in cs) for cs in said]
 
 
-@pytest.mark.slow
 def test_teachers_choices_are_kept_in_the_order_of_the_rows(pool, inputs, tmp_path):
     assert collect(inputs, tmp_path, Ranking(delay_s=0.005), top_logprobs=1) == pool
     kept = list(read_jsonl(tmp_path / TOP_LOGPROBS, TeacherChoices))

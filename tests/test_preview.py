@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from command import all_of, on_a_terminal
 from conftest import ROOT
 from small_pools import folder, question, trajectory
-from smartad.cli import parse
+from smartad.cli.arguments import parse
 from smartad.cli.preview import legend_of, marked, page, preview_command, visible
 from smartad.config import load
 from smartad.dialect import PROMPTS, chat, render_turn

@@ -24,6 +24,7 @@ from smartad.stage import Runtime
 from smartad.stages.index import INDEX, IndexConfig, indexed
 from smartad.types import Passage, UserError
 
+pytestmark = pytest.mark.slow
 SMALL = {"lists": 16, "probes": 4, "code_bytes": 1, "neighbours": 16, "construction": 40, "beam": 32}
 
 
@@ -106,7 +107,7 @@ def test_search_asks_for_more_than_there_is_gets_all(model, tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "least"), [
-    ("fp16", 0.97), ("sq8", 0.8), ("hnsw", 0.9), pytest.param("ivfpq", 0.2, marks=pytest.mark.slow)])
+    ("fp16", 0.97), ("sq8", 0.8), ("hnsw", 0.9), ("ivfpq", 0.2)])
 def test_approximation_says_how_much_of_the_flat_answers_it_finds(kind, least, model, passages, flat, tmp_path):
     recipe = decisive(Vectors(kind, **SMALL))
     metrics = retrieval.build(passages, tmp_path, (Embedding(model[0]), recipe), runtime(model), flat=flat)
@@ -128,7 +129,7 @@ def test_recall_of_an_index_of_other_vectors_is_that_of_chance():
     assert vectors.recall(wrong, right, queries, 10) < 0.15
 
 
-@pytest.mark.parametrize("kind", [pytest.param("ivfpq", marks=pytest.mark.slow), "hnsw"])
+@pytest.mark.parametrize("kind", ["ivfpq", "hnsw"])
 def test_search_that_looks_at_more_finds_more(kind):
     rows = np.random.default_rng(0).standard_normal((1500, 8)).astype(np.float32)
     (flat := faiss.IndexFlatIP(8)).add(rows)

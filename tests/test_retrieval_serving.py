@@ -29,6 +29,7 @@ from smartad.stages.collect import COLLECT, CollectConfig
 from smartad.stages.prepare import PREPARE, PrepareConfig
 from smartad.types import Passage, ToolDown, UserError
 
+pytestmark = pytest.mark.slow
 TOY = "index-25bc83ad63c9"
 QUERIES = ["capital of", "population", "who founded", "born in", "currency", "Where is the city?"]
 
@@ -200,7 +201,6 @@ def test_server_on_a_taken_port_says_so(shop):
     assert f"cannot listen at 127.0.0.1, port {port}: Address already in use" in done.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_server_stops_cleanly_and_says_what_it_did(shop, sent):
     with served(shop[0], "index-25bc", "--host", "0.0.0.0") as (process, address):
@@ -216,7 +216,6 @@ def test_server_of_an_index_that_is_not_made_says_how_to_make_it(tmp_path):
     assert f"{TOY} is not finished" in done.stderr and "run configs/toy.yaml --until index" in done.stderr
 
 
-@pytest.mark.slow
 def test_run_through_the_server_makes_what_a_run_without_it_makes(shop, tmp_path):
     """And its record says where it searched."""
     _, address = shop
@@ -304,7 +303,6 @@ def hub(tmp_path):
         yield {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0"}
 
 
-@pytest.mark.slow
 def test_fetch_puts_the_parts_of_a_corpus_together(hub, tmp_path, monkeypatch):
     at = "/datasets/PeterJinGo/wiki-18-{}/resolve/main/{}"
     rows = b'{"id": "0", "contents": "\\"A\\"\\nB"}\n'
@@ -319,7 +317,6 @@ def test_fetch_puts_the_parts_of_a_corpus_together(hub, tmp_path, monkeypatch):
     smartad("fetch", "wiki18", "--data", tmp_path / "data", store=tmp_path, **hub)  # and what is there stays
 
 
-@pytest.mark.slow
 def test_fetch_of_what_the_hub_does_not_give_says_where_to_put_it(hub, tmp_path):
     words = ("fetch", "wiki18", "--data", tmp_path / "data", "--only", "wiki18/wiki-18.jsonl")
     done = smartad(*words, store=tmp_path, status=2, **hub)

@@ -25,6 +25,7 @@ def call(name, *args):
     return done
 outside, canary, port, abstract, suite, sibling = {outside!r}, {canary!r}, {port}, {abstract!r}, {suite}, {sibling}
 others = (1, os.getppid(), suite, sibling)
+resource.setrlimit(resource.RLIMIT_NPROC, (resource.getrlimit(resource.RLIMIT_NPROC)[1],) * 2)  # code may, so it is no wall
 '''
 """Before the code of every plain payload; the fields are what the suite put there to be found."""
 SAYS_NOTHING = ""

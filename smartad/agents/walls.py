@@ -214,10 +214,10 @@ def packages() -> list[str]:
 
 def readable() -> list[str]:
     """Files and folders that the interpreter server needs, a folder before what is in it."""
-    base = Path(sys.base_prefix)
-    own = [python(), base / "lib", base / sys.platlibdir, sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"),
-           *packages()[:-1], Path(smartad.__file__).parent]
+    bases = [Path(sys.base_prefix), Path(os.path.realpath(sys.base_prefix))]
+    own = [python(), *(base / folder for base in bases for folder in ("lib", sys.platlibdir)), sysconfig.get_path("stdlib"),
+           sysconfig.get_path("platstdlib"), *packages()[:-1], Path(smartad.__file__).parent]
     libraries = [path for path in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if path.startswith("/") and path != "/"]
     paths = [path for path in dict.fromkeys([*SYSTEM, *map(str, own), *map(os.path.normpath, libraries)]) if os.path.exists(path)]
     inside_usr = [path for path in paths if path.startswith("/usr/")]
-    return sorted(set(paths) - set(inside_usr), key=len)
+    return sorted(set(paths) - set(inside_usr), key=lambda path: (len(path), path))

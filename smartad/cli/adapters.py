@@ -142,7 +142,7 @@ def ask_command(args: argparse.Namespace) -> int:
     if evaluated is None:
         raise UserError(f"{args.adapter} was pulled before it was ever evaluated, so how it acts is not known; "
                         "finish its sweep and pull it again")
-    runtime = Runtime(data=args.data, models=pulled.base_folders(args.adapter, card["base"], args.model))
+    runtime = Runtime(data=args.data, models=pulled.base_folders(args.adapter, card["base"], args.model), sandbox=args.sandbox)
     trajectory = answer(args.adapter, card["base"], args.question, evaluated, card["recipe"]["index"], runtime)
     show(trajectory, evaluated["dialect"])
     return 0 if trajectory.answer is not None else 1
