@@ -131,17 +131,19 @@ def first_thought(text: str, dialect: Dialect = PAPER) -> str:
     return text[:cut].strip().removeprefix("Thought:").strip()
 
 
-def stated_answer(text: str) -> str | None:
+def stated_answer(text: str, cut: bool = False) -> str | None:
     """The answer that a chain of thought ends in; None when it states none.
 
     The last ``<answer>``, as Prompt D.1 of Agent Distillation asks for; else the last ``\\boxed{}``; else what follows the last
-    "answer is" in its line.  Of an ``<answer>`` with a box in it, what is in the box.
+    "answer is" in its line.  Of an ``<answer>`` with a box in it, what is in the box.  ``cut``: nobody knows how its last line
+    would have ended.
     """
     tagged = re.findall(COT.pattern, text, re.DOTALL)
     within = tagged[-1] if tagged else text
     found = _boxed(within)
     if found is None:
-        said = re.findall(r"\banswer is:?[ \t]*(.+)", text, re.IGNORECASE)
+        lines = text.rpartition("\n")[0] if cut else text
+        said = re.findall(r"\banswer is:?[ \t]*(.+)", lines, re.IGNORECASE)
         found = within if tagged else said[-1].lstrip("* ").rstrip("* .") if said else ""
     return found.strip() or None
 

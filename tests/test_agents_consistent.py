@@ -13,7 +13,7 @@ from smartad.agents import Setup, codeact, no_search
 from smartad.agents.executor import Interpreters
 from smartad.agents.limits import CodeLimits
 from smartad.dialect import PROMPTS, chat, stop_strings
-from smartad.types import Ballot, Completion
+from smartad.types import Ballot, Completion, ToolDown
 from test_agents_codeact import EPISODES
 
 DONE = block("final_answer(42)")
@@ -117,6 +117,14 @@ def test_engine_that_writes_some_candidates_only_has_those_vote(interpreters):
     assert (played.answer, played.ballots) == ("A", (Ballot(1, 1, 0, 1),))
     played, _ = play(interpreters, [Completion("", "error", None, detail="lost")])
     assert (played.stop, played.reason, played.steps) == ("engine_error", "lost", ())
+
+
+def test_tool_that_is_down_is_no_candidates_failure(interpreters):
+    def search(query):
+        raise ToolDown("nobody answers")
+
+    with pytest.raises(ToolDown, match="nobody answers"):
+        play(interpreters, block("print(web_search('a'))"), search=search)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -39,7 +39,8 @@ def test_chain_is_one_step_that_ran_nothing():
         ("</answer>", "Observation:"), 64, 0.7, 0.9, 9, 1)
 
 
-@pytest.mark.parametrize(("text", "finish"), [("I do not know.", "stop"), ("", "stop"), ("It is <answer>4", "length")])
+@pytest.mark.parametrize(("text", "finish"), [("I do not know.", "stop"), ("", "stop"), ("It is <answer>4", "length"),
+                                              ("It is 4 or 42.\nThe answer is 4", "length")])
 def test_chain_without_a_whole_answer_has_none(text, finish):
     played = play(Script(Completion(text, finish, 3)))
     [step] = played.steps

@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from smartad.agents.executor import ChildExecutor, CodeError, Interpreters
+from smartad.agents.executor import ChildExecutor, CodeError, Interpreters, Ran
 from smartad.agents.limits import CodeLimits
 from smartad.types import UserError
 
@@ -133,6 +134,21 @@ def test_step_that_needs_too_much_memory_is_killed(executor, interpreters, code)
     assert ran.status == "oom" and "0.25 GB" in ran.error and "variables are lost" in ran.error
     assert gone(pid)
     assert "`kept` is not defined" in outcome(executor, "kept").error
+
+
+def test_tool_that_is_slow_fails_no_step_and_keeps_no_other_waiting():
+    with Interpreters(SHORT) as running:
+        running.slots = threading.Semaphore(1)
+        slow, other = ChildExecutor(running, seed=7), ChildExecutor(running, seed=7)
+        slow.send_tools({"web_search": lambda query: time.sleep(2 * SHORT.step_timeout_s) or outcome(other, "6 * 7").output})
+        assert outcome(slow, "web_search('x')") == Ran("ok", "", "42")
+
+
+def test_search_in_an_endless_loop_is_a_timeout():
+    with Interpreters(SHORT) as running:
+        child = ChildExecutor(running, seed=7)
+        child.send_tools({"web_search": lambda query: "found"})
+        assert outcome(child, "while True: web_search('x')").status == "timeout"
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ What is tried behind a wall that makes no namespace of its own is in one besides
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -130,7 +131,11 @@ def test_bubblewrap_shows_nothing_writable_and_drops_root_first():
 
 def test_apptainer_shows_what_python_needs_read_only_and_nothing_of_the_machine():
     command = walls.apptainer_command("apptainer", ["/usr", "/dev/null"], "/tmp/image")
-    assert command[-3:] == ["--bind", "/usr:/usr:ro", "/tmp/image"] and "/dev/null:/dev/null:ro" not in command
+    at = command.index("/tmp/image")
+    assert command[at - 2:at] == ["--bind", "/usr:/usr:ro"] and "/dev/null:/dev/null:ro" not in command
+    assert command[at + 1:at + 3] == ["/usr/bin/env", "-i"], "what the image has not, and --containall takes away"
+    told = subprocess.run([*command[at + 1:], "/usr/bin/env"], capture_output=True, text=True, env={"KEY": "1"}, check=True)
+    assert dict(line.split("=", 1) for line in told.stdout.splitlines()) == walls.environment()
     assert {"--containall", "--no-home", "--userns"} <= set(command)
 
 
@@ -138,6 +143,20 @@ def test_site_profile_names_the_wall(tmp_path):
     job = Job(Store(tmp_path), Runtime(), Tracking(tmp_path))
     assert connect(load(ClusterConfig, ["sandbox=landlock"]), job, 0).job.runtime.sandbox == "landlock"
     assert connect(ClusterConfig(), job, 0).job.runtime.sandbox == "auto"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's interpreters become another user")
+def test_packages_that_the_user_of_the_code_cannot_reach_are_warned_of(monkeypatch, tmp_path, caplog):
+    (closed := tmp_path / "closed").mkdir(mode=0o700)
+    (closed / "site-packages").mkdir()
+    monkeypatch.setattr(walls, "packages", lambda: [str(closed / "site-packages"), "."])
+    monkeypatch.setattr(walls, "python", lambda: "/usr/bin/env")
+    monkeypatch.setattr(walls.sysconfig, "get_path", lambda name: "/usr/lib")
+    monkeypatch.setattr(walls.sys, "base_prefix", "/usr")
+    walls.choose("none")
+    assert f"who cannot enter {closed}, where {closed}/site-packages is; install bubblewrap" in caplog.text
+    closed.chmod(0o711)
+    assert f"{closed}, where" not in walls._out_of_reach()
 
 
 def test_wall_shows_no_folder_of_the_user(monkeypatch, tmp_path):

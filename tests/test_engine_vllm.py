@@ -94,6 +94,11 @@ def test_adapters_of_a_sweep_share_one_server_between_the_stages_of_a_job(tmp_pa
     assert names[2].startswith("smartad-")
 
 
+def test_same_weights_with_another_config_are_another_adapter(tmp_path):
+    names = [served.adapter_name(adapter(tmp_path / name, b"weights", rank)) for name, rank in (("a", 8), ("b", 8), ("c", 16))]
+    assert names[0] == names[1] != names[2]
+
+
 def test_server_of_another_model_or_other_flags_takes_the_place_of_the_one_before(tmp_path):
     with vllm.kept():
         pids = []

@@ -68,6 +68,14 @@ def test_queries_that_come_while_one_is_searched_go_together():
     assert echo.calls == [(["first"], 1), ([f"q{i}" for i in range(20)], 1), (["other k"], 5)]
 
 
+def test_who_gives_up_does_so_alone():
+    front = Front(echo := Echo(leave=False))
+    mine, another = front.ask("a", 1), front.ask("b", 1)
+    assert not mine.cancel()
+    echo.leave.set()
+    assert [answer.result(30)[0].id for answer in (mine, another, front.ask("a", 1))] == ["a/0", "b/0", "a/0"]
+
+
 def test_what_was_not_asked_for_longest_is_forgotten_first():
     front = Front(Echo(), remembered=2)
     for query in ("a", "b", "a", "c", "a", "b"):
@@ -87,6 +95,13 @@ def test_search_that_failed_is_told_and_tried_again():
     with pytest.raises(OSError, match="no such luck"):
         front.search("a", 1)
     assert front.search("a", 1)[0].id == "a/0"
+
+
+def test_query_that_no_tokenizer_takes_is_made_one():
+    echo = Echo()
+    assert retrieval.tool(Front(echo), 1)("a \ud83d\ude00 smile") == "a ?? smile"
+    retrieval.tool(Front(echo), 1)("x" * 10**6)
+    assert [len(query) for (query,), _ in echo.calls] == [10, 10_000]
 
 
 def test_agents_are_not_told_of_a_search_that_failed():

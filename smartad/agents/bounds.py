@@ -14,7 +14,7 @@ from smartad.agents import landlock, seccomp
 NOBODY = 65534
 LINK = 3
 """An interpreter's end of its stream: the only descriptor it keeps besides the three standard ones."""
-PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
+PR_SET_PDEATHSIG = 1
 REPORT_BYTES = 64 * 2**20
 """Room to say that the memory ran out."""
 
@@ -39,10 +39,10 @@ def keep_only(*descriptors: int | None) -> None:
 
 
 def enclose(options: Mapping[str, Any]) -> None:
-    """Put this process under the wall's rules and the filter, and hand the filter's listener to the server."""
+    """Put this process under the wall's rules and the filter, and tell the server so, with the filter's listener."""
     os.setpgid(0, 0)
     if options["rules"] is not None:
-        ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        ctypes.CDLL(None).prctl(seccomp.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         landlock.restrict(LINK + 2)
         os.close(LINK + 2)
     with socket.socket(fileno=LINK + 1) as report:
@@ -50,6 +50,8 @@ def enclose(options: Mapping[str, Any]) -> None:
             listener = seccomp.install(seccomp.program(os.getpid()))
             socket.send_fds(report, [b"."], [listener])
             os.close(listener)
+        else:
+            report.send(b".")
 
 
 def restrict(options: Mapping[str, Any]) -> None:

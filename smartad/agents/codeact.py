@@ -44,9 +44,10 @@ def solve(question: Question, sample: int, seed: int, setup: Setup, ask: Ask, in
         if model.failed is None:
             with agent:
                 agent.run(question.text)
-    except AgentGenerationError:
+    except AgentGenerationError as error:
         if model.failed is None:
-            raise
+            why = error.__cause__ or error  # candidates run while a turn is written, and a tool that is down says so by its type
+            raise why from why.__cause__
     stop = _stop(agent, model.failed)
     return Trajectory(question.id, sample, tuple(agent.turns), agent.answer, stop, model.tokens,
                       round(time.monotonic() - started, 3),

@@ -41,7 +41,8 @@ def solve(question: Question, sample: int, seed: int, setup: Setup, ask: Ask, in
 
 def _elected(candidates: Sequence[Completion], setup: Setup) -> tuple[Step, str | None, Ballot]:
     texts = [_text(candidate, setup) for candidate in candidates]
-    answers = [dialect.stated_answer(text) for text in texts]
+    answers = [dialect.stated_answer(text, cut=candidate.finish == "length")
+               for candidate, text in zip(candidates, texts, strict=True)]
     keys = [None if answer is None else " ".join(answer.casefold().split()) for answer in answers]
     votes = Counter(key for key in keys if key is not None)
     elected, agreed = votes.most_common(1)[0] if votes else (None, 0)  # of equals the one that was counted first

@@ -30,6 +30,9 @@ START_TIMEOUT_S = 120
 """A cold file system can take its time over an import."""
 STOP_TIMEOUT_S = 10
 MAX_REPLY_BYTES = 16 << 20
+TOOL_SHARE = 0.1
+"""Of a step's time, what one call of a tool can take of it: a search that has to wait must not fail its step, and one in an
+endless loop must not keep it alive."""
 LOST = "It was stopped, and all variables are lost."
 ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
 
@@ -92,10 +95,19 @@ class Interpreters:
         self._errors.close()
 
     def start(self, options: Mapping[str, Any]) -> tuple[int, socket.socket]:
-        """Fork an interpreter: its pid, and the stream to it."""
+        """Fork an interpreter: its pid, and the stream to it.  Raises RuntimeError when the machine cannot bound it."""
         ours, theirs = socket.socketpair()
         with theirs:
-            return int(self._ask({"start": {**asdict(self.limits), **options}}, theirs)["pid"]), ours
+            said = self._ask({"start": {**asdict(self.limits), **options}}, theirs)
+        if said["bounded"]:
+            return int(said["pid"]), ours
+        with ours:
+            try:
+                why = _Stream(ours, time.monotonic() + START_TIMEOUT_S).receive()["broken"]
+            except OSError as error:
+                why = error
+        self.end(int(said["pid"]))
+        raise RuntimeError(f"an interpreter could not be set up: {why}")
 
     def copy(self, pid: int, make: Callable[[], int]) -> bool:
         """Allow the interpreter ``pid`` to copy itself once; ``make`` tells it to, and returns the copy's pid.  Whether there
@@ -217,25 +229,31 @@ class ChildExecutor(PythonExecutor):
     def _converse(self, stream: "_Stream", code: str) -> Ran:
         """Send code, answer the calls of tools, and return what came of it.
 
-        Raises TimeoutError; OSError, ValueError, KeyError or TypeError for an interpreter that ended or babbles; RuntimeError
-        for one that could not begin.
+        Raises TimeoutError; OSError, ValueError, KeyError or TypeError for an interpreter that ended or babbles.
         """
         stream.send({"code": code})
         while "call" in (message := stream.receive()):
-            stream.send(self._call(message))
-        if "broken" in message:
-            raise RuntimeError(f"an interpreter could not be set up: {message['broken']}")
+            called = time.monotonic()
+            answer = self._call(message)
+            stream.forgive(time.monotonic() - called - TOOL_SHARE * self._interpreters.limits.step_timeout_s)
+            stream.send(answer)
         if message["status"] not in ("ok", "final", "exec_error", "oom"):
             raise ValueError(f"an answer of status {message['status']!r:.60}")
-        return Ran(message["status"], *(_printable(message[field]) for field in ("logs", "output", "error")))
+        logs, output, error = (message[field] for field in ("logs", "output", "error"))
+        if not all(isinstance(text, str) for text in (logs, output, error)):
+            raise ValueError("an answer that is no text")
+        return Ran(message["status"], _printable(logs), _printable(output), _printable(error))
 
     def _call(self, message: dict[str, Any]) -> dict[str, Any]:
+        self._interpreters.slots.release()  # what waits for an answer needs no processor
         try:
             return {"value": str(self._tools[message["call"]](*message["args"], **message["kwargs"]))}
         except ToolDown:
             raise
         except Exception as error:  # a tool called with the wrong arguments is the code's mistake
             return {"error": f"{type(error).__name__}: {error}"}
+        finally:
+            self._interpreters.slots.acquire()
 
     def _post_mortem(self, error: Exception) -> Ran:
         """The interpreter ended, or sent something else than an answer."""
@@ -275,6 +293,10 @@ class _Stream:
         line = bytes(self._received[:end])
         del self._received[:end + 1]
         return json.loads(line)
+
+    def forgive(self, seconds: float) -> None:
+        """Put the deadline off, if these are more than none."""
+        self._deadline += max(0.0, seconds)
 
     def _wait_no_longer(self) -> None:
         if (left := self._deadline - time.monotonic()) <= 0:

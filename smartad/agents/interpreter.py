@@ -98,9 +98,9 @@ def serve(control: socket.socket, episodes: list[Episode], wall: Mapping[str, An
 def obey(request: dict[str, Any], links: Sequence[int], episodes: list[Episode], wall: Mapping[str, Any]) -> dict[str, Any]:
     """Do what the parent asks, and the answer to it."""
     if "start" in request:
-        pid, listener = fork_child(links[0], {**request["start"], **wall})
+        pid, listener, bounded = fork_child(links[0], {**request["start"], **wall})
         episodes.append(Episode(pid, listener, {pid}))
-        return {"pid": pid}
+        return {"pid": pid, "bounded": bounded}
     # Only children that were not reaped are killed by number: until then the number is theirs.
     wanted: int = request.get("of") or request.get("copy") or request["end"]
     episode = next((episode for episode in episodes if wanted in episode.members), None)
@@ -168,15 +168,16 @@ def address_space() -> int:
     return high
 
 
-def fork_child(link: int, options: dict[str, Any]) -> tuple[int, int | None]:
-    """Fork a child that serves one episode on ``link``: its pid, and where its filter asks for copies."""
+def fork_child(link: int, options: dict[str, Any]) -> tuple[int, int | None, bool]:
+    """Fork a child that serves one episode on ``link``: its pid, where its filter asks for copies, and whether it is bounded; if
+    not, it says why on ``link`` and ends."""
     parent = os.getpid()
     ours, theirs = socket.socketpair()
     with ours:
         if pid := os.fork():
             theirs.close()
-            _, listeners, _, _ = socket.recv_fds(ours, 1, 1)  # nothing, from a child without a filter
-            return pid, listeners[0] if listeners else None
+            done, listeners, _, _ = socket.recv_fds(ours, 1, 1)
+            return pid, listeners[0] if listeners else None, bool(done)
         status = 1
         try:
             keep_only(link, theirs.fileno(), options["rules"])
@@ -188,8 +189,6 @@ def fork_child(link: int, options: dict[str, Any]) -> tuple[int, int | None]:
                 enclose(options)
             except Exception as error:  # not the code's fault, so the parent must know
                 stream.write({"broken": f"{type(error).__name__}: {error}"})
-                os.close(LINK + 1)
-                stream.wait()  # closing now, with code unread, would take the message along
                 raise
             seed_chance(options["seed"])
             run_episode(stream, options, parent)

@@ -10,7 +10,7 @@ class CodeLimits:
     """Bounds on the process that runs one episode's code.  They decide what a step observes, so they are identity."""
 
     step_timeout_s: float = 10.0
-    """Wall clock of one step, its tool calls included."""
+    """Wall clock of one step.  Of each of its tool calls a tenth of it counts at the most: it is not the code that is slow."""
     cpu_s: int = 60
     """CPU time of one interpreter: an episode's, unless it is replaced after a timeout."""
     memory_gb: float = 1.0

@@ -106,6 +106,7 @@ def daemon():
 attempt("daemon", daemon)
 attempt("session", os.setsid)
 attempt("group", lambda: os.setpgid(0, os.getppid()))
+attempt("outlive the server", lambda: call("prctl", 1, 0))
 """),
     Payload("signals to others", """
 for pid in (-1, 0, *others):
@@ -205,6 +206,14 @@ while True: os.write(3, b"x" * 2**20)
     Payload("invalid UTF-8", "os.write(3, b'\\xff\\xfe{{}}\\n')\ntime.sleep(60)", ("exec_error",)),
     Payload("half characters", "print(chr(0xDFFF) + chr(0xD800))", prints="??\n", plain=False),
     Payload("an answer that is none", "os.write(3, b'[]\\n')\ntime.sleep(60)", ("exec_error",)),
+    Payload("an answer that is no text", """
+os.write(3, b'{{"status": "ok", "logs": 1, "output": [], "error": null}}\\n')
+time.sleep(60)
+""", ("exec_error",)),
+    Payload("a fault of the machine, made up", """
+os.write(3, b'{{"broken": "by me"}}\\n')
+time.sleep(60)
+""", ("exec_error",)),
     Payload("a tool that is none", """
 os.write(3, b'{{"call": "os.system", "args": ["x"], "kwargs": {{}}}}\\n')
 print(os.read(3, 1000).decode())

@@ -45,11 +45,6 @@ class Stream:
         """Send one message."""
         self._link.sendall(json.dumps(message, default=str).encode() + b"\n")
 
-    def wait(self) -> None:
-        """Return when the parent has closed."""
-        while self._link.recv(1 << 16):
-            pass
-
 
 def seed_chance(seed: int) -> None:
     """Seed ``random``, and with it numpy's generators, also those that code makes without a seed, and sympy's."""

@@ -76,7 +76,7 @@ def program(pid: int) -> bytes:
             code += [_op(_EQUAL, number, 0, 1), _op(_RETURN, _ALLOW)]
     code += _unless(257 if column == X86_64 else 56, 2) + (_unless(2, 1) if column == X86_64 else [])  # openat, open
     code += _when((72, 25)[column], 1, FCNTL) + _when((16, 29)[column], 1, IOCTL)
-    code += _when((157, 167)[column], 0, (1,))  # prctl: a copy sets its PR_SET_PDEATHSIG
+    code += _end_with_server((157, 167)[column])  # prctl
     code += _when((302, 261)[column], 0, (0,))  # prlimit64: of itself
     code += _when((234, 131)[column], 0, (pid,))  # tgkill, for abort()
     code += _when((56, 220)[column], 0, (COPY,), _NOTIFY)  # clone
@@ -138,6 +138,13 @@ def _when(number: int, argument: int, values: tuple[int, ...], verdict: int = _A
     """``verdict`` on call ``number`` when one argument is among ``values``, and EPERM when not."""
     checks = [part for value in values for part in (_op(_EQUAL, value, 0, 1), _op(_RETURN, verdict))]
     body = [_op(_LOAD, _ARGUMENTS + 8 * argument), *checks, _op(_RETURN, _ERROR | EPERM)]
+    return [_op(_EQUAL, number, 0, len(body)), *body]
+
+
+def _end_with_server(number: int) -> list[bytes]:
+    """Call ``number``, prctl, to be killed when the server ends (PR_SET_PDEATHSIG), as a copy asks for; not to take that back."""
+    body = [_op(_LOAD, _ARGUMENTS), _op(_EQUAL, 1, 0, 2), _op(_LOAD, _ARGUMENTS + 8), _op(_EQUAL, signal.SIGKILL, 1, 0),
+            _op(_RETURN, _ERROR | EPERM), _op(_RETURN, _ALLOW)]
     return [_op(_EQUAL, number, 0, len(body)), *body]
 
 

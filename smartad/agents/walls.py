@@ -7,6 +7,7 @@ not run, unless ``sandbox: none`` asks for that by name.
 
 import atexit
 import functools
+import logging
 import os
 import shutil
 import subprocess
@@ -19,10 +20,11 @@ from pathlib import Path
 
 import smartad
 from smartad.agents import landlock
+from smartad.agents.bounds import NOBODY
 from smartad.types import UserError
 
+log = logging.getLogger(__name__)
 LADDER = ("bubblewrap", "apptainer", "landlock")
-NOBODY = 65534
 TRIAL_TIMEOUT_S = 60
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
 """The environment model-written code may see: no keys, no home."""
@@ -53,6 +55,8 @@ def choose(name: str = "auto") -> Wall:
     Raises UserError saying what each lacks and what to do, also when ``name`` is no wall.
     """
     if name == "none":
+        if why := _out_of_reach():
+            log.warning("sandbox=none: %s", why)
         return Wall("none", "none", filtered=False)
     if name not in ("auto", *LADDER):
         raise UserError(f"sandbox={name}: there is no such wall; there are auto, {', '.join(LADDER)}, none")
@@ -121,10 +125,13 @@ def _apptainer() -> Wall | str:
 
 
 def apptainer_command(program: str, paths: Sequence[str], image: str) -> list[str]:
-    """What runs a program behind apptainer: an empty image, and in it what the program needs."""
+    """What runs a program behind apptainer: an empty image, and in it what the program needs.
+
+    ``--containall`` takes the environment away, and PYTHONPATH with it; ``env -i`` gives it back, and only that.
+    """
     binds = [part for path in paths if not path.startswith("/dev/") for part in ("--bind", f"{path}:{path}:ro")]
     return [program, "--silent", "exec", "--userns", "--containall", "--no-home", "--no-eval", "--drop-caps", "all",
-            *binds, image]
+            *binds, image, "/usr/bin/env", "-i", *(f"{name}={value}" for name, value in environment().items())]
 
 
 @functools.cache
@@ -139,7 +146,28 @@ def _landlock() -> Wall | str:
         return "this kernel has no Landlock (Linux 5.13 or newer, with landlock among its security modules)"
     if said := _trial(()):
         return f"it does not work: {said}"
+    if why := _out_of_reach():
+        log.warning("sandbox=landlock: %s", why)
     return Wall("landlock", f"landlock ABI {version}", readable=tuple(readable()))
+
+
+def _out_of_reach() -> str:
+    """What keeps Python from the user without rights that root's interpreters become, and with it what modules import when first
+    used: code would fail at that as if it were wrong.  Empty when nothing does."""
+    if os.geteuid() != 0 or not _knows(NOBODY):
+        return ""
+    for path in readable():
+        for folder in Path(path).resolve().parents:
+            if not folder.stat().st_mode & 0o001:
+                return (f"started by root, code runs as a user without rights, who cannot enter {folder}, where {path} is; "
+                        f"install bubblewrap, start as somebody else, or chmod o+x {folder}")
+    return ""
+
+
+def _knows(user: int) -> bool:
+    """Whether this process' user namespace has such a user; where it has not, root stays what it is."""
+    spans = [tuple(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()]
+    return any(inside <= user < inside + count for inside, _, count in spans)
 
 
 def _trial(command: Sequence[str]) -> str:

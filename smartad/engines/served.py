@@ -57,9 +57,12 @@ def models(url: str, key: str | None = None) -> Served:
 
 
 def adapter_name(folder: Path) -> str:
-    """What an adapter is called at a server: its content, so one that is there already is the same one."""
+    """What an adapter is called at a server: its content, so one that is there already is the same one.  Its config is of that,
+    since the same weights scaled by another alpha are another adapter."""
     with (folder / "adapter_model.safetensors").open("rb") as weights:
-        return f"adapter-{hashlib.file_digest(weights, 'sha256').hexdigest()[:16]}"
+        content = hashlib.file_digest(weights, "sha256")
+    content.update((folder / "adapter_config.json").read_bytes())
+    return f"adapter-{content.hexdigest()[:16]}"
 
 
 def rank_of(folder: Path) -> int:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from smartad.engines.retrieval.front import Front, Searcher
     from smartad.engines.retrieval.passages import Passages
 
+LONGEST = 10_000
+"""Characters of a query; e5 reads 256 tokens of it."""
 ALONE = Runtime()
 """In this process, on one thread, with no folder of data or models."""
 
@@ -72,11 +74,13 @@ def connect(folder: Path, runtime: Runtime) -> Retriever:
 
 
 def tool(retriever: Retriever, k: int) -> Callable[[str], str]:
-    """web_search as an agent calls it: the ``k`` best passages as text.
+    """web_search as an agent calls it: the ``k`` best passages as text.  Of a query, which code may have made of anything, its
+    beginning, and a question mark for half a character: tokenizers and JSON refuse it.
 
     Raises ToolDown when searching itself failed: an agent must not be told so, as if it were a result.
     """
     def search(query: str) -> str:
+        query = query[:LONGEST].encode("utf-8", "replace").decode()
         try:
             return render(retriever.search(query, k))
         except ToolDown:

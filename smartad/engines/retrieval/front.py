@@ -50,6 +50,7 @@ class Front:
                 self._answers.move_to_end((query, k))
                 return answer
             answer = Future()
+            answer.set_running_or_notify_cancel()  # others may wait for it: whoever gives up does so alone
             self._answers[query, k] = answer
             self._waiting.append((k, query, answer))
             if len(self._answers) > self._remembered:
