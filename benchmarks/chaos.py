@@ -67,7 +67,7 @@ def note(out: Path, event: str) -> None:
 def drive_sweep(store: Store, sweep: Path) -> None:
     """What is killed again and again: the driver."""
     for name in trivial.STAGES:
-        setattr(experiment, name, dataclasses.replace(getattr(experiment, name), run=body))
+        trivial.use(name, dataclasses.replace(getattr(experiment, name), run=body))
     driver = Driver(read(str(sweep)), store)
     executor = connect(PROFILE, Job(store, Runtime(), Tracking(store.root)))
     dispatcher = Dispatcher(store, executor)

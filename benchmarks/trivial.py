@@ -45,15 +45,16 @@ def bodies() -> Iterator[None]:
     real = {name: getattr(experiment, name) for name in STAGES}
     try:
         for name, stage in real.items():
-            _use(name, dataclasses.replace(stage, run=cells if name == "AGGREGATE" else body))
+            use(name, dataclasses.replace(stage, run=cells if name == "AGGREGATE" else body))
         yield
     finally:
         for name, stage in real.items():
-            _use(name, stage)
+            use(name, stage)
 
 
-def _use(name: str, stage: Stage) -> None:
-    for module in (experiment, index):  # which plan
+def use(name: str, stage: Stage) -> None:
+    """Let plans be made of ``stage`` where they are of the real one called ``name``."""
+    for module in (experiment, index):
         if hasattr(module, name):
             setattr(module, name, stage)
 
