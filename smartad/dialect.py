@@ -36,6 +36,8 @@ class Dialect:
     """Regular expression that is found in a block which answers."""
     answers_plainly: bool = False
     """Whether such a block holds the answer itself, and not code that gives it."""
+    acts: bool = True
+    """Whether turns are to hold code."""
 
     @property
     def pattern(self) -> str:
@@ -54,7 +56,8 @@ DIALECTS = {
     "mint": Dialect("<execute>\n", "\n</execute>", r"<(?:execute|solution)>\n?", r"\n?</(?:execute|solution)>",
                     r"\A<solution>", answers_plainly=True),
     # Chain of thought after Agent Distillation's Prompt D.1: nothing to run, and at the end the answer itself.
-    "cot": Dialect("<answer>", "</answer>", r"<answer>", r"</answer>", r"\A<answer>", answers_plainly=True),
+    "cot": Dialect("<answer>", "</answer>", r"<answer>", r"</answer>", r"\A<answer>", answers_plainly=True,
+                   acts=False),
 }
 PAPER = DIALECTS["paper"]
 COT = DIALECTS["cot"]
@@ -242,7 +245,8 @@ PASSAGES = "\n\nPassages that may help:\n"
 def edge_cases(steps: Sequence[Step], dialect: Dialect = PAPER) -> list[str]:
     """Those of CASES that hold for a trajectory, each once; to be counted and reported.
 
-    ``single_block``: it is FINAL, so there is no ACTION.  ``last_block_without_final_answer``: FINAL holds no answer.
+    ``no_block``, and ``single_block`` (it is FINAL, so there is no ACTION): only where turns are to hold code.
+    ``last_block_without_final_answer``: FINAL holds no answer.
     ``fence_without_marker``: a block that is not opened as it should be, as by a fence without ``Code:``.
     ``marker_in_code``: what opens or closes a block stands inside of one, as in a string.  ``text_after_block``: the turn
     goes on after its last block.  ``record_over_markers``: the markers alone would have cut another block than the one that
@@ -254,8 +258,8 @@ def edge_cases(steps: Sequence[Step], dialect: Dialect = PAPER) -> list[str]:
     rests = [step.text[_end(found):_invented(step.text, _end(found))] for step, found in zip(steps, blocks, strict=True)]
     words = [*dialect.start.split(), *dialect.end.split()]
     holds: dict[str, bool] = {
-        "no_block": not every,
-        "single_block": len(every) == 1,
+        "no_block": dialect.acts and not every,
+        "single_block": dialect.acts and len(every) == 1,
         "last_block_without_final_answer": final is not None and not re.search(dialect.answers, final[0]),
         "several_blocks_in_turn": any(len(found) > 1 for found in blocks),
         "invented_observation": any(_invented(step.text, _end(found)) < len(step.text)

@@ -91,6 +91,12 @@ def test_agent_collects_on_the_toy_world_and_a_cut_pool_is_carried_on_to_the_sam
     assert [dataclasses.replace(row, seconds=0.0) for row in read_jsonl(tmp_path / ROWS, Trajectory)] == rows
 
 
+def test_chain_of_thought_runs_no_code_and_so_needs_no_wall(inputs, tmp_path):
+    notes = {}
+    COLLECT.run(TOY["cot"], inputs, tmp_path, Runtime(sandbox="moat", note=notes.update))
+    assert len(list(read_jsonl(tmp_path / ROWS, Trajectory))) == 12 and "sandbox" not in notes
+
+
 def test_summary_counts_votes_and_first_thoughts_only_where_there_are_some():
     row = Trajectory("q", 0, (), "1", "answered", 1, 1.0)
     assert {"first_thought", "votes/candidates"}.isdisjoint(summary([row]))

@@ -184,6 +184,11 @@ def test_edge_cases_of_a_trajectory_are_named(texts, cases):
     assert edge_cases(steps_of(texts)) == cases
 
 
+@pytest.mark.parametrize("text", ["6 times 7 is 42. The answer is 42.", "6 times 7.\n<answer>42</answer>"])
+def test_edge_cases_do_not_miss_code_in_a_chain_of_thought(text):
+    assert edge_cases(steps_of([text]), DIALECTS["cot"]) == []
+
+
 def test_edge_cases_say_where_the_record_overruled_the_markers():
     think, quote, unclosed = render_turn("a", "x"), render_turn("b", FENCED), "Code:\n```py\nfinal_answer(1)"
     assert edge_cases(steps_of([think, quote], ["x", FENCED])) == ["marker_in_code", "record_over_markers"]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from smartad.agents.executor import Interpreters
 
 AGENTS = ("codeact", "cot")
+ACTING = ("codeact",)
+"""Those of AGENTS that run code: they need interpreters, and so a wall."""
 Search = Callable[[str], str]
 
 
@@ -44,8 +46,8 @@ class Setup:
     """Whether the question is searched before anything is asked, and the chat begins with what is found."""
 
 
-Solve = Callable[[Question, int, int, Setup, Ask, "Interpreters"], Trajectory]
-"""(question, sample, seed, setup, ask, interpreters) to how it went.
+Solve = Callable[[Question, int, int, Setup, Ask, "Interpreters | None"], Trajectory]
+"""(question, sample, seed, setup, ask, interpreters) to how it went; there are interpreters for those of ACTING.
 
 Whatever the model or the engine does wrong is in the trajectory; what is raised is a fault of this program or its machine.
 """

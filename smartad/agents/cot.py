@@ -10,11 +10,10 @@ from collections.abc import Sequence
 
 from smartad import dialect
 from smartad.agents import Setup
-from smartad.agents.executor import Interpreters
 from smartad.types import Ask, Ballot, Completion, Question, Request, Step, StopReason, Trajectory
 
 
-def solve(question: Question, sample: int, seed: int, setup: Setup, ask: Ask, interpreters: Interpreters) -> Trajectory:
+def solve(question: Question, sample: int, seed: int, setup: Setup, ask: Ask, interpreters: None = None) -> Trajectory:
     """Ask once.  ``stop`` is ``parse_error`` when the text states no answer (``dialect.stated_answer``).
 
     Of several candidates the earliest is kept whose answer most of them give; answers are the same when their words are.

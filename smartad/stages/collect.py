@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smartad.agents import walls
+from smartad.agents import ACTING, walls
 from smartad.agents.limits import CodeLimits
 from smartad.config import same_as
 from smartad.models import TOY
@@ -78,7 +78,8 @@ def run(config: CollectConfig, inputs: Mapping[str, Path], out: Path, runtime: R
 
     Metrics: those of ``episodes.summary``.
     """
-    walls.choose(runtime.sandbox)  # before an engine is started, which can take minutes
+    if config.agent in ACTING:
+        walls.choose(runtime.sandbox)  # before an engine is started, which can take minutes
     questions = list(questions_of(inputs).values())
     with _teacher(config.teacher, runtime, out) as teacher:
         return summary(run_episodes(config, questions, config.samples, teacher, inputs.get("index"), out, runtime,

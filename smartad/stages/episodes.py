@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -105,8 +105,9 @@ def run_episodes(config: EpisodeConfig, questions: Sequence[Question], samples: 
     late: list[Played] = []
     # Threads outside: when the run ends early, they are waited for after what their code runs in has ended.
     with ThreadPoolExecutor(width, thread_name_prefix="episode") as threads, \
-            Interpreters(config.code, runtime.sandbox) as interpreters:
-        runtime.note(sandbox=interpreters.wall.about, **({} if completer.together else {"in_flight": width}))
+            Interpreters(config.code, runtime.sandbox) if config.agent in agents.ACTING else nullcontext() as interpreters:
+        runtime.note(**({} if interpreters is None else {"sandbox": interpreters.wall.about}),
+                     **({} if completer.together else {"in_flight": width}))
         setup = _setup(config, index, runtime)
         player = Player(agents.get(config.agent), setup, completer, interpreters, threads, seed_of, top_logprobs,
                         config.episode_tokens)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from smartad.agents import walls
+from smartad.agents import ACTING, walls
 from smartad.agents.limits import CodeLimits
 from smartad.config import same_as
 from smartad.stage import Metrics, Runtime, Stage
@@ -64,7 +64,8 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path, runtime: 
     """
     from smartad.engines.opening import opened
 
-    walls.choose(runtime.sandbox)  # before an engine is started, which can take minutes
+    if config.agent in ACTING:
+        walls.choose(runtime.sandbox)  # before an engine is started, which can take minutes
     adapter = inputs["adapter"] / "adapter" if "adapter" in inputs else None
     questions = list(questions_of(inputs).values())
     with opened(config.student, runtime, out, adapter) as student:

@@ -63,7 +63,7 @@ class Tally:
 class Player:
     """Plays episodes of one agent and set-up, at one engine, in given threads."""
 
-    def __init__(self, solve: Solve, setup: Setup, completer: "Completer", interpreters: "Interpreters", threads: Executor,
+    def __init__(self, solve: Solve, setup: Setup, completer: "Completer", interpreters: "Interpreters | None", threads: Executor,
                  seed_of: Callable[[str, int], int], top_logprobs: int | None, episode_tokens: int | None) -> None:
         self.tally = Tally()
         self.playing = 0
