@@ -26,9 +26,11 @@ GENERATES = ("collect", "evaluate")
 """Stages in which a model writes: their tokens are those that an engine or a provider charges for."""
 LOOK_AT = 200
 """Records of a kind that are looked at.  A fingerprint is a hash, so the first so many are a fair sample."""
-LIKE, OTHER_QUESTIONS, OTHER_MODELS, NOTHING = range(4)
+RUNS_A_MODEL = ("collect", "score", "train", "evaluate")
+"""Stages whose cost is their model's: that of another model says nothing about it."""
+LIKE, OTHER_QUESTIONS, OTHERS, NOTHING = range(4)
 """What an estimate rests on, the best first."""
-BASES = ("their like", "other questions", "other models or agents", "nothing recorded")
+BASES = ("their like", "other questions", "others of their kind", "nothing recorded")
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def estimate(store: Store, specs: Sequence[StageSpec]) -> list[Line]:
     """What those of ``specs`` that are missing will take, in the order of the pipeline, the surest first.
 
     From finished stages of the same kind in this store, per question where the numbers are known: with the same model and
-    benchmarks where there are any, else with the same model, else with any.
+    benchmarks where there are any, else with the same model, else any; but where a model runs, only with the same model.
     """
     missing = [spec for spec in specs if not store.has(spec.fingerprint)]
     history = _History(store, specs, {spec.stage.name for spec in missing})
@@ -145,7 +147,8 @@ class _History:
     def _precedent(self, stage: str, model: Any, questions: Any) -> tuple[int, int, Cost, list[Any]]:
         """The finished stages nearest to one: how near, how many, what all of them took, and the size of each."""
         every = self.known[stage]
-        levels = ([k for k in every if k[:2] == (model, questions)], [k for k in every if k[0] == model], every)
+        others = [k for k in every if stage not in RUNS_A_MODEL or k[0][0] == model[0]]
+        levels = ([k for k in every if k[:2] == (model, questions)], [k for k in every if k[0] == model], others)
         level, of = next(((level, of) for level, of in enumerate(levels) if of), (NOTHING, []))
         return level, len(of), total(k[2] for k in of), [k[3] for k in of]
 
