@@ -9,6 +9,7 @@ from browser import browser  # noqa: F401  # fixture
 from code_checkout import checkout, files  # noqa: F401  # fixtures
 from failing_store import failing_library, outage  # noqa: F401
 from slurm_cluster import slurm, slurm_of_session  # noqa: F401  # fixtures
+from small_interpreters import executor, hasty, interpreters  # noqa: F401  # fixtures
 from smartad.store import Store
 
 ROOT = Path(__file__).parent.parent
