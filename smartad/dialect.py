@@ -182,7 +182,7 @@ def _final(blocks: Sequence[re.Match[str]], dialect: Dialect) -> re.Match[str] |
 def _recorded_blocks(step: Step, dialect: Dialect) -> list[re.Match[str]]:
     """The blocks of a turn, each a match with a group ``code``: those that ran, if that is known and they are in the text."""
     marked, action = _blocks(step.text, dialect), step.action.strip()
-    if not action or action == _joined(marked, dialect):
+    if not action or action == _joined(marked, dialect).strip():
         return marked
     code = f"(?P<code>{re.escape(action)})"
     for pattern in (rf"{dialect.opens}\s*{code}\s*(?:{dialect.closes}|\Z)", rf"^{code}$"):

@@ -7,6 +7,7 @@ their NLL (Eq. 3) twice: **global**, all of a set together, and **per question**
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import product
 from math import fsum
 
@@ -100,10 +101,11 @@ def tertiles(values: Sequence[float]) -> list[str]:
     return ["E" if value <= low else "M" if value <= high else "H" for value in values]
 
 
-def _quantile(ordered: Sequence[float], thirds: int) -> float:
-    """With linear interpolation between neighbours.  Exact where it falls on a value or between equal ones."""
+def _quantile(ordered: Sequence[float], thirds: int) -> Fraction:
+    """With linear interpolation between neighbours; exact, so that it is between them however near they are."""
     at, rest = divmod(thirds * (len(ordered) - 1), 3)
-    return ordered[at] + (ordered[at + 1] - ordered[at]) * rest / 3 if rest else ordered[at]
+    low, high = (Fraction(ordered[min(i, len(ordered) - 1)]) for i in (at, at + 1))
+    return low + (high - low) * rest / 3
 
 
 def _numbers(rows: Sequence[Measured]) -> dict[str, float | None]:

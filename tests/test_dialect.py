@@ -127,6 +127,7 @@ def test_segments_of_an_odd_turn_are_as_documented(text, expected):
 
 
 @given(turns, dialects)
+@example(["```py\nThought: \n```\n``````py\n\n```"], DIALECTS["paper"])
 def test_segments_by_a_record_that_the_markers_agree_with_are_those_of_the_markers(texts, dialect):
     actions = [action_of(text, dialect) for text in texts]
     assert segments(steps_of(texts, actions), dialect) == segments(steps_of(texts), dialect)

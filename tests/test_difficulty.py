@@ -2,10 +2,11 @@
 
 import csv
 import io
+import math
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from command import smartad
@@ -30,6 +31,7 @@ def by_the_definition(values):
 
 
 @given(st.lists(numbers, min_size=1, max_size=40))
+@example([0.0] * 4 + [1.0] * 9 + [math.nextafter(0.3, 1), 0.3])
 def test_tertiles_are_those_of_exact_interpolated_quantiles(values):
     assert tertiles(values) == by_the_definition(values)
 
