@@ -26,6 +26,18 @@ def adapter(store, tmp_path):
     return book.trials[1].runs[0].train
 
 
+def evaluations(store, adapter):
+    """Fingerprints of what the adapter was evaluated in."""
+    return [f for f in store.fingerprints() if f.startswith("evaluate-")
+            and store.record(f)["identity"]["inputs"].get("adapter") == adapter]
+
+
+def change(store, fingerprint, **keys):
+    """Write other values into its record."""
+    path = store.folder(fingerprint) / "record.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
+
+
 def front_matter(text):
     _, front, rest = text.split("---\n", 2)
     return yaml.safe_load(front), rest
@@ -57,6 +69,26 @@ def test_card_says_how_models_were_asked_where_they_did_not_act_turn_by_turn(sto
     text = card(dataclasses.replace(made, recipe=recipe), "x", None)
     assert "at temperature 1, each beginning with the first thought of a chain of thought.\n" in text
     assert "at temperature 0, with a vote on 8 candidates of every turn, and asked once more when the steps ran out, with" in text
+
+
+def test_card_says_behind_which_wall_and_by_which_engine_it_was_evaluated(store, adapter):
+    assert "Evaluated" not in card(about(store, adapter, {}), "x", None), "these noted nothing"
+    facts = iter([{"sandbox": "bubblewrap 0.8.0", "engine": ["http", "vllm"]}, {"sandbox": "none", "engine": "vllm"}])
+    for evaluation in evaluations(store, adapter):
+        change(store, evaluation, ran=next(facts, {}))
+    made = about(store, adapter, {})
+    assert set(made.ran["sandbox"]) == {"bubblewrap 0.8.0", "none"} and set(made.ran["engine"]) == {"http", "vllm"}
+    made = dataclasses.replace(made, ran={"sandbox": ("bubblewrap 0.8.0", "none"), "engine": ("http", "vllm")})
+    text = card(made, "x", None)
+    assert "steps. Evaluated behind bubblewrap 0.8.0 and without a wall, by engine http and vllm. An adapter" in text
+
+
+def test_card_of_chains_of_thought_has_neither_steps_nor_a_wall(store, adapter):
+    made = about(store, adapter, {})
+    recipe = {**made.recipe, "evaluate": {**made.recipe["evaluate"], "agent": "cot"}}
+    ran = {"sandbox": ("bubblewrap 0.8.0",), "engine": ("vllm",)}
+    text = card(dataclasses.replace(made, recipe=recipe, ran=ran), "x", None)
+    assert "at temperature 0, in chains of thought. Evaluated by engine vllm. An adapter" in text
 
 
 def test_card_for_programs_says_the_same(store, adapter, tmp_path):
@@ -107,12 +139,9 @@ def test_lineage_of_what_is_no_longer_in_the_store_is_named_as_gone(store, adapt
 
 
 def test_row_is_of_the_latest_way_in_which_it_was_evaluated(store, adapter, tmp_path):
-    path = next(store.folder(f) / "record.json" for f in store.fingerprints() if f.startswith("evaluate-")
-                and store.record(f)["identity"]["inputs"].get("adapter") == adapter)
-    record = json.loads(path.read_text())
-    record["started"] = 1000.0
-    record["identity"]["config"]["max_steps"] = 3
-    path.write_text(json.dumps(record))
+    first = evaluations(store, adapter)[0]
+    identity = store.record(first)["identity"]
+    change(store, first, started=1000.0, identity={**identity, "config": {**identity["config"], "max_steps": 3}})
     known = about(store, adapter, {})
     assert len(known.row) == 1 and known.recipe["evaluate"]["max_steps"] == 3
 

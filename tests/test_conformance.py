@@ -12,7 +12,7 @@ import pytest
 
 from enclosed import bwrap, enclosed
 from smartad.agents import walls
-from smartad.agents.conformance import conform
+from smartad.agents.conformance import Refused, conform
 from smartad.agents.executor import Interpreters
 from smartad.agents.payloads import PAYLOADS
 from smartad.cluster import ClusterConfig, Job, connect
@@ -67,8 +67,10 @@ def test_wall_with_a_hole_is_found_out(wall, holes):
 
 @pytest.mark.slow
 def test_payloads_are_refused_outside_of_a_namespace():
-    with pytest.raises(UserError, match="machine's own user namespace.*no payload is run.*bwrap --unshare-all"):
+    bwrap()
+    with pytest.raises(Refused, match="machine's own user namespace.*no payload is run.*bwrap --unshare-all") as refused:
         next(conform(lambda limits: Interpreters(limits, "none")))
+    assert ("not as root, and inside a user namespace of its own" in refused.value.way_out) == (os.geteuid() == 0)
 
 
 def test_landlock_is_taken_where_namespaces_are_forbidden():

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from argparse import Namespace
 from fractions import Fraction
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from command import smartad
 from small_pools import folder
 from smartad import difficulty
+from smartad.cli.buckets import buckets_command
 from smartad.difficulty import HEADER, Measured, measure, rows_of, table, tertiles
 from smartad.records import write_json
 from smartad.types import Question, ScoredTrajectory, Step, Trajectory, Verdict
@@ -127,13 +129,30 @@ def pooled(store):
 def test_buckets_of_a_select_stage_are_a_table_per_set(pooled):
     text = smartad("buckets", "select-0000", "--format", "csv", store=pooled.root).stdout
     rows = {(row["set"], row["Metric"]): row for row in csv.DictReader(io.StringIO(text))}
-    assert rows["a", "N_traj"]["student"] == "toy@0123"
+    assert rows["a", "N_traj"]["student"] == "toy@0123" and rows["a", "N_traj"]["pool"] == COLLECT
     assert [rows["a", "N_traj"][f"PQ-{b}"] for b in "EMH"] == ["1", "1", "1"]
     assert [rows["a", "Acc. (%)"][f"G-{b}"] for b in "EMH"] == ["100.0", "0.0", ""], "not graded is not wrong"
     assert [rows["b", "N_traj"][f"G-{b}"] for b in "EMH"] == ["1", "0", "0"]
     shown = smartad("buckets", SELECT, "--format", "md", store=pooled.root).stdout
     assert "| Acc. (%) | 100.0 | 0.0 | – | 100.0 | 0.0 | – | – | – |" in shown
     assert r"Acc. (\%) & 100.0 & 0.0" in smartad("buckets", SELECT, "--format", "tex", store=pooled.root).stdout
+
+
+def test_buckets_of_several_pools_name_the_pool_in_the_title_and_of_one_do_not(pooled, capsys):
+    other, select, both = "collect-000000000009", "select-000000000009", "aggregate-000000000009"
+    trajectories, _, _ = zip(*POOL, strict=True)
+    for name, files, inputs in ((other, {"trajectories.jsonl": trajectories}, {}),
+                                (select, {}, {"pool": other, "verdicts": GRADE, "scores": SCORE}),
+                                (both, {}, {"first": SELECT, "second": select})):
+        folder(pooled.folder(name), files)
+        write_json(pooled.folder(name) / "record.json", {"identity": {"stage": name.partition("-")[0], "config": {},
+                                                                      "inputs": inputs}})
+    titles = {}
+    for target in (SELECT, both):
+        buckets_command(Namespace(store=pooled.root, target=target, format="md"))
+        titles[target] = {line for line in capsys.readouterr().out.splitlines() if " under " in line}
+    assert titles[SELECT] == {"a under toy@0123", "b under toy@0123"}
+    assert titles[both] == {f"{name} under toy@0123, {pool}" for name in "ab" for pool in (COLLECT, other)}
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 from command import all_of, on_a_terminal, smartad
 from conftest import ROOT
 from smartad.agents import walls
-from smartad.cli import doctor, doctor_slurm
+from smartad.cli import doctor, doctor_engines, doctor_slurm
 
 DEV = str(ROOT / "slurm/dev.yaml")
 
@@ -179,7 +179,52 @@ def test_machine_without_a_wall_has_something_to_mend(monkeypatch):
     assert "bwrap is not installed" in findings[0].told and "apt-get install bubblewrap" in findings[-1].way_out
 
 
+def test_wall_that_the_profile_names_is_the_one_that_is_judged(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    walls.stands.cache_clear()
+    (finding,) = doctor.sandbox("bubblewrap")
+    walls.stands.cache_clear()
+    assert finding.level == "fail" and "sandbox=bubblewrap does not stand here" in finding.told
+    assert "bwrap is not installed" in finding.told and "install bubblewrap" in finding.way_out
+    (finding,) = doctor.sandbox("none")
+    assert finding.level == "warn" and "no wall" in finding.told
+
+
 @pytest.mark.slow
-def test_payloads_are_not_run_where_they_could_do_harm(tmp_path, no_slurm):
-    said = smartad("doctor", "--store", tmp_path, "--sandbox", "none", status=2)
-    assert "no payload is run" in said.stderr and "held" not in said.stdout
+def test_doctor_judges_the_wall_and_the_retriever_of_the_profile(tmp_path, no_slurm):
+    (profile := tmp_path / "site.yaml").write_text("sandbox: bubblewrap\nretriever: http://127.0.0.1:9\n")
+    failed = lines(smartad("doctor", "--store", tmp_path, "--cluster", profile, status=1).stdout, "fail")
+    assert [line.split(" here")[0] for line in failed[:1]] == ["sandbox=bubblewrap does not stand"]
+    assert failed[1].startswith("collect and evaluate: the retriever at http://127.0.0.1:9 did not answer: ConnectError")
+    assert len(failed) == 2
+
+
+def test_retriever_that_does_not_answer_fails_with_its_address_and_on_a_cluster_warns():
+    here, = doctor_engines.retriever("http://127.0.0.1:9", elsewhere=False)
+    assert here.level == "fail" and "the retriever at http://127.0.0.1:9 did not answer: " in here.told
+    assert "smartad serve-retriever" in here.way_out
+    there, = doctor_engines.retriever("http://127.0.0.1:9", elsewhere=True)
+    assert there.level == "warn" and "nodes may reach it" in there.way_out
+
+
+def test_unknown_wall_is_refused_before_anything_is_looked_at(tmp_path):
+    said = smartad("doctor", "--store", tmp_path, "--sandbox", "bogus", status=2)
+    assert said.stdout == "" and "sandbox=bogus: there is no such wall; there are auto, bubblewrap" in said.stderr
+
+
+@pytest.mark.slow
+def test_payloads_are_not_run_where_they_could_do_harm_and_the_report_goes_on(tmp_path, no_slurm):
+    said = smartad("doctor", "--store", tmp_path, "--sandbox", "none", status=1).stdout
+    (refused,) = lines(said, "fail")
+    assert "no payload is run" in refused and "held" not in said
+    assert said.index("no payload is run") < said.index("\nSLURM\n") and "1 to mend" in said
+    assert "install bubblewrap, which makes one" in said and "bwrap --" not in said, "there is none on this PATH"
+
+
+def test_payloads_behind_a_wall_that_does_not_stand_are_a_failure_with_the_way_out(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    walls.stands.cache_clear()
+    (finding,) = doctor.payloads("bubblewrap")
+    walls.stands.cache_clear()
+    assert finding.level == "fail" and "bwrap is not installed" in finding.told
+    assert finding.way_out.startswith("Install bubblewrap (apt-get")

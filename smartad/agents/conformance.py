@@ -10,6 +10,7 @@ than the machine's, and none may be root.
 
 import os
 import secrets
+import shutil
 import socket
 import tempfile
 import time
@@ -43,8 +44,16 @@ class Outcome:
     """What it should not have done; empty when the wall held."""
 
 
+class Refused(UserError):
+    """No payload is run, since that could do harm."""
+
+    def __init__(self, why: str, way_out: str) -> None:
+        super().__init__(f"{why}; {way_out}")
+        self.why, self.way_out = why, way_out
+
+
 def conform(backend: Backend, payloads: Sequence[Payload] = PAYLOADS) -> Iterator[Outcome]:
-    """Run every payload behind what ``backend`` opens.  Raises UserError when that could do harm."""
+    """Run every payload behind what ``backend`` opens.  Raises Refused when that could do harm."""
     with Witness() as witness, backend(LIMITS) as interpreters:
         by_stander = ChildExecutor(interpreters, seed=1)
         _run(by_stander, "kept = 6")
@@ -68,24 +77,37 @@ def conform(backend: Backend, payloads: Sequence[Payload] = PAYLOADS) -> Iterato
 
 
 def refuse_to_harm(interpreters: Interpreters) -> None:
-    """Raise UserError unless the interpreters are in a user namespace of their own, and run as someone without rights."""
+    """Raise Refused, with all that is wrong, unless the interpreters are in a user namespace of their own, and run as someone
+    without rights."""
+    about = interpreters.wall.about
     pids = children(interpreters.host_pid) if interpreters.host_pid else []
     if not pids:
-        raise UserError(f"{interpreters.wall.about}: nothing says which processes its code runs in, so no payload is run")
-    for pid in pids:
-        users = _status(pid, "Uid").split()
-        if "0" in users:
-            raise UserError(f"{interpreters.wall.about}: code would run as root (process {pid}), so no payload is run; start as "
-                            "somebody else")
-        mapped = [line.split() for line in Path(f"/proc/{pid}/uid_map").read_text().splitlines()]
-        if INITIAL in mapped:
-            raise UserError(f"{interpreters.wall.about}: its code would run in the machine's own user namespace (process {pid}), "
-                            "where a wall that does not hold does harm, so no payload is run. Start this inside another one: "
-                            "bwrap --unshare-all --dev-bind / / --tmpfs /tmp --proc /proc smartad doctor --sandbox "
-                            f"{interpreters.wall.name}")
-        if any(mapping[1] == "0" for mapping in mapped):
-            raise UserError(f"{interpreters.wall.about}: outside of its namespace its code would be root (process {pid}), so no "
-                            "payload is run; start as somebody else")
+        raise Refused(f"{about}: nothing says which processes its code runs in, so no payload is run", "try another wall")
+    mappings = [line.split() for pid in pids for line in Path(f"/proc/{pid}/uid_map").read_text().splitlines()]
+    in_the_machines = INITIAL in mappings
+    wrong = []
+    if any("0" in _status(pid, "Uid").split() for pid in pids):
+        wrong.append("code would run as root")
+    elif any(mapping[1] == "0" for mapping in mappings if mapping != INITIAL):
+        wrong.append("outside of its namespace its code would be root")
+    if in_the_machines:
+        wrong.append("its code would run in the machine's own user namespace, where a wall that does not hold does harm")
+    if wrong:
+        # Started by root, a namespace that is put around it has root's files.
+        as_root = wrong[0].endswith("root") or os.geteuid() == 0
+        told = f"{about}: {', and '.join(wrong)} (process {pids[0]}), so no payload is run"
+        raise Refused(told, _way_out(interpreters.wall.name, as_root, in_the_machines))
+
+
+def _way_out(wall: str, as_root: bool, in_the_machines: bool) -> str:
+    """How to start the suite so that it can do no harm."""
+    ways = (["not as root"] if as_root else []) + (["inside a user namespace of its own"] if in_the_machines else [])
+    start = f"start this {', and '.join(ways)}"
+    if not in_the_machines:
+        return start
+    if shutil.which("bwrap") is None:
+        return f"{start}; install bubblewrap, which makes one (apt-get install bubblewrap, dnf install bubblewrap)"
+    return f"{start}: bwrap --unshare-all --dev-bind / / --tmpfs /tmp --proc /proc smartad doctor --sandbox {wall}"
 
 
 def children(pid: int) -> list[int]:

@@ -58,8 +58,7 @@ def choose(name: str = "auto") -> Wall:
         if why := _out_of_reach():
             log.warning("sandbox=none: %s", why)
         return Wall("none", "none", filtered=False)
-    if name not in ("auto", *LADDER):
-        raise UserError(f"sandbox={name}: there is no such wall; there are auto, {', '.join(LADDER)}, none")
+    check_name(name)
     missing = {}
     for rung in LADDER if name == "auto" else (name,):
         found = stands(rung)
@@ -71,6 +70,12 @@ def choose(name: str = "auto") -> Wall:
                     "Install bubblewrap (apt-get install bubblewrap, dnf install bubblewrap); `smartad doctor --sandbox` "
                     "tries it.  `sandbox: none` in the site profile runs without a wall: then such code can read and change "
                     "what you can, and records say so")
+
+
+def check_name(name: str) -> None:
+    """Raises UserError with those there are when ``name`` is none of them."""
+    if name not in ("auto", *LADDER, "none"):
+        raise UserError(f"sandbox={name}: there is no such wall; there are auto, {', '.join(LADDER)}, none")
 
 
 @functools.cache

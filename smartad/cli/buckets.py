@@ -27,18 +27,21 @@ class Source:
 
 
 def buckets_command(args: argparse.Namespace) -> int:
-    """A table per training set and student."""
+    """A table per training set, student and pool."""
     store = Store(args.store)
     form = args.format or ("terminal" if sys.stdout.isatty() else "md")
-    found = [(name, student, list(difficulty.rows_of(difficulty.table(rows))))
-             for source in _sources(store, args.target) for name, student, rows in _measured(store, source)]
+    sources = _sources(store, args.target)
+    found = [(name, student, source.pool, list(difficulty.rows_of(difficulty.table(rows))))
+             for source in sources for name, student, rows in _measured(store, source)]
     if form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(["set", "student", *difficulty.HEADER])
-        writer.writerows([name, student, *row] for name, student, rows in found for row in rows)
+        writer.writerow(["set", "student", "pool", *difficulty.HEADER])
+        writer.writerows([name, student, pool, *row] for name, student, pool, rows in found for row in rows)
         return 0
-    for name, student, rows in found:
-        _print(form, f"{name or 'all questions'} under {student}", [[_text(row[0], value) for value in row] for row in rows])
+    several = len({source.pool for source in sources}) > 1
+    for name, student, pool, rows in found:
+        title = f"{name or 'all questions'} under {student}" + (f", {pool}" if several else "")
+        _print(form, title, [[_text(row[0], value) for value in row] for row in rows])
     if form == "terminal":
         print("E, M, H: easy, medium, hard by NLL; G: of all trajectories together, PQ: of each question's.  Accuracy is over "
               "what was graded.\nH-E: hard minus easy (Fig. 4).  Trajectory length is that of the teacher's own text.")

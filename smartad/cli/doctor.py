@@ -53,13 +53,16 @@ def doctor_command(args: argparse.Namespace) -> int:
     """Print every finding as it is made.  1 when there is a failure."""
     from smartad.cli import doctor_engines, doctor_slurm
 
+    if args.sandbox:
+        walls.check_name(args.sandbox)
     profile = load(ClusterConfig, [args.cluster]) if args.cluster else None
     if args.signals and profile is None:
         profile = ClusterConfig(cluster="slurm")
     if args.signals and profile and profile.cluster != "slurm":
         raise UserError(f"--signals asks a SLURM cluster, and {args.cluster} is of cluster={profile.cluster}")
     sections: dict[str, Iterator[Finding]] = {
-        "versions": versions(), "GPUs": gpus(), f"store {args.store}": store(args.store), "code that models write": sandbox(),
+        "versions": versions(), "GPUs": gpus(), f"store {args.store}": store(args.store),
+        "code that models write": sandbox(profile.sandbox if profile else "auto"),
         "trackers": trackers(args.store, args.online), "checkout": checkout()}
     if args.sandbox:
         sections[f"code that means harm, sandbox={args.sandbox}"] = payloads(args.sandbox)
@@ -67,6 +70,8 @@ def doctor_command(args: argparse.Namespace) -> int:
         sections["SLURM"] = doctor_slurm.cluster(profile, args.store)
     if profile:
         sections["engines"] = doctor_engines.engines(profile)
+        if profile.retriever:
+            sections["retriever"] = doctor_engines.retriever(profile.retriever, elsewhere=profile.cluster == "slurm")
     if args.signals and profile:
         sections["signals, in a job that takes two minutes once it runs"] = doctor_slurm.signals(profile, args.store)
     levels: Counter[str] = Counter()
@@ -204,16 +209,25 @@ def file_system_type(path: Path) -> str:
     return max(enumerate(under), key=lambda found: (len(found[1][0]), found[0]))[1][1] if under else ""
 
 
-def sandbox() -> Iterator[Finding]:
-    """Which walls model-written code can run behind."""
+def sandbox(wanted: str = "auto") -> Iterator[Finding]:
+    """Whether the wall stands that model-written code is to run behind; auto: which of them do."""
+    if wanted == "none":
+        yield Finding("warn", "it runs behind no wall (sandbox=none), and can do all that you can",
+                      "leave sandbox out of the site profile, for the first wall that stands")
+        return
     missing: dict[str, str] = {}
-    for rung in walls.LADDER:
+    for rung in walls.LADDER if wanted == "auto" else (wanted,):
         found = walls.stands(rung)
         if isinstance(found, walls.Wall):
             also = "".join(f"; not {name}: {why}" for name, why in missing.items())
             yield Finding("ok", f"it runs behind {found.about}{also}")
             return
         missing[rung] = found
+    if wanted != "auto":
+        yield Finding("fail", f"sandbox={wanted} does not stand here, so stages of agents refuse to run: {missing[wanted]}",
+                      f"install {wanted}, also where jobs run; or leave sandbox out of the site profile, for the first wall that "
+                      "stands")
+        return
     for rung, why in missing.items():
         yield Finding("warn", f"no {rung}: {why}")
     yield Finding("fail", "it has no wall to run behind, so stages of agents refuse to run",
@@ -221,12 +235,21 @@ def sandbox() -> Iterator[Finding]:
 
 
 def payloads(wall: str) -> Iterator[Finding]:
-    """Run code that means harm behind a wall.  Raises UserError where that could do harm."""
+    """Run code that means harm behind a wall, unless that could do harm."""
     from smartad.agents import conformance
     from smartad.agents.executor import Interpreters
 
-    for outcome in conformance.conform(lambda limits: Interpreters(limits, wall)):
-        yield Finding("fail" if outcome.fault else "ok", f"{outcome.payload}: {outcome.fault or 'held'}")
+    try:
+        chosen = walls.choose(wall)
+    except UserError as error:
+        told, _, way_out = str(error).rpartition("\n")
+        yield Finding("fail", " ".join(told.split()), way_out)
+        return
+    try:
+        for outcome in conformance.conform(lambda limits: Interpreters(limits, chosen)):
+            yield Finding("fail" if outcome.fault else "ok", f"{outcome.payload}: {outcome.fault or 'held'}")
+    except conformance.Refused as refused:
+        yield Finding("fail", refused.why, refused.way_out)
 
 
 def trackers(root: Path, online: bool) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""doctor on the engines of a site profile: whether servers answer, and whether the one to start is there."""
+"""doctor on the engines and the retriever of a site profile: whether servers answer, and whether the one to start is there."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,8 +7,9 @@ from smartad.cli.doctor import Finding
 from smartad.cluster import ClusterConfig
 from smartad.engines import served
 from smartad.engines.opening import key_of
+from smartad.engines.retrieval import remote
 from smartad.site import EngineSite
-from smartad.types import UserError
+from smartad.types import ToolDown, UserError
 
 
 def engines(profile: ClusterConfig) -> Iterator[Finding]:
@@ -29,6 +30,18 @@ def engines(profile: ClusterConfig) -> Iterator[Finding]:
         else:
             yield Finding("warn" if elsewhere else "fail", f"{who}: no program {site.command[0]} on this machine",
                           "give its whole path in engine.command; vLLM lives in an environment of its own")
+
+
+def retriever(url: str, elsewhere: bool) -> Iterator[Finding]:
+    """Whether a retriever answers at ``url``.  ``elsewhere``: stages run on other machines, which may find another thing."""
+    try:
+        served_there = remote.served(url)
+    except (ToolDown, UserError) as error:
+        yield Finding("warn" if elsewhere else "fail", f"collect and evaluate: {error}",
+                      "the nodes may reach it nevertheless" if elsewhere else
+                      "start `smartad serve-retriever`, or mend retriever in the site profile")
+        return
+    yield Finding("ok", f"collect and evaluate: {url} serves {served_there}")
 
 
 def _server(site: EngineSite, who: str, elsewhere: bool) -> Finding:

@@ -43,7 +43,8 @@ def show_command(args: argparse.Namespace) -> int:
         "inputs": record["identity"]["inputs"],
         "metrics": {k: format_metric(v) for k, v in record["metrics"].items()},
         "files": {name: f"{f['size']} bytes, sha256 {f['sha256'][:12]}…" for name, f in record["files"].items()},
-        "environment": dict(_leaves(record["environment"])), "trackers": dict(_leaves(record["trackers"]))}
+        "ran": dict(_leaves(record.get("ran", {}))), "environment": dict(_leaves(record["environment"])),
+        "trackers": dict(_leaves(record["trackers"]))}
     for title, lines in sections.items():
         if lines:
             print(f"\n{title}")

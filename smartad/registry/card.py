@@ -73,7 +73,7 @@ def recipe_in_words(about: About) -> str:
 
 def _manner(config: Mapping[str, Any]) -> str:
     """How a model was asked, where that is not to act, turn by turn as they come."""
-    ways = {"in chains of thought": config.get("agent") == "cot", "with passages looked up beforehand": config.get("passages"),
+    ways = {"in chains of thought": not _acts(config), "with passages looked up beforehand": config.get("passages"),
             "each beginning with the first thought of a chain of thought": config.get("first_thought"),
             f"with a vote on {config.get('candidates')} candidates of every turn": config.get("candidates", 1) > 1,
             "and asked once more when the steps ran out": config.get("fallback")}
@@ -90,9 +90,24 @@ def _results(about: About) -> str:
         interval = tables.HOLE if score.low is None else f"{score.low:.1f} to {score.high:.1f}"
         lines.append(f"| {name} | {percent} | {interval} | {score.correct} / {score.n} | {score.ungraded} | {score.grader} |")
     evaluate = about.recipe["evaluate"]
+    steps = f", with at most {evaluate['max_steps']} steps" if _acts(evaluate) else ""
     return "\n".join([*lines, "", f"In percent; one attempt a question, at temperature {evaluate['temperature']}"
-                      f"{_manner(evaluate)}, with at most {evaluate['max_steps']} steps. An adapter that was chosen for one of "
-                      "these numbers is, in that number, luckier than it is good.", ""])
+                      f"{_manner(evaluate)}{steps}.{_where(about)} An adapter that was chosen for one of these numbers is, in "
+                      "that number, luckier than it is good.", ""])
+
+
+def _acts(config: Mapping[str, Any]) -> bool:
+    """Whether what was asked takes steps and runs code; a chain of thought does neither."""
+    return config.get("agent") != "cot"
+
+
+def _where(about: About) -> str:
+    """The wall and the engine of the evaluations, as far as these noted them."""
+    walls = about.ran.get("sandbox", ()) if _acts(about.recipe["evaluate"]) else ()
+    behind = " and ".join("without a wall" if wall == "none" else f"behind {wall}" for wall in walls)
+    engines = " and ".join(about.ran.get("engine", ()))
+    said = ", ".join(filter(None, [behind, engines and f"by engine {engines}"]))
+    return f" Evaluated {said}." if said else ""
 
 
 def _use(about: About, merged: Merged | None) -> str:

@@ -1,6 +1,6 @@
 """What the store knows of an adapter: how it was made and from what, how good it is, and under which terms."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,8 @@ class About:
     it searched when it was; None: nothing)."""
     row: Mapping[str, Score]
     """By benchmark; of adapters that were evaluated in several ways, as in the latest."""
+    ran: Mapping[str, tuple[str, ...]]
+    """Where those evaluations ran, as far as they noted it: ``sandbox`` (the wall) and ``engine``, each with all its values."""
     lineage: tuple[Origin, ...]
     """Inputs before users; the last is the adapter."""
     licences: Mapping[str, str | None]
@@ -74,7 +76,7 @@ def about(store: Store, adapter: str, folders: Mapping[str, str]) -> About:
     """
     train = store.record(adapter)
     upstream = _upstream(store, train)
-    latest, row = _row(store, adapter)
+    latest, row, ran = _row(store, adapter)
     config = train["identity"]["config"]
     recipe = {"train": config, **{name: _config(upstream, name) for name in ("select", "score", "collect", "import")},
               "evaluate": latest and latest["identity"]["config"],
@@ -84,7 +86,7 @@ def about(store: Store, adapter: str, folders: Mapping[str, str]) -> About:
     licences = _licences(config["student"], recipe["collect"], sets, (recipe["index"], _config(upstream, "index")), folders)
     sources = [module.SOURCE for name in sets if (module := _benchmark(name))]
     datasets = {source.dataset for source in sources if source and source.dataset}
-    return About(adapter, config["student"], recipe, row, lineage, licences, tuple(sorted(datasets)))
+    return About(adapter, config["student"], recipe, row, ran, lineage, licences, tuple(sorted(datasets)))
 
 
 def _upstream(store: Store, record: Record) -> dict[str, Record | None]:
@@ -102,23 +104,32 @@ def _index(store: Store, fingerprint: str | None) -> dict[str, Any] | None:
     return config
 
 
-def _row(store: Store, adapter: str) -> tuple[Record | None, dict[str, Score]]:
-    """The latest evaluation, and what was scored in that way."""
+def _row(store: Store, adapter: str) -> tuple[Record | None, dict[str, Score], dict[str, tuple[str, ...]]]:
+    """The latest evaluation, what was scored in that way, and where that ran."""
     evaluations = [r for f in store.fingerprints() if f.startswith("evaluate-")
                    and (r := store.record(f))["identity"]["inputs"].get("adapter") == adapter]
     if not evaluations:
-        return None, {}
+        return None, {}, {}
     latest = max(evaluations, key=lambda record: record["started"])
-    alike = {record["fingerprint"]: record["identity"]["inputs"] for record in evaluations
+    alike = {record["fingerprint"]: record for record in evaluations
              if record["identity"]["config"] == latest["identity"]["config"]
              and record["identity"]["inputs"].get("index") == latest["identity"]["inputs"].get("index")}
     row = {}
     grades = [store.record(f) for f in store.fingerprints() if f.startswith("grade-")]
     for grade in sorted(grades, key=lambda record: record["started"]):
-        if inputs := alike.get(grade["identity"]["inputs"]["attempts"]):
-            benchmark = next(role for role in inputs if role.startswith("questions/")).removeprefix("questions/")
-            row[benchmark] = _score(grade)
-    return latest, dict(sorted(row.items()))
+        if evaluation := alike.get(grade["identity"]["inputs"]["attempts"]):
+            role = next(role for role in evaluation["identity"]["inputs"] if role.startswith("questions/"))
+            row[role.removeprefix("questions/")] = _score(grade)
+    return latest, dict(sorted(row.items())), _ran(alike.values())
+
+
+def _ran(evaluations: Collection[Record]) -> dict[str, tuple[str, ...]]:
+    def values(name: str) -> Iterator[str]:
+        for record in evaluations:
+            noted = record.get("ran", {}).get(name, [])
+            yield from noted if isinstance(noted, list) else [noted]
+
+    return {name: tuple(dict.fromkeys(values(name))) for name in ("sandbox", "engine")}
 
 
 def _score(grade: Record) -> Score:
