@@ -64,6 +64,7 @@ def test_failing_step_says_why_and_keeps_its_interpreter(executor, code, said):
     assert executor.pid == pid and outcome(executor, "kept").output == "1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["import time\ntime.sleep(60)", *(pytest.param(code, marks=pytest.mark.slow) for code in (
     "while True: pass", "10**10**8", "import re\nre.match('(a+)+$', 'a' * 40 + 'b')"))])
 def test_step_without_end_is_killed_and_the_next_gets_a_fresh_interpreter(hasty, code):
@@ -85,6 +86,7 @@ def test_step_that_needs_too_much_memory_is_killed(executor, interpreters, code)
     assert "`kept` is not defined" in outcome(executor, "kept").error
 
 
+@pytest.mark.slow
 def test_tool_that_is_slow_fails_no_step_and_keeps_no_other_waiting():
     with Interpreters(SHORT) as running:
         running.slots = threading.Semaphore(1)
@@ -93,6 +95,7 @@ def test_tool_that_is_slow_fails_no_step_and_keeps_no_other_waiting():
         assert outcome(slow, "web_search('x')") == Ran("ok", "", "42")
 
 
+@pytest.mark.slow
 def test_search_in_an_endless_loop_is_a_timeout():
     with Interpreters(SHORT) as running:
         child = ChildExecutor(running, seed=7)
@@ -180,6 +183,7 @@ def test_server_sees_only_harmless_variables_of_the_environment(interpreters):
     assert "HOME" in os.environ and names <= harmless
 
 
+@pytest.mark.slow
 def test_leaving_ends_and_reaps_every_process():
     with Interpreters(LIMITS) as running:
         children = [ChildExecutor(running, seed) for seed in range(3)]

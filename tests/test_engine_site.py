@@ -57,6 +57,7 @@ def tell_engine(config, inputs, out, runtime):
     return {"in_flight": runtime.engine.in_flight if runtime.engine else None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cluster", ["workers", pytest.param("local", marks=pytest.mark.slow)])
 def test_stage_is_told_its_engine_wherever_it_runs_and_it_is_not_in_its_fingerprint(store, cluster):
     specs = [StageSpec(Stage(name, 1, tell_engine), Config()) for name in ("collect", "evaluate", "train")]

@@ -17,6 +17,8 @@ from smartad.processes import ProcessDied
 from smartad.stages.shares import each
 from smartad.types import UserError
 
+pytestmark = pytest.mark.slow
+
 
 def squares(numbers):
     for number in numbers:

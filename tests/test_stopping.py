@@ -282,6 +282,7 @@ def test_rows_with_the_same_stages_are_stopped_together(store, tmp_path):
     assert dispatcher.states[bad.goals[0].fingerprint] == "stopped"
 
 
+@pytest.mark.slow
 def test_what_a_stopped_row_shares_with_another_one_goes_on(store, tmp_path, monkeypatch):
     (store.root / "no_waiting").touch()
     monkeypatch.setitem(RULES, "picky", (picky, ()))

@@ -159,6 +159,7 @@ print(failure.kind, failure.final, failure.message)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("do", ["begin an outage", "raise"])
 def test_stage_without_a_store_fails_as_disk_whatever_it_says_itself(outage, store, tmp_path, do):
     process = preloaded(outage, "-c", ONE, store.root, tmp_path, do, Path(__file__).parent)
