@@ -1,9 +1,13 @@
 """Where the model of a stage is asked: in this process, at a server that is there, or at one that the stage starts."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
 from smartad.types import UserError
+
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+"""The name of an environment variable."""
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,7 @@ class EngineSite:
     url: str | None = None
     """For http: ``http://gpu7:8000/v1``."""
     model: str | None = None
-    """For http: what the server calls the model; null is the name it has in the experiment, which the server must list."""
+    """For http: what the server calls the model, in its list; null is the name it has in the experiment."""
     key_variable: str | None = None
     """For http: the environment variable that the API key is in.  The key itself is written nowhere."""
     server: Literal["auto", "vllm", "openai"] = "auto"
@@ -39,7 +43,7 @@ class EngineSite:
     """For vllm: how long it may take to end before it is killed."""
     adapters: Literal["one", "many"] = "many"
     """many: one engine serves the base model with any adapter, each loaded when first asked for, and goes on from stage to
-    stage of a job.  one: an engine of its own for each adapter, which is given no other."""
+    stage of a job.  one: an engine of its own for each adapter, which is given no other; not for http."""
     max_adapters: int = 4
     """For vllm with many: kept on the GPU at once."""
     max_rank: int = 64
@@ -51,6 +55,13 @@ class EngineSite:
         for name in ("url", "model", "key_variable"):
             if self.kind != "http" and getattr(self, name) is not None:
                 raise UserError(f"engine.{name} is for kind http, and this is kind {self.kind}; leave it out")
+        if self.key_variable is not None and not VARIABLE.fullmatch(self.key_variable):
+            raise UserError("engine.key_variable must be the name of an environment variable (letters, digits and _, as in "
+                            "TEACHER_KEY), and is none; it may be the key itself, so it is not repeated here. Export the key "
+                            "under a name, and give that name; a key that stood in a file is better replaced")
+        if self.kind == "http" and self.adapters == "one":
+            raise UserError("engine.adapters=one at a server that others ask, too: an engine for one adapter alone is one that "
+                            "the job starts itself (engine.kind=vllm); for kind http leave adapters out")
         if self.kind != "vllm" and (self.flags or self.port is not None):
             raise UserError(f"engine.flags and engine.port are for kind vllm, and this is kind {self.kind}; leave them out")
         if self.kind == "vllm" and not self.command:

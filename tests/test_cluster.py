@@ -296,6 +296,25 @@ class Crowd:
         pass
 
 
+class Gone(Crowd):
+    """An executor whose stages all fail, as without a model server."""
+
+    def collect(self):
+        failed, self.started = self.started, {}
+        return {fingerprint: Failure("engine", "no server answers at http://gpu7\nits log") for fingerprint in failed}
+
+
+def test_server_that_is_waited_for_is_told_once_with_how_long(store, monkeypatch, caplog):
+    monkeypatch.setattr("smartad.cluster.dispatcher.PAUSE_S", {"engine": 0.01})
+    dispatcher = Dispatcher(store, Gone(store))
+    dispatcher.add([spec("a"), spec("b")])
+    while dispatcher.open():
+        dispatcher.step()
+    assert {dispatcher.states[f] for f in dispatcher.specs} == {"failed"}
+    assert [record.message for record in caplog.records] == [
+        "x: no server answers at http://gpu7; this may pass, so it is tried again in 0.01 s, at most 2 times"]
+
+
 @pytest.mark.slow
 def test_crowd_in_flight_is_looked_at_in_turns_and_nobody_is_forgotten(store):
     """An executor need not notice that a stage has ended: the record says so."""

@@ -23,6 +23,13 @@ def test_there_are_declarations_to_load():
     assert all(FILES.values())
 
 
+@pytest.mark.parametrize("setting", ["vectors.kind=hnsw", "vectors.probes=8", "embedding.model=intfloat/e5-large-v2"])
+def test_vectors_that_bm25_would_not_look_at_are_refused_with_the_way_out(setting):
+    with pytest.raises(ConfigError, match=f"retrieval.{setting} with retrieval.method=bm25, .* retrieval.method=dense"):
+        load(Experiment, [f"retrieval.{setting}"])
+    load(Experiment, [f"retrieval.{setting}", "retrieval.method=dense"])
+
+
 @pytest.mark.parametrize("name", FILES["configs"])
 def test_declared_experiment_loads_and_plans(name):
     assert plan(load(Experiment, [str(ROOT / name)])).goal.fingerprint.startswith("aggregate-")

@@ -168,8 +168,9 @@ def test_key_that_is_refused_ends_the_run_and_is_not_said():
         echoed = one(locked, ask("faults: echo; what was sent"))
         assert "not with <redacted>" in echoed.detail and "right-key" not in echoed.detail
         locked.key = "another-key-123456"
-        with pytest.raises(UserError, match=r"refuses the key \(401\); .*engine.key_variable") as refused, \
-                HttpEngine(EngineSite(kind="http", url=locked.url), locked.url, "base", True, "right-key-123456") as other:
+        with pytest.raises(UserError, match=r"the key in \$OURS is refused by .* \(401\); export") as refused, \
+                HttpEngine(EngineSite(kind="http", url=locked.url, key_variable="OURS"), locked.url, "base", True,
+                           "right-key-123456") as other:
             asyncio.run(other.complete([ask("say: x")]))
     assert "right-key" not in str(refused.value)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -187,6 +188,14 @@ def test_failure_that_passes_is_tried_again_and_leaves_no_trace(pool, inputs, tm
     assert collect(inputs, tmp_path, engine) == pool
     times = asked(tmp_path)
     assert (times[seed(0), 0], times[seed(3, 1), 0], times[seed(1), 0]) == (2, 3, 1)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_failures_of_a_round_are_told_by_the_first_and_their_count(inputs, tmp_path, caplog):
+    collect(inputs, tmp_path, Remote(fails={seed(number): [failure()] * 2 for number in range(3)}))
+    said = "\n".join(record.message for record in caplog.records if "the engine failed" in record.message)
+    assert re.fullmatch(r"(the engine failed in (toy_train/\d+, sample 0: 503 overloaded)\nthe engine failed in 3 episodes, "
+                        r"which are run again in 0 s; first: \2\n?){2}", said), said
 
 
 @pytest.mark.usefixtures("at_once")

@@ -65,10 +65,15 @@ def test_server_without_candidates_prefill_and_adapters_is_worked_around_or_refu
         assert len({c.text for c in candidates}) == 3 and all(c.tokens and not c.token_ids for c in candidates)
         with pytest.raises(UserError, match="does not go on from the beginning of an answer"):
             asyncio.run(engine.complete([dataclasses.replace(ASKED, prefill="Thought: I look up")]))
-    with opened(TOY, Runtime(engine=dataclasses.replace(server, model="gpt2")), tmp_path) as other:
+    wrong = dataclasses.replace(server, model="gpt2")
+    with pytest.raises(UserError, match=f"engine.model=gpt2: .* serves {server.model}"), \
+            opened(TOY, Runtime(engine=wrong), tmp_path):
+        pass
+    with opened(TOY, Runtime(engine=dataclasses.replace(wrong, server="openai")), tmp_path) as other:  # no list
         [[refused]] = asyncio.run(other.complete([ASKED]))
     assert refused.finish == "error" and not refused.transient and "Server is pinned to" in refused.detail
     (tmp_path / "adapter_model.safetensors").touch()
+    (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(UserError, match="loads no adapters while it runs"), \
             opened(TOY, Runtime(engine=server), tmp_path, tmp_path):
         pass

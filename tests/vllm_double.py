@@ -136,7 +136,12 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        self.guarded(lambda: {"object": "list", "data": self.server.models()})
+        self.guarded(self.listed)
+
+    def listed(self):
+        if self.path != "/v1/models":
+            raise Refused(404, "Not Found")
+        return {"object": "list", "data": self.server.models()}
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

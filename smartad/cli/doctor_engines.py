@@ -47,7 +47,9 @@ def retriever(url: str, elsewhere: bool) -> Iterator[Finding]:
 def _server(site: EngineSite, who: str, elsewhere: bool) -> Finding:
     url = served.base_url(site.url or "")
     try:
-        there = served.models(url, key_of(site))
+        there = served.models(url, key_of(site), site.key_variable)
+        if site.model is not None and site.server == "auto":  # as the stage does
+            served.check_listed(url, site.model, there)
     except (ConnectionError, UserError) as error:
         return Finding("warn" if elsewhere else "fail", f"{who}: {error}",
                        "the nodes may reach it nevertheless" if elsewhere else "start it, or mend engine.url")

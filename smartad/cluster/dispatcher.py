@@ -4,6 +4,7 @@ It is stateless: "done" is a record in the store and nothing else, so it may be 
 Each round submits what is missing, ready, not claimed by a live process and not in flight.
 """
 
+import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from smartad.cluster.base import PAUSE_S, POLL_S, Executor, Failure
 from smartad.stage import StageSpec, upstream_first
 from smartad.store import Store, StoreAway, answered
 
+log = logging.getLogger(__name__)
 State = Literal["done", "running", "waiting", "failed", "blocked", "stopped"]
 """blocked: something it needs has failed.  stopped: nobody wants it any more."""
 LOOKS = 100
@@ -37,6 +39,8 @@ class Dispatcher:
         self.heights: dict[str, int] = {}
         self.goals: dict[str, StageSpec] = {}
         self.not_before: dict[str, float] = {}
+        self.told: set[str] = set()
+        """Classes of failure of which it was said that they are waited for."""
         self.rounds = 0
         self.away = False
         """The store's file system is gone: nothing is concluded until it is back."""
@@ -125,7 +129,13 @@ class Dispatcher:
         """Another try, or the end of it."""
         self.attempts[fingerprint] = self.attempts.get(fingerprint, 0) + 1
         if not failure.final and self.attempts[fingerprint] <= self.executor.retries.get(failure.kind, 0):
-            self.not_before[fingerprint] = time.monotonic() + PAUSE_S.get(failure.kind, 0.0)
+            pause_s = PAUSE_S.get(failure.kind, 0.0)
+            self.not_before[fingerprint] = time.monotonic() + pause_s
+            if pause_s and failure.kind not in self.told:  # many stages wait for the same server
+                self.told.add(failure.kind)
+                log.warning("%s: %s; this may pass, so it is tried again in %g s, at most %d times",
+                            self.specs[fingerprint].stage.name, failure.message.partition("\n")[0], pause_s,
+                            self.executor.retries[failure.kind])
             return
         self.store.note_failure(fingerprint, failure.kind, failure.message)
         if self.store.failure(fingerprint) is not None:  # which a full disk has no room for

@@ -17,7 +17,7 @@ from typing import Any
 import openai
 
 from smartad.engines.answers import Garbled, completions
-from smartad.engines.served import is_loopback
+from smartad.engines.served import is_loopback, refused_key
 from smartad.redact import HIDDEN, redact
 from smartad.site import EngineSite
 from smartad.types import Completion, Message, Request, UserError
@@ -143,8 +143,7 @@ class HttpEngine:
 
     def _refused(self, error: openai.APIStatusError) -> Completion:
         if error.status_code in (401, 403):
-            raise UserError(f"the server at {self.url} refuses the key ({error.status_code}); name the environment variable that "
-                            "holds it with engine.key_variable") from error
+            raise refused_key(self.url, error.status_code, self.site.key_variable) from error
         if error.status_code == 404:
             raise UserError(f"the server at {self.url} has no model {self.model!r} ({self._said(error)}); name one that it "
                             "serves with engine.model") from error

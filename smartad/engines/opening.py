@@ -51,13 +51,15 @@ def _at_server(site: EngineSite, identity: str, runtime: Runtime, adapter: Path 
     from smartad.engines.http import HttpEngine
 
     url, key = served.base_url(site.url or ""), key_of(site)
-    listed = served.models(url, key) if site.server == "auto" or site.model is None or adapter else served.Served({}, False)
-    vllm = site.server == "vllm" or (site.server == "auto" and listed.vllm)
-    model = site.model or _listed(identity, runtime, url, listed)
+    vllm, model = site.server == "vllm", site.model
+    if site.server == "auto" or model is None or adapter is not None:  # else it may be one that lists nothing
+        listed = served.models(url, key, site.key_variable)
+        vllm |= site.server == "auto" and listed.vllm
+        if model is None:
+            model = _listed(identity, runtime, url, listed)
+        else:
+            served.check_listed(url, model, listed)
     if adapter is not None:
-        if site.adapters == "one":
-            raise UserError(f"engine.adapters=one at the server {url}, which others ask, too: an engine for this adapter alone "
-                            "is one that the job starts itself (engine.kind=vllm)")
         model = served.load_adapter(url, key, adapter)
     runtime.note(engine="http", engine_url=url, engine_model=model,
                  engine_server="vllm" if vllm else "openai", **({"adapters": "many"} if adapter else {}))

@@ -38,10 +38,10 @@ def is_loopback(url: str) -> bool:
     return urlsplit(url).hostname in LOOPBACK
 
 
-def models(url: str, key: str | None = None) -> Served:
-    """What the server at ``url`` serves.
+def models(url: str, key: str | None = None, key_variable: str | None = None) -> Served:
+    """What the server at ``url`` serves.  ``key_variable``: where the key came from, for the message.
 
-    Raises ConnectionError when nobody answers as one, UserError when the key is refused.
+    Raises ConnectionError when nobody answers as one, UserError when the key is refused or the address is another one's.
     """
     try:
         listed = json.loads(_call(f"{url}/models", key, None, TIMEOUT_S))["data"]
@@ -49,11 +49,29 @@ def models(url: str, key: str | None = None) -> Served:
                       any(card.get("owned_by") == "vllm" for card in listed))
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
-            raise UserError(f"the server at {url} refuses the key ({error.code}); name the environment variable that holds it "
-                            "with engine.key_variable") from error
+            raise refused_key(url, error.code, key_variable) from error
+        if error.code == 404:
+            raise UserError(f"the server at {url} has no {url}/models (404): is there /v1 at the end of the address? A server "
+                            "that lists no models is asked as it is with engine.server=openai and engine.model") from error
         raise ConnectionError(f"the server at {url} cannot list its models: {_said(error, key)}") from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ConnectionError(f"no model server answers at {url}: {error}") from error
+
+
+def refused_key(url: str, status: int, variable: str | None) -> UserError:
+    """What to say when the server at ``url`` answers ``status`` to the key in $``variable``, or to none."""
+    if variable is None:
+        return UserError(f"the server at {url} wants a key ({status}); name the environment variable that holds it with "
+                         "engine.key_variable")
+    return UserError(f"the key in ${variable} is refused by the server at {url} ({status}); export the right one where the stage "
+                     "runs, or name another variable with engine.key_variable")
+
+
+def check_listed(url: str, model: str, listed: Served) -> None:
+    """Raise UserError when the server at ``url`` does not list ``model`` among its models."""
+    if model not in listed.roots:
+        raise UserError(f"engine.model={model}: the server at {url} serves {', '.join(listed.roots) or 'nothing'}; name one "
+                        "of these")
 
 
 def adapter_name(folder: Path) -> str:

@@ -79,8 +79,11 @@ class Player:
         self.playing = len(episodes)
         played = in_lock_step(self._completer, [partial(self._episode, episode) for episode in episodes], self._threads)
         self.playing = 0
-        if all(one.row.stop == "engine_error" for one in played):
-            raise RuntimeError(f"the engine failed in all of {len(episodes)} episodes: {played[0].row.reason}")
+        failed = [one.row for one in played if one.row.stop == "engine_error"]
+        if len(failed) == len(played):
+            raise RuntimeError(f"the engine failed in all of {len(episodes)} episodes: {failed[0].reason}")
+        if failed:
+            log.warning("the engine failed in %d of %d episodes; first: %s", len(failed), len(played), failed[0].reason)
         return played
 
     def each(self, episodes: Sequence[Episode], in_flight: int, enough: Callable[[], bool]) -> Iterator[Played]:
@@ -91,10 +94,13 @@ class Player:
         """
         for pause_s in (*PAUSES_S, None):
             again: list[Episode] = []
-            failed_in_a_row = 0
+            failed_in_a_row, first = 0, ""
             with closing(self._stream(takewhile(lambda _: not enough(), episodes), in_flight)) as ended:
                 for episode, played in ended:
                     failed_in_a_row = failed_in_a_row + 1 if played.row.stop == "engine_error" else 0
+                    if failed_in_a_row and not first:  # one line a round: a server that is gone fails in all of them
+                        first = f"{played.row.question_id}, sample {played.row.sample}: {played.row.reason}"
+                        log.warning("the engine failed in %s", first)
                     if failed_in_a_row >= max(HOPELESS, in_flight):
                         raise EngineFailed(f"the engine failed in {failed_in_a_row} episodes in a row, at last: "
                                            f"{played.row.reason}. What is finished is kept; run the same command again to go on")
@@ -104,7 +110,7 @@ class Player:
                         yield played
             if not again or pause_s is None or enough():
                 return
-            log.warning("the engine failed in %d episodes, which are run again in %g s", len(again), pause_s)
+            log.warning("the engine failed in %d episodes, which are run again in %g s; first: %s", len(again), pause_s, first)
             time.sleep(pause_s)
             episodes = again
 
@@ -141,7 +147,6 @@ class Player:
             row = replace(row, stop="budget")
         if row.stop == "engine_error":
             row = replace(row, tokens=None if self.tally.uncounted else tokens)  # what failed was not written, so not uncounted
-            log.warning("%s, sample %d: the engine failed: %s", question.id, sample, row.reason)
         choices = tuple(choices_of(row.steps, said, self._setup.dialect)) if self._top_logprobs is not None else ()
         transient = row.stop == "engine_error" and any(c.transient for _, candidates in said[-1:] for c in candidates)
         return Played(row, TeacherChoices(question.id, sample, choices), transient)

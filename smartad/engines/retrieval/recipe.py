@@ -81,6 +81,14 @@ class Retrieval:
     sha256: str | None = None
     """Of the corpus file, where smartad itself does not know it."""
 
+    def __post_init__(self) -> None:
+        unheard = [f"{part}.{f.name}={getattr(given, f.name)}"
+                   for part, given, plain in (("embedding", self.embedding, Embedding()), ("vectors", self.vectors, Vectors()))
+                   for f in fields(given) if getattr(given, f.name) != getattr(plain, f.name)]
+        if self.method == "bm25" and unheard:
+            raise UserError(f"retrieval.{', retrieval.'.join(unheard)} with retrieval.method=bm25, which has no vectors; set "
+                            "retrieval.method=dense, or leave it out")
+
 
 def decisive(vectors: Vectors) -> Vectors:
     """Without what an index of its kind does not depend on."""
