@@ -25,12 +25,12 @@ def diamond():
     return spec("goal", left, right)
 
 
+pytestmark = pytest.mark.slow
 EXECUTORS = {"inline": (ClusterConfig(), 0), "workers": (ClusterConfig(), 2),
              "submitit local": (ClusterConfig(cluster="local", slots=2), None)}
-NAMES = ["inline", "workers", pytest.param("submitit local", marks=pytest.mark.slow)]
+NAMES = ["inline", "workers", "submitit local"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_executor_runs_a_diamond_once_each_in_order(store, name):
     """The contract of every executor."""
@@ -84,7 +84,6 @@ def test_worker_that_is_killed_once_is_replaced_and_its_stage_run_again(store):
     assert executions(store) == {"fragile": 2, "other": 1}
 
 
-@pytest.mark.slow
 def test_idle_worker_that_is_killed_is_replaced(store):
     executor = connect(WORKERS, job(store), 2)
     dispatcher = Dispatcher(store, executor)
@@ -142,7 +141,6 @@ def test_stage_that_fails_before_it_has_a_folder_is_not_tried_for_ever(store):
     assert store.failure(goal.fingerprint)["message"] == "No module named 'smartad'"
 
 
-@pytest.mark.slow
 def test_two_drivers_of_a_stage_that_fails_do_not_make_each_other_try_it_for_ever(store):
     bad = spec("bad", do="raise")
     dispatchers = [Dispatcher(store, connect(WORKERS, job(store), 0)) for _ in range(2)]
@@ -178,14 +176,12 @@ def test_live_driver_tries_again_what_a_person_has_retried(store):
     assert len(executor.taken) == 2 and dispatcher.open()
 
 
-@pytest.mark.slow
 def test_finished_stages_cost_nothing_the_second_time(store):
     for _ in range(2):
         bring_to_end(store, [diamond()])
     assert sum(executions(store).values()) == 4
 
 
-@pytest.mark.slow
 def test_independent_stages_run_side_by_side(store):
     bring_to_end(store, [spec("a", seconds=1.0), spec("b", seconds=1.0)])
     records = [store.record(f) for f in store.fingerprints()]
@@ -204,7 +200,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
 def test_four_drivers_on_one_plan_run_each_stage_once(store, tmp_path):
     script = tmp_path / "drive.py"
     script.write_text(DRIVE)
@@ -214,7 +209,6 @@ def test_four_drivers_on_one_plan_run_each_stage_once(store, tmp_path):
     assert set(executions(store).values()) == {1}
 
 
-@pytest.mark.slow
 def test_workers_die_with_a_driver_that_is_killed(store, tmp_path):
     script = tmp_path / "drive.py"
     script.write_text(DRIVE.replace('f"root{i}"', 'f"root{i}", seconds=60.0'))
@@ -239,7 +233,6 @@ def alive(pid):
         return False
 
 
-@pytest.mark.slow
 def test_worker_whose_library_drops_the_first_signal_is_told_again_and_may_clean_up(store):
     stubborn = spec("a", do="drop an exception", seconds=60.0)
     executor = connect(WORKERS, job(store), 1)
@@ -315,7 +308,6 @@ def test_server_that_is_waited_for_is_told_once_with_how_long(store, monkeypatch
         "x: no server answers at http://gpu7; this may pass, so it is tried again in 0.01 s, at most 2 times"]
 
 
-@pytest.mark.slow
 def test_crowd_in_flight_is_looked_at_in_turns_and_nobody_is_forgotten(store):
     """An executor need not notice that a stage has ended: the record says so."""
     crowd = Crowd(store)

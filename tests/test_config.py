@@ -50,6 +50,7 @@ def test_declared_sweep_loads_proposes_plans_and_says_what_it_costs(name, store)
     assert comment.startswith("#") and "Costs" in comment
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES["sweeps"])
 def test_declared_sweep_reads_the_same_from_the_copies_that_a_detached_driver_is_given(name, tmp_path):
     sweep = read(str(ROOT / name))
@@ -239,6 +240,7 @@ def test_override_of_any_value_is_read_back_as_it_was(value):
     assert load(Anything, [override("anything", value)]).anything == value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("values", [
     {}, {"seed": 3}, {"select.rule": "max", "train.weights.final": 3, "seed": 1},
     {"student": "org/other", "score.student": "org/third"}, {"score.student": "org/third", "student": "org/other"},

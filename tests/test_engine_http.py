@@ -14,6 +14,8 @@ from smartad.site import EngineSite
 from smartad.types import Request, UserError
 from vllm_double import CONTEXT, END, double, hash_of, prompt_tokens
 
+pytestmark = pytest.mark.slow
+
 
 def ask(text, system="Be brief.", **options):
     return Request(({"role": "system", "content": system}, {"role": "user", "content": text}), **{"max_tokens": 50, **options})
@@ -113,7 +115,6 @@ def test_fault_that_passes_is_tried_again_until_the_answer_comes(server, faults)
     assert (said.text, said.finish) == ("fine", "stop") and len(server.bodies) - before == faults.count(",") + 2
 
 
-@pytest.mark.slow
 def test_server_that_names_a_pause_is_given_it(server):
     said = one(server, ask("faults: 429; say: rested"))
     assert said.text == "rested" and server.times[-1] - server.times[-2] >= 1.0, "without, the first pause is 0.5 s at most"

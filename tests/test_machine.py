@@ -2,6 +2,8 @@
 
 import threading
 
+import pytest
+
 from smartad.tracking.machine import Sampler, read_samples
 
 
@@ -24,6 +26,7 @@ def test_memory_is_a_peak_and_a_share_is_a_mean(tmp_path):
     assert abs(taken["cpu_percent"] - sum(shares) / len(shares)) < 0.01
 
 
+@pytest.mark.slow
 def test_machine_that_does_not_answer_holds_up_no_stage(tmp_path):
     for_ever = threading.Event()
 

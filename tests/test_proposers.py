@@ -114,6 +114,7 @@ def test_proposer_draws_no_random_numbers_of_others(start, case):
     assert (random.random(), np.random.random()) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [case for case in CASES if case != "grid"])
 def test_proposer_that_is_killed_goes_on_as_if_it_had_not_been(start, case):
     whole = go(start(case), 6)
