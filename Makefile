@@ -37,7 +37,7 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 test: setup lint
-	$(BIN)/python -m pytest -n 3 --dist worksteal --reruns 1
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 check: setup lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"

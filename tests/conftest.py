@@ -19,6 +19,13 @@ def pytest_addoption(parser):
     parser.addoption("--update-goldens", action="store_true", help="accept the stages' present outputs as their goldens")
 
 
+def pytest_collection_modifyitems(items):
+    """In CI, what needs a real SLURM may fail once on a busy machine, and the summary names it (-ra); nothing else may."""
+    for item in items:
+        if os.environ.get("CI") and {"slurm", "slurm_of_session"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture
 def store(tmp_path):
     """A store of the test's own."""

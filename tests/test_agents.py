@@ -4,14 +4,14 @@ import dataclasses
 
 import pytest
 
+import remote
 from scripted import QUESTION, Script
-from smartad import agents, benchmarks, corpora
+from smartad import agents
 from smartad.agents import Setup, no_search
 from smartad.agents.executor import Interpreters
 from smartad.agents.limits import CodeLimits
 from smartad.dialect import DIALECTS, PROMPTS, chat, stop_strings
-from smartad.engines import retrieval
-from smartad.records import from_json, read_jsonl, to_json, write_jsonl
+from smartad.records import from_json, read_jsonl, to_json
 from smartad.stage import Runtime
 from smartad.stages.collect import COLLECT, CollectConfig
 from smartad.stages.episodes import ROWS, summary
@@ -33,13 +33,7 @@ def interpreters():
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("inputs")
-    questions = benchmarks.get("toy_train").load(None)
-    for name in ("questions", "index"):
-        (folder / name).mkdir()
-    write_jsonl(folder / "questions" / "questions.jsonl", questions[:3] + questions[-3:])
-    retrieval.build(corpora.get("toy").load(None), folder / "index")
-    return {"questions/toy_train": folder / "questions", "index": folder / "index"}
+    return remote.inputs(tmp_path_factory.mktemp("inputs"), 6)
 
 
 def play(name, interpreters, *turns):

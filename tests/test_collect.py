@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from smartad import benchmarks, corpora
+import remote
 from smartad.agents.limits import CodeLimits
 from smartad.dialect import chat, stop_strings
-from smartad.engines import retrieval
 from smartad.records import read_jsonl, write_jsonl
 from smartad.stage import Runtime
 from smartad.stages.collect import COLLECT, CollectConfig
@@ -28,13 +27,7 @@ CONFIG = CollectConfig(teacher="toy", samples=2, prompt="toy", dialect="paper", 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
     """Six questions of each kind, and the toy corpus."""
-    folder = tmp_path_factory.mktemp("inputs")
-    questions = benchmarks.get("toy_train").load(None)
-    for name in ("questions", "index"):
-        (folder / name).mkdir()
-    write_jsonl(folder / "questions" / "questions.jsonl", questions[:6] + questions[-6:])
-    retrieval.build(corpora.get("toy").load(None), folder / "index")
-    return {"questions/toy_train": folder / "questions", "index": folder / "index"}
+    return remote.inputs(tmp_path_factory.mktemp("inputs"), 12)
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ def test_corpus_of_wikipedia_2018_reads_each_published_form(name, write, tmp_pat
     write(tmp_path / "corpus")
     lines = corpora.get(name).load(tmp_path / "corpus")
     assert [(p.title, p.text) for p in lines] == [(p.title, p.text) for p in ROWS]
-    assert len(lines) == 3 and lines[1].id == "wiki18/2"
+    assert len(lines) == 3 and lines[1].id == f"{name}/2"
     with pytest.raises(IndexError):
         lines[3]
 

@@ -1,4 +1,7 @@
-"""The same passages of Wikipedia 2018 as DPR published them: a table of id, text and title, ``psgs_w100.tsv``."""
+"""The same passages of Wikipedia 2018 as DPR published them: a table of id, text and title, ``psgs_w100.tsv``.
+
+Their ids are not those of ``wiki18``: each file numbers its passages for itself.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -45,7 +45,7 @@ def _contents(line: bytes) -> Passage:
 def _psgs_w100(line: bytes) -> Passage:
     """DPR: id, text and title with tabs between, quotes as in CSV."""
     key, text, title = next(csv.reader([line.decode("utf-8").rstrip("\r\n")], delimiter="\t"))
-    return Passage(f"wiki18/{key}", title, text)
+    return Passage(f"psgs_w100/{key}", title, text)
 
 
 READERS: dict[Format, Callable[[bytes], Passage]] = {"passage": _own, "contents": _contents, "psgs_w100": _psgs_w100}
