@@ -131,6 +131,15 @@ def test_bubblewrap_shows_nothing_writable_and_drops_root_first():
     assert as_root[-len(wall):] == wall and "--reuid=65534" in as_root[:-len(wall)]
 
 
+def test_bubblewrap_stands_wherever_what_it_shows_lies():
+    # Not even a /tmp: a checkout and its packages need not lie below one.
+    system = [path for path in walls.SYSTEM if os.path.exists(path)]
+    wall = walls.bubblewrap_command(bwrap(), system, root=os.geteuid() == 0)
+    told = subprocess.run([*wall, "/usr/bin/env", "ls", "/"], capture_output=True, text=True, timeout=60)
+    assert told.returncode == 0, told.stderr
+    assert set(told.stdout.split()) == {path.split("/")[1] for path in system}
+
+
 def test_apptainer_shows_what_python_needs_read_only_and_nothing_of_the_machine():
     command = walls.apptainer_command("apptainer", ["/usr", "/dev/null"], "/tmp/image")
     at = command.index("/tmp/image")

@@ -115,7 +115,9 @@ def bubblewrap_command(program: str, paths: Sequence[str], root: bool) -> list[s
     if not root:
         return wall
     become_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all"]
-    return [program, "--die-with-parent", *view, "--bind", "/proc", "/proc", *become_nobody, *wall]
+    # The second bubblewrap starts to build on /tmp and asks that there be one.
+    return [program, "--die-with-parent", *view, "--perms", "0755", "--dir", "/tmp", "--bind", "/proc", "/proc", *become_nobody,
+            *wall]
 
 
 def _apptainer() -> Wall | str:
