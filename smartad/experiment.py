@@ -10,10 +10,10 @@ from smartad import benchmarks, corpora, importers, models
 from smartad.dialect import DIALECTS, PROMPTS
 from smartad.stage import Runtime, StageSpec
 from smartad.stages import score
-from smartad.stages.aggregate import AGGREGATE, AggregateConfig
+from smartad.stages.aggregate import AGGREGATE, SECOND, AggregateConfig
 from smartad.stages.collect import COLLECT, CollectConfig
 from smartad.stages.evaluate import EVALUATE, EvaluateConfig
-from smartad.stages.grade import GRADE, GradeConfig
+from smartad.stages.grade import GRADE, Graders, config_for
 from smartad.stages.importing import IMPORT, ImportConfig, PoolConfig, identified
 from smartad.stages.index import INDEX, Retrieval, files_of, indexed
 from smartad.stages.prepare import PREPARE, PrepareConfig
@@ -67,7 +67,7 @@ class Experiment:
     benchmarks: Benchmarks = field(default_factory=Benchmarks)
     limits: Limits = field(default_factory=Limits)
     collect: CollectConfig = field(default_factory=CollectConfig)
-    grade: GradeConfig = field(default_factory=GradeConfig)
+    grade: Graders = field(default_factory=Graders)
     score: ScoreConfig = field(default_factory=ScoreConfig)
     select: SelectConfig = field(default_factory=SelectConfig)
     train: TrainConfig | None = field(default_factory=TrainConfig)
@@ -153,7 +153,11 @@ def plan(experiment: Experiment) -> Plan:
         questions = {f"questions/{name}": _prepare(name, experiment.limits.questions)}
         attempts = StageSpec(EVALUATE, _identified(experiment.evaluate),
                              {**questions, **_searched(experiment.evaluate, index), **adapter})
-        grades[name] = StageSpec(GRADE, experiment.grade, {**questions, "attempts": attempts})
+        kind = benchmarks.get(name).KIND
+        for which, grader in enumerate(experiment.grade.of(kind)):
+            role = f"{name}{SECOND}{grader}" if which else name
+            config = config_for(experiment.grade, {name: kind}, which)
+            grades[role] = StageSpec(GRADE, config, {**questions, "attempts": attempts})
     return Plan(StageSpec(AGGREGATE, AggregateConfig(), grades), train, _folders(experiment), files)
 
 
@@ -165,10 +169,12 @@ def _train(experiment: Experiment, index: dict[str, StageSpec], files: dict[str,
         files.update(found)
         pool = StageSpec(IMPORT, config)
         questions = {f"questions/{config.name}": pool}
+        kinds = {config.name: experiment.pool.kind}
     else:
+        kinds = {name: benchmarks.get(name).KIND for name in experiment.train_sets}
         questions = {f"questions/{name}": _prepare(name, limit) for name in experiment.train_sets}
         pool = StageSpec(COLLECT, _with_teacher(experiment.collect), {**questions, **_searched(experiment.collect, index)})
-    verdicts = StageSpec(GRADE, experiment.grade, {**questions, "attempts": pool})
+    verdicts = StageSpec(GRADE, config_for(experiment.grade, kinds), {**questions, "attempts": pool})
     scores = StageSpec(SCORE, _identified(score.decisive(experiment.score)), {**questions, "pool": pool})
     selected = StageSpec(SELECT, decisive(experiment.select), {"pool": pool, "verdicts": verdicts, "scores": scores})
     return StageSpec(TRAIN, _identified(experiment.train), {**questions, "pool": pool, "selected": selected})

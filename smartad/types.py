@@ -12,6 +12,10 @@ StopReason = Literal["answered", "fallback", "max_steps", "parse_error", "contex
 """``fallback``: the steps ran out, and the model was asked once more for the answer alone.  ``budget``: the episode's tokens were
 spent.  ``engine_error``: nobody knows what the model would have said."""
 
+Kind = Literal["exact", "math", "qa", "code"]
+"""What decides whether an answer is right: being the same text, the same mathematical object, the same thing named, or a program
+that passes tests."""
+
 LICENCE = "apache-2.0"
 """Of this project, and so of the toy world that it generates; as the model hub spells it."""
 
@@ -40,6 +44,15 @@ class Question:
     text: str
     answers: tuple[str, ...]
     """Any one of these counts as right.  Empty: the gold is missing, so nothing can be graded."""
+    level: str | None = None
+    """How hard its makers say it is, as they write it; None where they do not."""
+    subject: str | None = None
+    """What it is about or how it was made ("Precalculus", "bridge"), as its makers write it; None where they do not."""
+    tests: str | None = None
+    """Of a program to be written: Python that defines ``check(candidate)``, which raises when the candidate is wrong.  For
+    graders only: no agent is shown it."""
+    entry_point: str | None = None
+    """Of a program to be written: the name of the function that ``tests`` call."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +159,8 @@ class Verdict:
     by: str
     """Grader and version, ``exact/1``."""
     reason: str
+    score: float | None = None
+    """From 0 to 1, of graders that know more than right and wrong (F1); None of others."""
 
 
 @dataclass(frozen=True)
@@ -239,6 +254,8 @@ class Cell:
     ungraded: int
     source: str
     """Fingerprint of the grade stage it was counted from."""
+    grader: str = ""
+    """Who decided, with its version."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ def test_cells_count_right_graded_and_ungraded_and_name_their_source(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     metrics = run(AggregateConfig(), inputs, out, Runtime())
-    assert list(read_jsonl(out / "cells.jsonl", Cell)) == [Cell("a", 2, 3, 1, "grade-1"), Cell("b", 1, 2, 0, "grade-2")]
+    assert list(read_jsonl(out / "cells.jsonl", Cell)) == [
+        Cell("a", 2, 3, 1, "grade-1", "exact/1"), Cell("b", 1, 2, 0, "grade-2", "exact/1")]
     assert metrics == {"pass@1/a": 200 / 3, "pass@1/b": 50.0, "avg": (200 / 3 + 50.0) / 2}, "macro: benchmarks weigh the same"
 
 

@@ -14,13 +14,13 @@ from smartad.cli.billing import bill_of, bill_table, number
 from smartad.cluster import STAGES
 from smartad.config import load
 from smartad.experiment import Experiment, plan
-from smartad.grading import exact
 from smartad.stage import upstream_first
 from smartad.sweep.bill import UNKNOWN, Cost, compare, cost_of, estimate, save_estimate, saved, total
 
 
 def record(stage="train", seconds=3600.0, allotted=None, **metrics):
-    return {"identity": {"stage": stage, "config": {"grader": "exact"}, "inputs": {}}, "metrics": metrics, "seconds": seconds,
+    return {"identity": {"stage": stage, "config": {"graders": {"toy": "exact/1"}}, "inputs": {}}, "metrics": metrics,
+            "seconds": seconds,
             "environment": {"gpus": ["NVIDIA H200"] * 2}, "files": {"a": {"size": 2_000_000}, "b": {"size": 500_000_000}},
             **({"allotted": allotted} if allotted else {})}
 
@@ -40,11 +40,13 @@ def test_tokens_are_those_a_model_wrote_and_uncounted_ones_are_not_zero(stage, m
     assert cost_of(record(stage, **metrics)).tokens == tokens
 
 
-def test_judge_calls_of_a_grader_that_asks_a_judge_are_counted_or_unknown(monkeypatch):
+def test_judge_calls_of_a_grader_that_asks_a_judge_are_counted_or_unknown():
     assert cost_of(record("grade")).judge_calls == 0.0
-    monkeypatch.setattr(exact, "JUDGE", True, raising=False)
-    assert cost_of(record("grade", judge_calls=40)).judge_calls == 40
-    assert cost_of(record("grade")).judge_calls is None
+    judged = record("grade", judge_calls=40)
+    judged["identity"]["config"] = {"graders": {"hotpotqa": "judge/1"}, "judge": "qwen-plus"}
+    assert cost_of(judged).judge_calls == 40
+    del judged["metrics"]["judge_calls"]
+    assert cost_of(judged).judge_calls is None
 
 
 def test_sum_with_something_unknown_in_it_is_unknown():

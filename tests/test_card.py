@@ -47,7 +47,7 @@ def test_card_of_an_evaluated_adapter_answers_what_one_may_ask(store, adapter, t
     made = pull(store, adapter, tmp_path / "out")
     _, text = front_matter((tmp_path / "out/README.md").read_text())
     low, high = wilson(9, 12)
-    assert f"| toy_qa3 | 75.0 | {low:.1f} to {high:.1f} | 9 / 12 | 3 | exact |" in text
+    assert f"| toy_qa3 | 75.0 | {low:.1f} to {high:.1f} | 9 / 12 | 3 | exact/1 |" in text
     assert "the rule `min` chose one" in text and "K = 10" in text and "15 times, at temperature 1" in text
     assert "reason : action : final = 1 : 1.5 : 2, seed 0" in text and "rank 16, alpha 32" in text
     assert f"base model `toy` at `{made.about.base.partition('@')[2]}`" in text

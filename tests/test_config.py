@@ -177,7 +177,7 @@ def test_local_model_is_known_by_its_content_and_not_by_its_path(tmp_path):
     (["limits.questions=0"], "limits.questions must be at least 1, got 0"),
     (["student=/no/such/model"], "no model folder /no/such/model"),
     (["configs/missing.yaml"], "no file configs/missing.yaml"),
-    (["grade.grader=judge"], "no grader 'judge'; there are exact"),
+    (["grade.math=[judge]"], "no grader 'judge'; there are .*exact"),
     (["train=null", "train.rank=4"], "train.rank=4: train is null here"),
     (["student=model/in/a/typo"], "no model folder model/in/a/typo"),
     ([" = 3"], "an override is written dotted.key=value"),

@@ -10,8 +10,8 @@ from conftest import ROOT
 FLOORS = [
     {"types", "records", "fingerprint", "config", "plugins", "redact", "processes", "site", "prompts"},
     {"dialect", "selection", "difficulty", "tables", "stage", "models", "claims"},
-    {"grading", "engines", "agents", "toyworld"},
-    {"benchmarks", "corpora", "importers"},
+    {"engines", "agents", "toyworld"},
+    {"benchmarks", "corpora", "importers", "grading"},
     {"stages", "store", "tracking"},
     {"experiment", "runner", "registry"},
     {"cluster"},

@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 
+from smartad import grading
 from smartad.grading import get
 from smartad.records import read_jsonl, write_jsonl
 from smartad.stage import Runtime
-from smartad.stages.grade import GradeConfig, run
+from smartad.stages.grade import GradeConfig, Graders, run
 from smartad.types import Question, Trajectory, UserError, Verdict
 
 exact = get("exact")
@@ -22,27 +23,42 @@ exact = get("exact")
     ("(1,2)", "(1, 2)", False), ("None", "None", True), ("yes", "no", False),
 ])
 def test_exact_match(gold, answer, correct):
-    assert exact.grade(Question("q", "?", (gold,)), answer)[0] is correct
+    assert exact.grade(Question("q", "?", (gold,)), answer).correct is correct
 
 
 @pytest.mark.parametrize("answer", [None, "", "   "])
 def test_no_answer_is_wrong_and_says_why(answer):
-    assert exact.grade(Question("q", "?", ("None",)), answer) == (False, "no answer")
+    assert grade(("None",), answer) == grading.Grade(False, "no answer")
 
 
 @pytest.mark.parametrize("golds", [(), ("",), ("  ",)])
 @pytest.mark.parametrize("answer", [None, "", "12"])
 def test_missing_gold_is_ungraded_whatever_the_answer(golds, answer):
-    assert exact.grade(Question("q", "?", golds), answer) == (None, "no gold answer")
+    assert grade(golds, answer) == grading.Grade(None, "no gold answer")
 
 
 def test_any_accepted_answer_counts():
-    assert exact.grade(Question("q", "?", ("JFK", "John F. Kennedy")), "john f. kennedy")[0]
+    assert grade(("JFK", "John F. Kennedy"), "john f. kennedy").correct
+
+
+def grade(golds, answer):
+    [found], _ = grading.grade_all("exact", [(Question("q", "?", golds), answer)], grading.Setup())
+    return found
 
 
 def test_unknown_grader_is_refused_with_the_ones_there_are():
-    with pytest.raises(UserError, match="no grader 'judge'; there are exact"):
-        GradeConfig("judge")
+    with pytest.raises(UserError, match="no grader 'judge'; there are .*exact"):
+        Graders(math=["judge"])
+
+
+@pytest.mark.parametrize(("graders", "message"), [
+    ({"math": []}, r"grade\.math is empty; name at least one grader"),
+    ({"qa": ["exact", "exact"]}, r"grade\.qa names a grader twice: exact, exact"),
+    ({"code": ["exact"]}, r"grader exact is not for code questions, but for exact, math, qa"),
+])
+def test_graders_that_cannot_be_are_refused(graders, message):
+    with pytest.raises(UserError, match=message):
+        Graders(**graders)
 
 
 def attempt(number, answer, stop="answered"):
@@ -57,7 +73,7 @@ def test_grade_stage_counts_ungraded_apart(tmp_path):
     write_jsonl(attempts / "trajectories.jsonl", [attempt(0, "1"), attempt(1, "2"), attempt(2, None, "max_steps"),
                                                   dataclasses.replace(attempt(3, None, "engine_error"), reason="503 no server"),
                                                   attempt(4, "1")])
-    metrics = run(GradeConfig(), {"questions/b": questions, "attempts": attempts}, out, Runtime())
+    metrics = run(GradeConfig({"b": "exact/1"}), {"questions/b": questions, "attempts": attempts}, out, Runtime())
     assert metrics == {"correct": 1, "n": 3, "ungraded": 2, "pass@1": 100 / 3}
     verdicts = list(read_jsonl(out / "verdicts.jsonl", Verdict))
     assert [v.correct for v in verdicts] == [True, False, False, None, None]
@@ -69,4 +85,5 @@ def test_pass_at_1_of_nothing_graded_is_not_a_number(tmp_path):
     write_jsonl(tmp_path / "questions.jsonl", [Question("b/0", "?", ())])
     write_jsonl(tmp_path / "trajectories.jsonl", [attempt(0, "1")])
     (tmp_path / "out").mkdir()
-    assert run(GradeConfig(), {"questions/b": tmp_path, "attempts": tmp_path}, tmp_path / "out", Runtime())["pass@1"] is None
+    inputs = {"questions/b": tmp_path, "attempts": tmp_path}
+    assert run(GradeConfig({"b": "exact/1"}), inputs, tmp_path / "out", Runtime())["pass@1"] is None

@@ -1,6 +1,6 @@
 """Benchmarks and training sets, one module each.
 
-A module has ``SOURCE`` (the raw file it reads, or None when its questions are generated) and
+A module has ``SOURCE`` (the raw file it reads, or None when its questions are generated), ``KIND`` (who can grade it) and
 ``load(path: Path | None) -> list[Question]``; one that generates them may have a ``LICENCE``.  To add one, write
 ``smartad/benchmarks/<name>.py``; nothing else lists it.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from smartad import plugins
-from smartad.types import Question
+from smartad.types import Kind, Question
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Benchmark(Protocol):
     """What a benchmark module offers."""
 
     SOURCE: Source | None
+    KIND: Kind
 
     def load(self, path: Path | None) -> list[Question]:
         """Every question, in the file's order.  ``path``: the raw file, None when ``SOURCE`` is."""

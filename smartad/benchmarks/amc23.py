@@ -5,8 +5,9 @@ from pathlib import Path
 
 from smartad.benchmarks import Source
 from smartad.benchmarks._numbers import decimal
-from smartad.types import Question
+from smartad.types import Kind, Question
 
+KIND: Kind = "math"
 # No licence: the problems are the MAA's, which names none.
 SOURCE = Source("amc23/test.jsonl", "43707e1ca784602d8479de24ee8ce36609dbebc46dd152b0b12a46611aa898a4")
 

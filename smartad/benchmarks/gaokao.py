@@ -8,8 +8,9 @@ import re
 from pathlib import Path
 
 from smartad.benchmarks import Source
-from smartad.types import Question
+from smartad.types import Kind, Question
 
+KIND: Kind = "math"
 # No licence: none is stated where it comes from.
 SOURCE = Source("gaokao2023en/test.jsonl", "654d8f49bdb86f578c171dbc0dd8f4d9f1bf3d7a7438f60359fda7d643df4951")
 DELIMITER = re.compile(r"(?<!\\)\$")

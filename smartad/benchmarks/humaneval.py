@@ -9,8 +9,9 @@ import json
 from pathlib import Path
 
 from smartad.benchmarks import Source
-from smartad.types import Question
+from smartad.types import Kind, Question
 
+KIND: Kind = "code"
 SOURCE = Source("humaneval/HumanEval.jsonl.gz", "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef", licence="mit")
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from smartad.benchmarks import Source
 from smartad.benchmarks._agent_distillation import examples
-from smartad.types import Question
+from smartad.types import Kind, Question
 
+KIND: Kind = "math"
 # MIT is what the collection says; the problems are AoPS' and the MAA's.
 SOURCE = Source("agent-distillation/data_processor/math_dataset/train/math_1000_20250414.json",
                 "71240de787bb08c59b09bbb5fa4daa2cb536849da29dfdd25bf9e27c7eff344b", licence="mit")

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from smartad.benchmarks import Source
 from smartad.benchmarks._agent_distillation import examples
-from smartad.types import Question
+from smartad.types import Kind, Question
 
+KIND: Kind = "math"
 # MIT is what the collection says; the problems are AoPS' and the MAA's.
 SOURCE = Source("agent-distillation/data_processor/math_dataset/train/math_medium_1000_20250430.json",
                 "af3aaef02faf2264aa32e30ca9b531b26ca7662f6be87a718ef3f5eb139e31ba", licence="mit")

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from smartad.toyworld.problems import questions
 from smartad.types import LICENCE as LICENCE
-from smartad.types import Question
+from smartad.types import Kind, Question
 
+KIND: Kind = "exact"
 SOURCE = None
 
 

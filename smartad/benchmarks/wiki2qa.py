@@ -4,8 +4,9 @@ from pathlib import Path
 
 from smartad.benchmarks import Source
 from smartad.benchmarks._agent_distillation import examples
-from smartad.types import Question
+from smartad.types import Kind, Question
 
+KIND: Kind = "qa"
 SOURCE = Source("agent-distillation/data_processor/qa_dataset/test/2wikimultihopqa_500_20250511.json",
                 "5034d0e66b38f5e54f20934cbb02ff1d38f0b292efe81da05b5ebdeafcb1bb07", licence="apache-2.0")
 

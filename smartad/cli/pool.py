@@ -35,7 +35,8 @@ def import_command(args: argparse.Namespace) -> int:
         raise UserError(f"{args.to} is {'not empty' if args.to.is_dir() else 'a file'}; name a new folder with --to")
     if missing := [file for file in args.files if not any(Path(p).is_file() for p in (file, file.rpartition("@")[0]))]:
         raise UserError(f"no file {', '.join(missing)}")
-    config = PoolConfig(args.format, [Source([file], name) for file, name in _names(args.files).items()], args.name, refuse)
+    sources = [Source([file], name) for file, name in _names(args.files).items()]
+    config = PoolConfig(args.format, sources, args.name, refuse=refuse)
     pinned, places = identified(config, None, None)
     pool = gather(pinned, {file: Path(places[file.sha256]) for teacher in pinned.teachers for file in teacher.files})
     console().print(_numbers("what is in the files", totals(pool)))

@@ -1,22 +1,40 @@
-"""Graders, one module each: ``VERSION`` and ``grade(question, answer) -> (correct | None, reason)``.
+"""Graders, one module each: what decides whether an answer is right.
 
-To add one, write ``smartad/grading/<name>.py``; nothing else lists it.  One that asks a judge says so with ``JUDGE = True``:
-its calls are on the bill.
+A module has ``VERSION``, ``KINDS`` (the kinds of question it can tell) and either ``grade(question, answer) -> Grade``, or
+``grade_all(pairs, setup)`` when it asks others (a judge, a sandbox).  With ``BOUNDED = True``, ``grade`` runs in processes that
+are killed when an answer takes too much of their CPU time.  ``JUDGE = True``: it asks a model, and its calls are on the bill.
+To add one, write ``smartad/grading/<name>.py``; nothing else lists it.
 """
 
-from typing import Protocol, cast
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from smartad import plugins
-from smartad.types import Question
+from smartad.stage import Metrics, Runtime
+from smartad.types import Kind, Question, UserError
 
 
-class Grader(Protocol):
-    """What a grader module offers."""
+@dataclass(frozen=True)
+class Grade:
+    """What a grader says of one answer."""
 
-    VERSION: int
+    correct: bool | None
+    """None: it cannot be told; counted as ungraded, never as 0 or as 1."""
+    reason: str
+    score: float | None = None
+    """From 0 to 1, for graders that know more than right and wrong (F1)."""
 
-    def grade(self, question: Question, answer: str | None) -> tuple[bool | None, str]:
-        """Whether ``answer`` is right, and why.  None: it cannot be told; counted as ungraded."""
+
+@dataclass(frozen=True)
+class Setup:
+    """What graders work with."""
+
+    judge: str | None = None
+    """The model that graders with ``JUDGE`` ask."""
+    second_judge: str | None = None
+    """Another, asked the same, to see whether they agree."""
+    runtime: Runtime = field(default_factory=Runtime)
 
 
 def names() -> list[str]:
@@ -24,6 +42,42 @@ def names() -> list[str]:
     return plugins.names(__name__)
 
 
-def get(name: str) -> Grader:
+def get(name: str) -> Any:
     """The module of grader ``name``.  Raises UserError naming the others when there is none."""
-    return cast(Grader, plugins.get(__name__, "grader", name))
+    return plugins.get(__name__, "grader", name)
+
+
+def check(name: str, kind: Kind) -> None:
+    """Raises UserError when there is no grader ``name``, or it cannot tell what is right for questions of ``kind``."""
+    if kind not in get(name).KINDS:
+        able = [other for other in names() if kind in get(other).KINDS]
+        raise UserError(f"grader {name} is not for {kind} questions, but for {', '.join(get(name).KINDS)}; for {kind} there are "
+                        f"{', '.join(able)}")
+
+
+def versioned(name: str) -> str:
+    """``math_strict/1``: the grader and its version, as verdicts name it."""
+    return f"{name}/{get(name).VERSION}"
+
+
+def grade_all(name: str, answered: Sequence[tuple[Question, str | None]], setup: Setup) -> tuple[list[Grade], Metrics]:
+    """What grader ``name`` says of each answer, in their order, and what is to be known of how it went.
+
+    No gold answer: cannot be graded.  No answer, or a blank one, is wrong whatever the gold says.
+    """
+    module = get(name)
+    grades = [_without_looking(question, answer) for question, answer in answered]
+    pairs = [(question, answer) for (question, answer), known in zip(answered, grades, strict=True)
+             if known is None and answer is not None]
+    if hasattr(module, "grade_all"):
+        found, metrics = module.grade_all(pairs, setup)
+    else:
+        found, metrics = [module.grade(question, answer) for question, answer in pairs], {}
+    rest = iter(found)
+    return [known or next(rest) for known in grades], metrics
+
+
+def _without_looking(question: Question, answer: str | None) -> Grade | None:
+    if question.tests is None and not any(gold.strip() for gold in question.answers):
+        return Grade(None, "no gold answer")
+    return Grade(False, "no answer") if answer is None or not answer.strip() else None

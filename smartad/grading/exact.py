@@ -8,23 +8,21 @@ Nothing symbolic, no tolerance.
 import re
 from decimal import Decimal
 
+from smartad.grading import Grade
 from smartad.types import Question
 
 VERSION = 1
+KINDS = ("exact", "math", "qa")
 WORD = re.compile(r"[^\W\d_]+[.,]?|[^\W\d_]+['’-][^\W\d_]+")
 NUMBER = re.compile(r"[+-]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?")
 
 
-def grade(question: Question, answer: str | None) -> tuple[bool | None, str]:
-    """Right when ``answer`` normalises to any of the accepted answers.  No gold answer: cannot be graded."""
+def grade(question: Question, answer: str) -> Grade:
+    """Right when ``answer`` normalises to any of the accepted answers."""
     golds = [gold for gold in question.answers if gold.strip()]
-    if not golds:
-        return None, "no gold answer"
-    if answer is None or not answer.strip():
-        return False, "no answer"
     given = normalise(answer)
     match = next((gold for gold in golds if normalise(gold) == given), None)
-    return (True, f"matches {match!r}") if match is not None else (False, f"{given!r} is not {normalise(golds[0])!r}")
+    return Grade(True, f"matches {match!r}") if match is not None else Grade(False, f"{given!r} is not {normalise(golds[0])!r}")
 
 
 def normalise(text: str) -> str | Decimal:

@@ -136,7 +136,11 @@ def _score(grade: Record) -> Score:
     correct, n = int(grade["metrics"]["correct"]), int(grade["metrics"]["n"])
     low, high = tables.wilson(correct, n) if n else (None, None)
     return Score(correct, n, int(grade["metrics"]["ungraded"]), 100 * correct / n if n else None, low, high,
-                 grade["identity"]["config"]["grader"], grade["fingerprint"])
+                 _graders(grade), grade["fingerprint"])
+
+
+def _graders(grade: Record) -> str:
+    return ", ".join(dict.fromkeys(grade["identity"]["config"]["graders"].values()))
 
 
 def _origin(fingerprint: str, record: Record | None) -> Origin:
@@ -169,7 +173,7 @@ def _in_a_line(record: Record) -> str:
         case "collect":
             return f"teacher {config['teacher']}, {config['samples']} samples a question: {metric('n')} trajectories"
         case "grade":
-            return f"grader {config['grader']}: {metric('correct')} of {metric('n')} right, {counted('ungraded')}"
+            return f"grader {_graders(record)}: {metric('correct')} of {metric('n')} right, {counted('ungraded')}"
         case "score":
             return f"NLL under {config['student']}: {counted('scored')}, mean {metric('mean_nll')} nats per token"
         case "select":

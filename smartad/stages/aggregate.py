@@ -9,6 +9,9 @@ from smartad.stage import Metrics, Runtime, Stage
 from smartad.stages.grade import summary
 from smartad.types import Cell, Verdict
 
+SECOND = "@"
+"""Between a benchmark and a grader, in the name of an input whose verdicts do not count: ``math500@math_paper``."""
+
 
 @dataclass(frozen=True)
 class AggregateConfig:
@@ -16,22 +19,26 @@ class AggregateConfig:
 
 
 def run(config: AggregateConfig, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> Metrics:
-    """Inputs: a grade folder per benchmark, by the benchmark's name.  Writes cells.jsonl.
+    """Inputs: a grade folder per benchmark, by the benchmark's name, and ``<benchmark>@<grader>`` of other graders.  Writes
+    cells.jsonl, and what the others say into other_cells.jsonl.
 
     Metrics ``pass@1/<benchmark>`` in percent and ``avg``, their macro mean as in the papers' tables; None when a benchmark
-    has nothing graded.
+    has nothing graded.  ``pass@1/<benchmark>@<grader>`` of the others.
     """
-    cells, scores = [], {}
-    for benchmark, folder in inputs.items():
-        counts = summary(list(read_jsonl(folder / "verdicts.jsonl", Verdict)))
-        cells.append(Cell(benchmark, int(counts["correct"] or 0), int(counts["n"] or 0), int(counts["ungraded"] or 0),
-                          source=folder.name))
-        scores[benchmark] = counts["pass@1"]
-    write_jsonl(out / "cells.jsonl", cells)
-    measured = [score for score in scores.values() if score is not None]
-    complete = measured and len(measured) == len(scores)
-    return {**{f"pass@1/{name}": score for name, score in scores.items()},
+    cells, scores = {}, {}
+    for role, folder in inputs.items():
+        verdicts = list(read_jsonl(folder / "verdicts.jsonl", Verdict))
+        counts = summary(verdicts)
+        cells[role] = Cell(role.partition(SECOND)[0], int(counts["correct"] or 0), int(counts["n"] or 0),
+                           int(counts["ungraded"] or 0), source=folder.name, grader=verdicts[0].by if verdicts else "")
+        scores[role] = counts["pass@1"]
+    write_jsonl(out / "cells.jsonl", [cell for role, cell in cells.items() if SECOND not in role])
+    write_jsonl(out / "other_cells.jsonl", [cell for role, cell in cells.items() if SECOND in role])
+    counted = [score for role, score in scores.items() if SECOND not in role]
+    measured = [score for score in counted if score is not None]
+    complete = measured and len(measured) == len(counted)
+    return {**{f"pass@1/{role}": score for role, score in scores.items()},
             "avg": sum(measured) / len(measured) if complete else None}
 
 
-AGGREGATE = Stage("aggregate", version=1, run=run)
+AGGREGATE = Stage("aggregate", version=2, run=run)

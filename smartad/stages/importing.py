@@ -19,7 +19,7 @@ from smartad.importers import Found, Unusable
 from smartad.records import dump_line, from_json, write_jsonl
 from smartad.stage import Metrics, Runtime, Stage
 from smartad.stages.episodes import summary
-from smartad.types import Origin, Quarantined, Question, Trajectory, UserError
+from smartad.types import Kind, Origin, Quarantined, Question, Trajectory, UserError
 
 Place = tuple[str, int]
 """(file name, line)."""
@@ -47,6 +47,8 @@ class PoolConfig:
     sources: list[Source]
     name: str | None = None
     """What the questions are called: ``<name>/<hash of the text>``.  None: as the format."""
+    kind: Kind = "exact"
+    """Of the questions: which of the experiment's graders decides what is right."""
     refuse: list[str] = field(default_factory=list)
     """Marks of the format that put a trajectory into quarantine; without, they are counted only."""
 

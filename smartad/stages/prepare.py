@@ -54,4 +54,4 @@ def pinned(source: Source | None, sha256: str | None, data: Path | None) -> Path
     return path
 
 
-PREPARE = Stage("prepare", version=1, run=run)
+PREPARE = Stage("prepare", version=2, run=run)

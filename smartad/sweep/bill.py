@@ -15,7 +15,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from smartad import grading
 from smartad.cluster import STAGES
 from smartad.records import from_json, to_json, write_json
 from smartad.stage import StageSpec
@@ -86,7 +85,7 @@ def cost_of(record: Mapping[str, Any]) -> Cost:
 
 
 def _judged(identity: Mapping[str, Any]) -> bool:
-    return identity["stage"] == "grade" and getattr(grading.get(identity["config"]["grader"]), "JUDGE", False)
+    return identity["stage"] == "grade" and "judge" in identity["config"]
 
 
 def total(costs: Iterable[Cost]) -> Cost:

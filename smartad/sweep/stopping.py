@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from smartad.records import read_jsonl
 from smartad.stage import StageSpec
+from smartad.stages.aggregate import SECOND
 from smartad.store import Store
 from smartad.types import UserError, Verdict
 
@@ -206,7 +207,8 @@ class Race:
 
     def enter(self, label: str, goals: Mapping[int, StageSpec]) -> None:
         """A trial takes part.  ``goals``: its aggregate for each seed."""
-        grades = {Part(seed, name): grade.fingerprint for seed, goal in goals.items() for name, grade in goal.inputs.items()}
+        grades = {Part(seed, name): grade.fingerprint for seed, goal in goals.items() for name, grade in goal.inputs.items()
+                  if SECOND not in name}
         self.grades[label], self.seen[label] = grades, set()
         self.standings[label] = Standing(label, lambda part: self.verdicts(grades[part]))
 
