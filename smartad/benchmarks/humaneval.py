@@ -1,7 +1,6 @@
-"""HumanEval: 164 Python functions to be written from their signature and docstring.
+"""HumanEval: 164 Python functions to be written from their signature and docstring (Chen et al. 2021).
 
-Right is what passes a problem's tests, and no list of answers can say that: ``answers`` is empty, so that a grader that compares
-answers says "ungraded" and not "wrong".
+Right is what passes a problem's tests, and no list of answers can say that: ``answers`` is empty, and only ``tests`` decide.
 """
 
 import gzip
@@ -19,4 +18,5 @@ def load(path: Path) -> list[Question]:
     """Every problem, ``humaneval/0`` and on; its text is the beginning of the program that is to be completed."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
-    return [Question(row["task_id"].lower(), row["prompt"], ()) for row in rows]
+    return [Question(row["task_id"].lower(), row["prompt"], (), tests=row["test"], entry_point=row["entry_point"])
+            for row in rows]

@@ -22,7 +22,7 @@ class Graders:
     exact: list[str] = field(default_factory=lambda: ["exact"])
     math: list[str] = field(default_factory=lambda: ["exact"])
     qa: list[str] = field(default_factory=lambda: ["exact"])
-    code: list[str] = field(default_factory=lambda: [])
+    code: list[str] = field(default_factory=lambda: ["code_tests"])
     judge: str | None = None
     """The model that a judge is; where it is served, the site profile says."""
     second_judge: str | None = None
@@ -31,7 +31,7 @@ class Graders:
     def __post_init__(self) -> None:
         for kind in get_args(Kind):
             named = self.of(kind)
-            if not named and kind != "code":
+            if not named:
                 raise UserError(f"grade.{kind} is empty; name at least one grader")
             if len(set(named)) < len(named):
                 raise UserError(f"grade.{kind} names a grader twice: {', '.join(named)}")
