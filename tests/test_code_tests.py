@@ -8,6 +8,7 @@ import gzip
 import json
 import math
 import re
+from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
 
@@ -35,8 +36,8 @@ SECRET = Question("made/1", "def f(x):\n", (), tests="def check(candidate):\n   
 
 
 def graded(answers, question=AFTER, **runtime):
-    grades, _ = grading.grade_all("code_tests", [(question, answer) for answer in answers], grading.Setup(runtime=Runtime(**runtime)))
-    return grades
+    pairs = [(question, answer) for answer in answers]
+    return grading.grade_all("code_tests", pairs, grading.Setup(runtime=Runtime(**runtime)))[0]
 
 
 WHOLE = "def after(x):\n    return x + 1"
@@ -60,7 +61,8 @@ RIGHT = {
     "an indented fence": "1. So:\n   ```python\n   def after(x):\n       return x + 1\n   ```",
     "the last of two functions": f"```python\ndef after(x):\n    return x\n```\nNo, that is wrong:\n```python\n{WHOLE}\n```",
     "a function and then how to call it": f"```python\n{WHOLE}\n```\nFor example:\n```python\nprint(after(2))\n```",
-    "a dataclass": "from dataclasses import dataclass\n@dataclass\nclass Box:\n    x: int\n" + WHOLE.replace("x + 1", "Box(x).x + 1"),
+    "a dataclass": "from dataclasses import dataclass\n@dataclass\nclass Box:\n    x: int\n"
+                   + WHOLE.replace("x + 1", "Box(x).x + 1"),
     "a main block": f"{WHOLE}\nif __name__ == '__main__':\n    after = None",
     "what it prints": WHOLE.replace("return", "print('failed'); return"),
     "a short sleep": f"import time\n{WHOLE.replace('return', 'time.sleep(0.1); return')}",
@@ -105,7 +107,8 @@ HOSTILE = {
                                   "def f(x): return All('x')",
     "the modules of this side patched": "import json, sys\nfor name in ('values', 'programs'):\n"
                                         "    module = sys.modules['smartad.agents.' + name]\n"
-                                        "    module.encode = module.decode = lambda value: '{\"failed\": null}'\ndef f(x): return 1",
+                                        "    module.encode = module.decode = lambda value: '{\"failed\": null}'\n"
+                                        "def f(x): return 1",
     "exit": "import os\ndef f(x): os._exit(0)",
     "exit at once": "import os\nos._exit(0)",
     "SystemExit": "def f(x): raise SystemExit(0)",
@@ -138,8 +141,8 @@ HOSTILE = {
     "its stream closed at once": "import os\nos.close(3)\ndef f(x): return 1",
     "an exception that does not say": "class Odd(Exception):\n    def __str__(self): raise SystemExit\ndef f(x): raise Odd",
     "an exception of a false name": "Odd = type('SystemExit', (BaseException,), {})\ndef f(x): raise Odd",
-    "a name that is no text": "class Named(type):\n    __name__ = property(lambda cls: 1)\nclass Odd(Exception, metaclass=Named): pass\n"
-                              "def f(x): raise Odd",
+    "a name that is no text": "class Named(type):\n    __name__ = property(lambda cls: 1)\n"
+                              "class Odd(Exception, metaclass=Named): pass\ndef f(x): raise Odd",
     "an endless loop": "def f(x):\n    while True: pass",
     "an endless loop at once": "while True: pass",
     "ignores signals": "import signal\nfor n in range(1, 32):\n    try: signal.signal(n, signal.SIG_IGN)\n"
@@ -227,8 +230,8 @@ def test_tests_run_the_questions_helpers_and_not_the_programs():
 
 
 def test_exception_that_tests_expect_is_the_programs():
-    tests = ("def check(candidate):\n    try:\n        candidate(-1)\n    except KeyError as error:\n        assert 'low' in str(error)\n"
-             "    else:\n        assert False\n")
+    tests = ("def check(candidate):\n    try:\n        candidate(-1)\n    except KeyError as error:\n"
+             "        assert 'low' in str(error)\n    else:\n        assert False\n")
     right, wrong = graded(["    raise KeyError('low')", "    raise IndexError('low')"], dataclasses.replace(AFTER, tests=tests))
     assert right.correct and not wrong.correct
 
@@ -250,12 +253,13 @@ def test_no_wall_is_an_error_and_no_verdict():
 
 
 def test_server_that_is_gone_is_an_error_and_no_verdict():
-    before = set(psutil.Process().children())
+    before = set(psutil.Process().children(recursive=True))
 
     def kill(done, total):
-        for child in set(psutil.Process().children()) - before:
-            child.kill()
-            child.wait()
+        for process in psutil.Process().children(recursive=True):  # those above before those below
+            if process not in before:
+                with suppress(psutil.NoSuchProcess):  # it has ended with the one above
+                    process.kill()
 
     with pytest.raises(RuntimeError, match="the interpreter server is gone"):
         graded([WHOLE, "    while True: pass"], progress=kill)
@@ -271,9 +275,9 @@ def test_progress_counts_programs():
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
-scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.integers(10**4400, 10**4401), st.floats(allow_nan=False), st.text(),
-                    st.text(st.characters(codec=None)), st.binary(), st.complex_numbers(allow_nan=False), st.fractions(),
-                    st.decimals(allow_nan=False))
+scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.integers(10**4400, 10**4401), st.floats(allow_nan=False),
+                    st.text(), st.text(st.characters(codec=None)), st.binary(), st.complex_numbers(allow_nan=False),
+                    st.fractions(), st.decimals(allow_nan=False))
 keys = st.one_of(st.none(), st.booleans(), st.integers(), st.text(), st.binary(), st.tuples(st.integers(), st.text()))
 values = st.recursive(scalars, lambda inner: st.one_of(
     st.lists(inner), st.lists(inner).map(tuple), st.sets(keys), st.frozensets(keys), st.dictionaries(keys, inner),
@@ -303,7 +307,8 @@ def test_value_comes_back_as_it_was(value):
     comes_back(value, encode, decode)
 
 
-@pytest.mark.parametrize("value", [(1,), {1: 2}, {1}, b"x", 1j, Fraction(1, 3), Decimal("0.1"), 10**5000], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("value", [(1,), {1: 2}, {1}, b"x", 1j, Fraction(1, 3), Decimal("0.1"), 10**5000],
+                         ids=lambda value: type(value).__name__)
 def test_plain_json_would_not_do(value):
     with pytest.raises((AssertionError, TypeError, ValueError)):
         comes_back(value, json.dumps, json.loads)
@@ -316,8 +321,8 @@ def test_values_that_are_not_pythons_own_become_the_nearest():
     import numpy as np
     level = enum.IntEnum("level", "low high")
     for value, plain in [(level.high, 2), (Counter("aab"), {"a": 2, "b": 1}), (OrderedDict(a=1), {"a": 1}),
-                         (namedtuple("point", "x y")(1, 2), (1, 2)), (np.int64(3), 3), (np.float32(0.5), 0.5), (np.bool_(True), True),
-                         (np.str_("x"), "x"), (float("inf"), math.inf)]:
+                         (namedtuple("point", "x y")(1, 2), (1, 2)), (np.int64(3), 3), (np.float32(0.5), 0.5),
+                         (np.bool_(True), True), (np.str_("x"), "x"), (float("inf"), math.inf)]:
         assert same(decode(encode(value)), plain), value
     assert math.isnan(decode(encode(math.nan)))
 

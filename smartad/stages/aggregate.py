@@ -23,22 +23,25 @@ def run(config: AggregateConfig, inputs: Mapping[str, Path], out: Path, runtime:
     cells.jsonl, and what the others say into other_cells.jsonl.
 
     Metrics ``pass@1/<benchmark>`` in percent and ``avg``, their macro mean as in the papers' tables; None when a benchmark
-    has nothing graded.  ``pass@1/<benchmark>@<grader>`` of the others.
+    has nothing graded.  ``pass@1/<benchmark>@<grader>`` of the others.  Of several samples, pass@2 and so on, too.
     """
-    cells, scores = {}, {}
+    cells: dict[str, Cell] = {}
+    scores: dict[str, float | None] = {}
     for role, folder in inputs.items():
         verdicts = list(read_jsonl(folder / "verdicts.jsonl", Verdict))
         counts = summary(verdicts)
+        questions = counts.get("questions")
         cells[role] = Cell(role.partition(SECOND)[0], int(counts["correct"] or 0), int(counts["n"] or 0),
-                           int(counts["ungraded"] or 0), source=folder.name, grader=verdicts[0].by if verdicts else "")
-        scores[role] = counts["pass@1"]
+                           int(counts["ungraded"] or 0), source=folder.name, grader=verdicts[0].by if verdicts else "",
+                           questions=None if questions is None else int(questions),
+                           mean=None if questions is None else counts["pass@1"])
+        scores |= {f"{name}/{role}": value for name, value in counts.items() if name.startswith("pass@")}
     write_jsonl(out / "cells.jsonl", [cell for role, cell in cells.items() if SECOND not in role])
     write_jsonl(out / "other_cells.jsonl", [cell for role, cell in cells.items() if SECOND in role])
-    counted = [score for role, score in scores.items() if SECOND not in role]
+    counted = [scores[f"pass@1/{role}"] for role in inputs if SECOND not in role]
     measured = [score for score in counted if score is not None]
     complete = measured and len(measured) == len(counted)
-    return {**{f"pass@1/{role}": score for role, score in scores.items()},
-            "avg": sum(measured) / len(measured) if complete else None}
+    return {**scores, "avg": sum(measured) / len(measured) if complete else None}
 
 
 AGGREGATE = Stage("aggregate", version=2, run=run)

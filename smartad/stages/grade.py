@@ -1,7 +1,8 @@
 """Grade: (question, answer) -> Verdict, for a teacher's pool and for a student's attempts alike."""
 
 import dataclasses
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,9 @@ from smartad.records import read_jsonl, write_jsonl
 from smartad.stage import Metrics, Runtime, Stage
 from smartad.stages import questions_of
 from smartad.types import Kind, Question, Trajectory, UserError, Verdict
+
+KS = tuple(digit * 10**power for power in range(4) for digit in (1, 2, 5))
+"""Of which pass@k is told, as far as there are samples."""
 
 
 @dataclass(frozen=True)
@@ -105,13 +109,35 @@ def _shared(setup: grading.Setup, done: int, total: int) -> grading.Setup:
 
 def summary(verdicts: Sequence[Verdict]) -> dict[str, float | None]:
     """correct, n (graded), ungraded, and pass@1 in percent (None when nothing was graded); score, the mean in percent, of graders
-    that have one."""
+    that have one.  Of several samples also ``questions`` (those with a graded one) and pass@2, pass@5, pass@10, pass@20, ...
+
+    pass@k is the mean of ``pass_at`` over the questions of which at least k samples were graded: what is ungraded is as if it had
+    never been asked.
+    """
     graded = [v for v in verdicts if v.correct is not None]
-    correct = sum(v.correct is True for v in graded)
     scores = [v.score for v in graded if v.score is not None]
-    return {"correct": correct, "n": len(graded), "ungraded": len(verdicts) - len(graded),
-            "pass@1": 100 * correct / len(graded) if graded else None,
+    asked = Counter(v.question_id for v in verdicts)
+    samples = max(asked.values(), default=1)
+    of, right = Counter(v.question_id for v in graded), Counter(v.question_id for v in graded if v.correct)
+    passes: dict[str, float | None] = {}
+    for k in [k for k in KS if k == 1 or k <= samples]:
+        chances = [pass_at(k, n, right[question]) for question, n in of.items() if n >= k]
+        passes[f"pass@{k}"] = 100 * math.fsum(chances) / len(chances) if chances else None
+    return {"correct": right.total(), "n": len(graded), "ungraded": len(verdicts) - len(graded),
+            **({"questions": len(of)} if samples > 1 else {}), **passes,
             **({"score": 100 * sum(scores) / len(scores)} if scores else {})}
+
+
+def pass_at(k: int, n: int, correct: int) -> float:
+    """The chance that one of ``k`` samples is right, estimated without bias from ``n`` of which ``correct`` are.
+
+    1 - C(n-c, k) / C(n, k), Eq. 1 of Chen et al. 2021.  Python's integers are exact, and so is their quotient but for its last
+    digit: the product that is given there for fixed precision is not needed.  Raises ValueError when ``k`` is not in 1..n.
+    """
+    if not 1 <= k <= n:
+        raise ValueError(f"pass@{k} cannot be told from {n} samples")
+    every = math.comb(n, k)
+    return (every - math.comb(n - correct, k)) / every
 
 
 GRADE = Stage("grade", version=2, run=run)

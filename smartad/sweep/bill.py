@@ -184,11 +184,11 @@ class _History:
             return self._record(fingerprint)["metrics"].get("n") if fingerprint and self.store.has(fingerprint) else None
         if stage in ("grade", "score", "select"):
             return self._size(inputs["attempts" if stage == "grade" else "pool"])
-        times = {"collect": "samples", "train": "epochs"}.get(stage)
+        times = {"collect": "samples", "evaluate": "samples", "train": "epochs"}.get(stage, "")
         questions = [self._asked(f) for role, f in inputs.items() if role.startswith("questions/")]
         if not questions or None in questions:
             return None
-        return sum(q or 0 for q in questions) * (config[times] if times else 1)
+        return sum(q or 0 for q in questions) * (config.get(times) or 1)
 
 
 def _traits(identity: Mapping[str, Any]) -> tuple[Any, Any]:
