@@ -81,7 +81,8 @@ def test_one_sample_has_neither_questions_nor_pass_at_2():
 
 
 def test_nothing_graded_is_not_measured():
-    assert summary(verdicts([None, None])) == {"correct": 0, "n": 0, "ungraded": 2, "questions": 0, "pass@1": None, "pass@2": None}
+    assert summary(verdicts([None, None])) == {"correct": 0, "n": 0, "ungraded": 2, "questions": 0, "pass@1": None,
+                                               "pass@2": None}
 
 
 @pytest.fixture
