@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from conftest import ROOT
+from smartad import benchmarks
 from smartad.cli import main
 from smartad.cli.grading import read_answers
 from smartad.records import read_jsonl
@@ -51,8 +53,6 @@ def test_file_of_answers_that_is_not_there_is_one_clear_error(tmp_path):
 
 
 def test_grade_prints_what_is_right_and_how_many_are_missing(tmp_path, capsys):
-    from smartad import benchmarks
-
     first, second, *others = benchmarks.get("toy_math").load(None)
     path = rows(tmp_path, json.dumps({"id": first.id, "answer": first.answers[0]}),
                 json.dumps({"question": second.text, "answer": "no number"}))
@@ -75,19 +75,11 @@ def test_grade_without_the_benchmarks_file_says_how_to_name_its_folder(tmp_path,
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, real_data):
     """A store with a run of the untrained toy student on real files, graded by two graders each."""
-    import os
-    from pathlib import Path
-
-    from conftest import ROOT
-
-    data = Path(os.environ.get("SMARTAD_DATA", ROOT.parent / "shared" / "data"))
-    if not (data / "INDEX.md").exists():
-        pytest.skip(f"the real benchmark files are not here ({data}); name their folder in SMARTAD_DATA")
     store = tmp_path_factory.mktemp("graded") / "store"
-    assert main(["run", str(ROOT / "configs/toy.yaml"), "train=null", "limits.questions=4", f"data={data}", "evaluate.max_tokens=64",
-                 "evaluate.max_steps=1", "benchmarks={in_domain: [amc23], out_of_domain: [aime]}",
+    assert main(["run", str(ROOT / "configs/toy.yaml"), "train=null", "limits.questions=4", f"data={real_data}",
+                 "evaluate.max_tokens=64", "evaluate.max_steps=1", "benchmarks={in_domain: [amc23], out_of_domain: [aime]}",
                  "grade.math=[exact,math_paper]", "--store", str(store), "--track", "none", "--jobs", "0"]) == 0
     return store
 

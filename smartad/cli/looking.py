@@ -36,7 +36,7 @@ def _check_grader(name: str, book: ledger.Ledger, there: set[str]) -> None:
     grading.get(name)
     if not any(by.startswith(f"{name}/") for by in there):
         raise UserError(f"nothing of {book.name} is graded by {name}; there are verdicts of "
-                        f"{', '.join(sorted(there)) or 'nobody'}. To have another grade the same, name it behind the others, as in "
+                        f"{', '.join(sorted(there)) or 'nobody'}. To have it grade the same, name it behind the others, as in "
                         "grade.math=[math_strict,math_paper], and run the sweep again: no agent runs twice")
 
 
