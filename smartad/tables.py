@@ -5,7 +5,7 @@ import io
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from smartad.types import Cell
@@ -66,6 +66,8 @@ class Table:
     """Group title -> benchmarks; Avg is in a group of its own."""
     rows: Mapping[str, Mapping[str, Entry]]
     """Label -> column -> entry."""
+    graders: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Benchmark -> who decided, with versions; several where cells differ."""
 
     @property
     def columns(self) -> list[str]:
@@ -98,7 +100,9 @@ def build(title: str, groups: Mapping[str, Sequence[str]], rows: Mapping[str, Se
             if row[column].percent is not None and len(entries) > 1:
                 place = ranked.index(_shown(row[column]))
                 row[column] = Entry(**{**vars(row[column]), "rank": ("best", "second")[place] if place < 2 else ""})
-    return Table(title, groups, entries)
+    graders = {name: sorted({run.cells[name].grader for runs in rows.values() for run in runs if name in run.cells} - {""})
+               for name in benchmarks}
+    return Table(title, groups, entries, graders)
 
 
 def _shown(entry: Entry) -> float:
@@ -152,7 +156,17 @@ def caption(table: Table) -> str:
     over = f", mean ± sd over {seeds} seeds" if seeds > 1 else ""
     early = any(entry.note == STOPPED for row in table.rows.values() for entry in row.values())
     what = " stopped: ended early, as it was behind the others." if early else ""
-    return f"{table.title}: pass@1 in percent{over}; best bold, second underlined.{what}"
+    return f"{table.title}: pass@1 in percent{over}; best bold, second underlined.{_graded(table)}{what}"
+
+
+def _graded(table: Table) -> str:
+    """Who decided what is right."""
+    by: dict[str, list[str]] = {}
+    for name, graders in table.graders.items():
+        if graders:
+            by.setdefault(" and ".join(graders), []).append(name)
+    parts = [grader if len(by) == 1 else f"{grader} ({', '.join(names)})" for grader, names in by.items()]
+    return f" Graded by {', '.join(parts)}." if parts else ""
 
 
 def markdown(table: Table) -> str:
@@ -204,7 +218,8 @@ def as_csv(groups: Mapping[str, Sequence[str]], rows: Mapping[str, Sequence[RunC
     """The cells themselves, one line each: what statistics are made from.  Unmeasured cells have empty fields and a note."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["row", "seed", "group", "benchmark", "correct", "n", "questions", "ungraded", "pass@1", "source", "note"])
+    writer.writerow(["row", "seed", "group", "benchmark", "correct", "n", "questions", "ungraded", "pass@1", "source", "note",
+                     "grader"])
     for label, runs in rows.items():
         for seed, run in zip(seeds, runs, strict=True):
             for group, names in groups.items():
@@ -213,7 +228,7 @@ def as_csv(groups: Mapping[str, Sequence[str]], rows: Mapping[str, Sequence[RunC
                     numbers = [""] * 6 if cell is None else [
                         cell.correct, cell.n, cell.n if cell.questions is None else cell.questions, cell.ungraded,
                         "" if cell.percent is None else f"{cell.percent:.4f}", cell.source]
-                    writer.writerow([label, seed, group, name, *numbers, run.note])
+                    writer.writerow([label, seed, group, name, *numbers, run.note, cell.grader if cell else ""])
     return file.getvalue()
 
 

@@ -119,7 +119,7 @@ def test_table_shows_attempts_and_questions(cell):
     header, line = as_csv({"": ["b"]}, {"row": [RunCells({"b": cell})]}, [0]).splitlines()
     assert dict(zip(header.split(","), line.split(","), strict=True)) == {
         "row": "row", "seed": "0", "group": "", "benchmark": "b", "correct": "3", "n": "5", "questions": "3", "ungraded": "1",
-        "pass@1": "66.6667", "source": "grade-1", "note": ""}
+        "pass@1": "66.6667", "source": "grade-1", "note": "", "grader": "code_tests/1"}
 
 
 @pytest.mark.parametrize(("settings", "words"), [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from smartad.records import read_jsonl, write_jsonl
 from smartad.stage import Metrics, Runtime, Stage
-from smartad.stages.grade import summary
+from smartad.stages.grade import cell, summary
 from smartad.types import Cell, Verdict
 
 SECOND = "@"
@@ -29,15 +29,10 @@ def run(config: AggregateConfig, inputs: Mapping[str, Path], out: Path, runtime:
     scores: dict[str, float | None] = {}
     for role, folder in inputs.items():
         verdicts = list(read_jsonl(folder / "verdicts.jsonl", Verdict))
-        counts = summary(verdicts)
-        questions = counts.get("questions")
-        cells[role] = Cell(role.partition(SECOND)[0], int(counts["correct"] or 0), int(counts["n"] or 0),
-                           int(counts["ungraded"] or 0), source=folder.name, grader=verdicts[0].by if verdicts else "",
-                           questions=None if questions is None else int(questions),
-                           mean=None if questions is None else counts["pass@1"])
-        scores |= {f"{name}/{role}": value for name, value in counts.items() if name.startswith("pass@")}
-    write_jsonl(out / "cells.jsonl", [cell for role, cell in cells.items() if SECOND not in role])
-    write_jsonl(out / "other_cells.jsonl", [cell for role, cell in cells.items() if SECOND in role])
+        cells[role] = cell(role.partition(SECOND)[0], verdicts, source=folder.name)
+        scores |= {f"{name}/{role}": value for name, value in summary(verdicts).items() if name.startswith("pass@")}
+    write_jsonl(out / "cells.jsonl", [one for role, one in cells.items() if SECOND not in role])
+    write_jsonl(out / "other_cells.jsonl", [one for role, one in cells.items() if SECOND in role])
     counted = [scores[f"pass@1/{role}"] for role in inputs if SECOND not in role]
     measured = [score for score in counted if score is not None]
     complete = measured and len(measured) == len(counted)

@@ -12,7 +12,7 @@ from smartad import grading
 from smartad.records import read_jsonl, write_jsonl
 from smartad.stage import Metrics, Runtime, Stage
 from smartad.stages import questions_of
-from smartad.types import Kind, Question, Trajectory, UserError, Verdict
+from smartad.types import Cell, Kind, Question, Trajectory, UserError, Verdict
 
 KS = tuple(digit * 10**power for power in range(4) for digit in (1, 2, 5))
 """Of which pass@k is told, as far as there are samples."""
@@ -126,6 +126,15 @@ def summary(verdicts: Sequence[Verdict]) -> dict[str, float | None]:
     return {"correct": right.total(), "n": len(graded), "ungraded": len(verdicts) - len(graded),
             **({"questions": len(of)} if samples > 1 else {}), **passes,
             **({"score": 100 * sum(scores) / len(scores)} if scores else {})}
+
+
+def cell(benchmark: str, verdicts: Sequence[Verdict], source: str) -> Cell:
+    """What one grader's verdicts on a benchmark come to.  ``source``: the fingerprint of the stage that holds them."""
+    counts = summary(verdicts)
+    questions = counts.get("questions")
+    several = {} if questions is None else {"questions": int(questions), "mean": counts["pass@1"]}
+    return Cell(benchmark, int(counts["correct"] or 0), int(counts["n"] or 0), int(counts["ungraded"] or 0), source,
+                verdicts[0].by if verdicts else "", **several)  # type: ignore[arg-type]
 
 
 def pass_at(k: int, n: int, correct: int) -> float:

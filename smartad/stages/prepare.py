@@ -33,7 +33,7 @@ def run(config: PrepareConfig, inputs: Mapping[str, Path], out: Path, runtime: R
     module = benchmarks.get(config.benchmark)
     questions = module.load(pinned(module.SOURCE, config.sha256, runtime.data))[:config.limit]
     count = write_jsonl(out / "questions.jsonl", questions)
-    return {"questions": count, "ungradable": sum(not question.answers for question in questions)}
+    return {"questions": count, "ungradable": sum(not question.answers and question.tests is None for question in questions)}
 
 
 def pinned(source: Source | None, sha256: str | None, data: Path | None) -> Path | None:
