@@ -4,28 +4,22 @@ Programs that mean harm are run behind bubblewrap, which puts a namespace around
 """
 
 import dataclasses
-import gzip
-import json
-import math
 import re
 from contextlib import suppress
-from decimal import Decimal
-from fractions import Fraction
 
 import psutil
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from enclosed import bwrap
+from scripted import PAPER, Script, block
 from smartad import grading
-from smartad.agents.values import decode, encode
-from smartad.benchmarks import humaneval
+from smartad.agents import Setup, codeact, no_search
+from smartad.dialect import PROMPTS, stop_strings
 from smartad.grading import code_tests
-from smartad.records import read_jsonl, write_jsonl
 from smartad.stage import Runtime
-from smartad.stages.grade import GradeConfig, run
-from smartad.types import Question, Trajectory, UserError, Verdict
+from smartad.types import Question, UserError
+
+pytestmark = pytest.mark.slow
 
 PROMPT = 'from math import pi\n\ndef helper(x):\n    return x + 1\n\ndef after(x):\n    """The number after x."""\n'
 TESTS = "def check(candidate):\n    assert candidate(1) == 2\n    assert candidate(x=-1) == 0\n"
@@ -91,6 +85,11 @@ def grades():
 @pytest.mark.parametrize("name", RIGHT)
 def test_answer_that_means_the_right_program_is_right(grades, name):
     assert grades[name] == grading.Grade(True, "passes the tests")
+
+
+def test_grades_are_the_same_with_1_and_4_workers(grades):
+    answers = {**RIGHT, **{name: answer for name, (answer, _) in WRONG.items()}}
+    assert graded(answers.values(), threads=4) == list(grades.values())
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -189,13 +188,11 @@ def verdicts():
     return dict(zip(answers, found, strict=True))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_program_that_cheats_or_harms_is_wrong(verdicts, name):
     assert verdicts[name].correct is False and verdicts[name].reason
 
 
-@pytest.mark.slow
 def test_programs_beside_those_that_harm_are_graded_as_ever(verdicts):
     assert verdicts["before"] == verdicts["after"] == grading.Grade(True, "passes the tests")
     assert verdicts["an endless loop"].reason == "timeout"
@@ -275,97 +272,12 @@ def test_progress_counts_programs():
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
-scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.integers(10**4400, 10**4401), st.floats(allow_nan=False),
-                    st.text(), st.text(st.characters(codec=None)), st.binary(), st.complex_numbers(allow_nan=False),
-                    st.fractions(), st.decimals(allow_nan=False))
-keys = st.one_of(st.none(), st.booleans(), st.integers(), st.text(), st.binary(), st.tuples(st.integers(), st.text()))
-values = st.recursive(scalars, lambda inner: st.one_of(
-    st.lists(inner), st.lists(inner).map(tuple), st.sets(keys), st.frozensets(keys), st.dictionaries(keys, inner),
-    st.binary().map(bytearray)), max_leaves=20)
-
-
-def same(one, other):
-    """Equal, and of the same types all the way down; dictionaries in the same order."""
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, dict):
-        return same(list(one.items()), list(other.items()))
-    if isinstance(one, float):
-        return one.hex() == other.hex()
-    return one == other
-
-
-def comes_back(value, write, read):
-    assert same(read(write(value)), value)
-
-
-@pytest.mark.slow
-@given(values)
-def test_value_comes_back_as_it_was(value):
-    comes_back(value, encode, decode)
-
-
-@pytest.mark.parametrize("value", [(1,), {1: 2}, {1}, b"x", 1j, Fraction(1, 3), Decimal("0.1"), 10**5000],
-                         ids=lambda value: type(value).__name__)
-def test_plain_json_would_not_do(value):
-    with pytest.raises((AssertionError, TypeError, ValueError)):
-        comes_back(value, json.dumps, json.loads)
-
-
-def test_values_that_are_not_pythons_own_become_the_nearest():
-    import enum
-    from collections import Counter, OrderedDict, namedtuple
-
-    import numpy as np
-    level = enum.IntEnum("level", "low high")
-    for value, plain in [(level.high, 2), (Counter("aab"), {"a": 2, "b": 1}), (OrderedDict(a=1), {"a": 1}),
-                         (namedtuple("point", "x y")(1, 2), (1, 2)), (np.int64(3), 3), (np.float32(0.5), 0.5),
-                         (np.bool_(True), True), (np.str_("x"), "x"), (float("inf"), math.inf)]:
-        assert same(decode(encode(value)), plain), value
-    assert math.isnan(decode(encode(math.nan)))
-
-
-@pytest.mark.parametrize("value", [object(), print, range(3), iter([]), [object()], {"a": {1: print}}])
-def test_value_that_is_no_data_is_refused(value):
-    with pytest.raises(TypeError, match="none of Python's plain types"):
-        encode(value)
-
-
-def attempts_of(folder, questions, answers):
-    for name in ("questions", "attempts", "out"):
-        (folder / name).mkdir()
-    write_jsonl(folder / "questions" / "questions.jsonl", questions)
-    write_jsonl(folder / "attempts" / "trajectories.jsonl",
-                [Trajectory(name, sample, (), answer, "answered", None, 0.0) for name, sample, answer in answers])
-    return {f"questions/{questions[0].id.partition('/')[0]}": folder / "questions", "attempts": folder / "attempts"}
-
-
-@pytest.mark.slow
-def test_canonical_solutions_of_humaneval_are_all_right_and_stubs_all_wrong(real_data, tmp_path):
-    file = real_data / humaneval.SOURCE.file
-    with gzip.open(file, "rt") as rows:
-        solutions = [json.loads(row)["canonical_solution"] for row in rows]
-    questions = humaneval.load(file)
-    answers = [(q.id, sample, answer) for q, solution in zip(questions, solutions, strict=True)
-               for sample, answer in enumerate((solution, "    pass\n"))]
-    inputs = attempts_of(tmp_path, questions, answers)
-    config = GradeConfig({"humaneval": grading.versioned("code_tests")})
-    metrics = run(config, inputs, tmp_path / "out", Runtime(threads=2))
-    assert (metrics["correct"], metrics["n"], metrics["ungraded"], metrics["pass@1"]) == (164, 328, 0, 50.0)
-    found = list(read_jsonl(tmp_path / "out" / "verdicts.jsonl", Verdict))
-    assert [v.correct for v in found] == [True, False] * 164
-    first = (tmp_path / "out" / "verdicts.jsonl").read_bytes()
-    run(config, inputs, tmp_path / "out", Runtime(threads=4))
-    assert (tmp_path / "out" / "verdicts.jsonl").read_bytes() == first
-
-
-@pytest.mark.slow
-def test_example_samples_score_what_their_repository_says(real_data, tmp_path):
-    problem = json.loads((real_data / "humaneval" / "example_problem.jsonl").read_text())
-    samples = [json.loads(line)["completion"] for line in (real_data / "humaneval" / "example_samples.jsonl").open()]
-    question = Question(problem["task_id"], problem["prompt"], (), tests=problem["test"], entry_point=problem["entry_point"])
-    inputs = attempts_of(tmp_path, [question], [("test/0", i, answer) for i, answer in enumerate(samples)])
-    metrics = run(GradeConfig({"test": "code_tests/1"}), inputs, tmp_path / "out", Runtime())
-    assert (metrics["pass@1"], metrics["correct"], metrics["n"]) == (50.0, 3, 6)
+def test_source_that_an_agent_answers_with_is_graded(interpreters):
+    """It is told to give the source of its function, and shown no test."""
+    turn = block(f"source = '''\n{WHOLE}\n'''\nfinal_answer(source)")
+    script = Script(turn)
+    setup = Setup(PROMPTS["student"], PAPER, 5, no_search, stop_strings(PAPER), max_tokens=64, temperature=0.0)
+    played = codeact.solve(AFTER, 0, 7, setup, script, interpreters)
+    shown = "".join(message["content"] for message in script.seen[0])
+    assert shown.endswith(f"The answer is its whole source code, as a string, and not what it returns.\n\n{PROMPT}")
+    assert "check" not in shown and graded([played.answer]) == [grading.Grade(True, "passes the tests")]
