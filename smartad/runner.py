@@ -22,6 +22,8 @@ from smartad.tracking import RunInfo, Tracking
 from smartad.types import ToolDown, UserError
 
 PROGRESS_EVERY_S = 0.5
+JUDGED = "judged"
+"""In the store: what judges have said, for all of its stages."""
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "smolagents", "omegaconf", "bm25s", "faiss-cpu",
             "sentence-transformers")
 
@@ -64,7 +66,8 @@ def _run_claimed(spec: StageSpec, claim: Claim, store: Store, runtime: Runtime, 
                    about=spec.about, version=spec.stage.version)
     with tracking.run(info) as run:
         ran = _Ran(out / RAN)
-        live = dataclasses.replace(runtime, report=run.log, note=ran.note, progress=_Progress(out / PROGRESS))
+        live = dataclasses.replace(runtime, report=run.log, note=ran.note, progress=_Progress(out / PROGRESS),
+                                   cache=runtime.cache or store.root / JUDGED)
         metrics = dict(spec.stage.run(spec.config, inputs, out, live))
         trackers = run.finish(metrics)
     store.seal(claim, {"fingerprint": spec.fingerprint, "identity": spec.identity, "metrics": metrics,

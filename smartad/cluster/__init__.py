@@ -20,7 +20,8 @@ def connect(config: ClusterConfig, job: Job, jobs: int | None = None) -> Executo
                                   gpus=config.processes if config.gpus else 0, checkpoint_every=config.checkpoint_every,
                                   gradient_checkpointing=config.gradient_checkpointing, deepspeed=config.deepspeed_config(),
                                   batch_tokens=config.batch_tokens, token_budget=config.token_budget,
-                                  engine_errors=config.engine_errors, sandbox=config.sandbox, retriever=config.retriever)
+                                  engine_errors=config.engine_errors, sandbox=config.sandbox, judges=config.judge_sites(),
+                                  retriever=config.retriever)
     job = dataclasses.replace(job, runtime=runtime, engines=config.engines())
     if jobs == 0:
         return Inline(job)

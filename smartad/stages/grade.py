@@ -21,7 +21,7 @@ class Graders:
 
     exact: list[str] = field(default_factory=lambda: ["exact"])
     math: list[str] = field(default_factory=lambda: ["exact"])
-    qa: list[str] = field(default_factory=lambda: ["exact"])
+    qa: list[str] = field(default_factory=lambda: ["qa_match"])
     code: list[str] = field(default_factory=lambda: [])
     judge: str | None = None
     """The model that a judge is; where it is served, the site profile says."""
@@ -37,6 +37,11 @@ class Graders:
                 raise UserError(f"grade.{kind} names a grader twice: {', '.join(named)}")
             for name in named:
                 grading.check(name, kind)
+                if getattr(grading.get(name), "JUDGE", False) and self.judge is None:
+                    raise UserError(f"grade.{kind} names {name}, and grade.judge is null: say which model it asks, as in "
+                                    "grade.judge=qwen-plus; where that is, the site profile says under judges")
+        if self.judge is not None and self.judge == self.second_judge:
+            raise UserError(f"grade.second_judge={self.second_judge} is the judge itself, which agrees with itself; name another")
 
     def of(self, kind: Kind) -> list[str]:
         """The graders of a kind of question."""
@@ -104,14 +109,17 @@ def _shared(setup: grading.Setup, done: int, total: int) -> grading.Setup:
 
 
 def summary(verdicts: Sequence[Verdict]) -> dict[str, float | None]:
-    """correct, n (graded), ungraded, and pass@1 in percent (None when nothing was graded); score, the mean in percent, of graders
-    that have one."""
+    """correct, n (graded), ungraded, and pass@1 in percent (None when nothing was graded); of graders with a score, such as f1,
+    its mean in percent by its name."""
     graded = [v for v in verdicts if v.correct is not None]
     correct = sum(v.correct is True for v in graded)
-    scores = [v.score for v in graded if v.score is not None]
+    scores = defaultdict(list)
+    for verdict in graded:
+        if verdict.score is not None:
+            scores[grading.score_name(verdict.by)].append(verdict.score)
     return {"correct": correct, "n": len(graded), "ungraded": len(verdicts) - len(graded),
             "pass@1": 100 * correct / len(graded) if graded else None,
-            **({"score": 100 * sum(scores) / len(scores)} if scores else {})}
+            **{name: 100 * sum(found) / len(found) for name, found in scores.items()}}
 
 
 GRADE = Stage("grade", version=2, run=run)
