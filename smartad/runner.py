@@ -17,13 +17,11 @@ from smartad.claims import Claim, ClaimLost
 from smartad.processes import ProcessDied
 from smartad.records import read_json, write_json
 from smartad.stage import Runtime, StageSpec
-from smartad.store import PROGRESS, RAN, Store, StoreError, away, explained
+from smartad.store import JUDGED, PROGRESS, RAN, Store, StoreError, away, explained
 from smartad.tracking import RunInfo, Tracking
 from smartad.types import ToolDown, UserError
 
 PROGRESS_EVERY_S = 0.5
-JUDGED = "judged"
-"""In the store: what judges have said, for all of its stages."""
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "smolagents", "omegaconf", "bm25s", "faiss-cpu",
             "sentence-transformers")
 

@@ -55,7 +55,7 @@ def official(answer, gold, special=("yes", "no", "noanswer")):
 
 
 words = st.sampled_from(["yes", "no", "noanswer", "The", "a", "an", "theatre", "Denver", "denver.", "St.", "O'Brien", "1939", "–",
-                         "1939–45", "1939-45", "“Yes”", "yes!", "new-york", "York", "_", "é", "!", "co.", "a.k.a.", "Straße", "İ"])
+                         "1939–45", "1939-45", "“Yes”", "yes!", "new-york", "York", "_", "é", "!", "co.", "Straße", "İ"])
 texts = st.lists(words, min_size=1, max_size=5).map(" ".join) | st.text(max_size=12)
 
 
@@ -107,4 +107,5 @@ def test_f1_is_called_so_in_the_record_of_a_grade_and_of_a_row(tmp_path):
     assert metrics == {"correct": 1, "n": 4, "ungraded": 0, "pass@1": 25.0, "f1": pytest.approx(100 * (1 + 2 / 3) / 4)}
     assert [v.score for v in read_jsonl(tmp_path / "verdicts.jsonl", Verdict)] == [1.0, pytest.approx(2 / 3), 0.0, 0.0]
     row = aggregate.run(aggregate.AggregateConfig(), {"b": tmp_path, "b@qa_match": tmp_path}, tmp_path, Runtime())
-    assert row == {"pass@1/b": 25.0, "pass@1/b@qa_match": 25.0, "f1/b": metrics["f1"], "f1/b@qa_match": metrics["f1"], "avg": 25.0}
+    f1 = metrics["f1"]
+    assert row == {"pass@1/b": 25.0, "pass@1/b@qa_match": 25.0, "f1/b": f1, "f1/b@qa_match": f1, "avg": 25.0}

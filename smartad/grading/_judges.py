@@ -111,8 +111,8 @@ def ask(name: str, requests: Sequence[tuple[Mapping[str, Any], Request]], read: 
     opinions = [found[repr(about)] for about, _ in requests]
     if silent := asked.counts["unparsed"] + asked.counts["failed"]:
         first = next(opinion.why for opinion in opinions if opinion.correct is None)
-        log.warning("%d of %d answers are not judged; first: %s. `smartad forget GRADE --yes` and the same command again ask for "
-                    "these alone", silent, len(found), first)
+        log.warning("%d of %d answers are not judged; first: %s. What was judged is kept: graded again (smartad forget GRADE "
+                    "--yes, and the same command), only these are asked for", silent, len(found), first)
     return Asked(opinions, asked.counts, None if None in tokens else sum(count or 0 for count in tokens))
 
 
