@@ -31,7 +31,8 @@ YOUNG_S = 3600.0
 renamed.  Stages are not judged by their age."""
 GONE = ".gone-"
 """Begins the name of what is being removed."""
-LEFTOVERS = (f"{GONE}*", ".probe-*", ".clock-*", ".*.tmp", "*.takeover-*", f"{RUNS}/*.lock", "sweeps/.*.tmp", f"{JUDGED}/*/.*.tmp")
+LEFTOVERS = (f"{GONE}*", ".probe-*", ".clock-*", ".*.tmp", "*.takeover-*", f"{RUNS}/*.lock", "sweeps/.*.tmp",
+             f"{JUDGED}/*/.*.tmp")
 
 
 @dataclass(frozen=True)
