@@ -162,8 +162,8 @@ def test_judge_that_is_gone_is_not_asked_for_ever():
 def test_second_run_asks_nothing_and_says_the_same(tmp_path):
     with double(Judge) as server:
         first, _ = judged(server, "Denver", "Paris", cache=tmp_path / "judged")
-        second, metrics = judged(server, "Denver", "Paris", cache=tmp_path / "judged")
-        assert second == first and len(server.bodies) == 2
+        second, metrics = judged(server, "Denver", "Paris", "Denver", cache=tmp_path / "judged")
+        assert second == [*first, first[0]] and len(server.bodies) == 2
         assert (metrics["judge_calls"], metrics["judge_cached"], metrics["judge_tokens"]) == (0, 2, 0)
 
 
