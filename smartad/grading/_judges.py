@@ -6,7 +6,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from smartad.engines import opening, served
@@ -39,10 +39,10 @@ class Asked:
     """What came of asking a judge."""
 
     opinions: list[Opinion]
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str]
     """``calls``: things it was asked; ``cached``: things it was asked before; and of the calls those that were ``unparsed`` and
     those that ``failed``."""
-    tokens: int | None = 0
+    tokens: int | None
     """That it wrote; None when its server does not tell."""
 
 
@@ -71,83 +71,92 @@ def ask(name: str, requests: Sequence[tuple[Mapping[str, Any], Request]], read: 
 
     Raises UserError for what no other request would get past: a refused key, a model that is not there.
     """
-    asked = Asked([])
-    found: dict[str, Opinion] = {}
-    missing: dict[str, tuple[Mapping[str, Any], Request]] = {}
-    for about, request in requests:
-        key = repr(about)
-        if key in found or key in missing:
-            continue
-        kept = _cache.read(runtime.cache, about)
-        if isinstance(kept, dict) and isinstance(kept.get("correct"), bool) and isinstance(kept.get("why"), str):
-            found[key] = Opinion(kept["correct"], kept["why"])
-            asked.counts["cached"] += 1
-            heard()
-        else:
-            missing[key] = about, request
-    site = site_of(name, runtime.judges)
-    tokens: list[int | None] = []
+    judge = _Judge(name, read, runtime, heard)
+    things = {repr(about): (about, request) for about, request in requests}
+    missing = {key: thing for key, thing in things.items() if not judge.recalls(key, thing[0])}
     if missing:
+        judge.ask(missing)
+    silent = [opinion.why for opinion in judge.opinions.values() if opinion.correct is None]
+    if silent:
+        log.warning("%d of %d answers are not judged; one: %s. What was judged is kept: graded again (smartad forget GRADE "
+                    "--yes, and the same command), only these are asked for", len(silent), len(things), silent[0])
+    tokens = None if None in judge.tokens else sum(count or 0 for count in judge.tokens)
+    return Asked([judge.opinions[repr(about)] for about, _ in requests], judge.counts, tokens)
+
+
+class _Judge:
+    """A judge at work: what it has said of each thing, by key, and how that went."""
+
+    def __init__(self, name: str, read: Callable[[str], Opinion | None], runtime: Runtime, heard: Callable[[], None]) -> None:
+        self.opinions: dict[str, Opinion] = {}
+        self.counts: Counter[str] = Counter()
+        self.tokens: list[int | None] = []
+        self._name, self._read, self._runtime, self._heard = name, read, runtime, heard
+        self._secret: str | None = None
+
+    def recalls(self, key: str, about: Mapping[str, Any]) -> bool:
+        """Whether it was asked before."""
+        kept = _cache.read(self._runtime.cache, about)
+        known = isinstance(kept, dict) and isinstance(kept.get("correct"), bool) and isinstance(kept.get("why"), str)
+        if known:
+            self.opinions[key] = Opinion(kept["correct"], kept["why"])
+            self.counts["cached"] += 1
+            self._heard()
+        return known
+
+    def ask(self, things: Mapping[str, tuple[Mapping[str, Any], Request]]) -> None:
+        """Ask all of ``things``; what it said is kept as soon as it is said."""
         from smartad.engines.http import HttpEngine
 
-        secret, url = key_of(name, site), served.base_url(site.url or "")
-        runtime.note(judge=f"{site.model or name} at {url}")
-
-        def hear(key: str, completion: Completion | None) -> None:
-            opinion = _opinion(name, completion, read, asked.counts)
-            opinion = Opinion(opinion.correct, _without(secret, opinion.why))
-            tokens.append(completion.tokens if completion and completion.finish != "error" else 0)
-            if opinion.correct is not None:
-                _cache.write(runtime.cache, missing[key][0], dataclasses.asdict(opinion))
-            found[key] = opinion
-            heard()
-
-        # The names of hosted models are not asked for: many list none, or hundreds.
-        with HttpEngine(site, url, site.model or name, site.server == "vllm", secret) as engine:
+        site = site_of(self._name, self._runtime.judges)
+        self._secret, url, model = key_of(self._name, site), served.base_url(site.url or ""), site.model or self._name
+        self._runtime.note(judge=f"{model} at {url}")
+        # Its server is not asked what it serves: hosted ones list hundreds of models, or none.
+        with HttpEngine(site, url, model, site.server == "vllm", self._secret) as engine:
             try:
-                asyncio.run(_ask(engine, {key: request for key, (_, request) in missing.items()}, hear))
+                asyncio.run(self._ask(engine, things))
             except UserError as error:
-                raise _named(name, error) from error
-    opinions = [found[repr(about)] for about, _ in requests]
-    if silent := asked.counts["unparsed"] + asked.counts["failed"]:
-        first = next(opinion.why for opinion in opinions if opinion.correct is None)
-        log.warning("%d of %d answers are not judged; first: %s. What was judged is kept: graded again (smartad forget GRADE "
-                    "--yes, and the same command), only these are asked for", silent, len(found), first)
-    return Asked(opinions, asked.counts, None if None in tokens else sum(count or 0 for count in tokens))
+                raise _named(self._name, error) from error
 
+    async def _ask(self, engine: "HttpEngine", things: Mapping[str, tuple[Mapping[str, Any], Request]]) -> None:
+        """As many at once as its site allows, until it is gone."""
+        slots = asyncio.Semaphore(engine.site.in_flight)
+        failed_in_a_row = 0
 
-async def _ask(engine: "HttpEngine", requests: Mapping[str, Request], hear: Callable[[str, Completion | None], None]) -> None:
-    """Each of ``requests``, as many at once as its site allows, until the judge is gone: the rest is heard of as None."""
-    slots = asyncio.Semaphore(engine.site.in_flight)
-    failed_in_a_row = 0
+        async def one(key: str, about: Mapping[str, Any], request: Request) -> None:
+            nonlocal failed_in_a_row
+            async with slots:
+                if failed_in_a_row >= max(HOPELESS, engine.site.in_flight):
+                    self._hear(key, about, None)
+                    return
+                [[completion]] = await engine.complete([request])
+                failed_in_a_row = failed_in_a_row + 1 if completion.transient else 0
+                self._hear(key, about, completion)
 
-    async def one(key: str, request: Request) -> None:
-        nonlocal failed_in_a_row
-        async with slots:
-            if failed_in_a_row >= max(HOPELESS, engine.site.in_flight):
-                hear(key, None)
-                return
-            [[completion]] = await engine.complete([request])
-            failed_in_a_row = failed_in_a_row + 1 if completion.transient else 0
-            hear(key, completion)
+        await asyncio.gather(*(one(key, *thing) for key, thing in things.items()))
 
-    await asyncio.gather(*(one(key, request) for key, request in requests.items()))
+    def _hear(self, key: str, about: Mapping[str, Any], completion: Completion | None) -> None:
+        opinion = self._opinion(completion)
+        self.opinions[key] = opinion = Opinion(opinion.correct, _without(self._secret, opinion.why))
+        if opinion.correct is not None:
+            _cache.write(self._runtime.cache, about, dataclasses.asdict(opinion))
+        self._heard()
 
-
-def _opinion(name: str, completion: Completion | None, read: Callable[[str], Opinion | None], counts: Counter[str]) -> Opinion:
-    if completion is None:
-        counts["failed"] += 1
-        return Opinion(None, f"{name} was not asked: it had failed too often in a row")
-    counts["calls"] += 1
-    if completion.finish == "error":
-        counts["failed"] += 1
-        return Opinion(None, f"{name} gave no answer: {completion.detail}")
-    opinion = read(completion.text)
-    if opinion is None:
-        counts["unparsed"] += 1
-        cut = "" if completion.finish == "stop" else f" ({completion.finish})"
-        return Opinion(None, f"{name} gave no verdict{cut}: {completion.text!r:.200}")
-    return opinion
+    def _opinion(self, completion: Completion | None) -> Opinion:
+        if completion is None:
+            self.counts["failed"] += 1
+            return Opinion(None, f"{self._name} was not asked: it had failed too often in a row")
+        self.counts["calls"] += 1
+        if completion.finish == "error":
+            self.counts["failed"] += 1
+            return Opinion(None, f"{self._name} gave no answer: {completion.detail}")
+        self.tokens.append(completion.tokens)
+        opinion = self._read(completion.text)
+        if opinion is None:
+            self.counts["unparsed"] += 1
+            cut = "" if completion.finish == "stop" else f" ({completion.finish})"
+            return Opinion(None, f"{self._name} gave no verdict{cut}: {completion.text!r:.200}")
+        return opinion
 
 
 def _without(secret: str | None, text: str) -> str:
