@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import ClassVar, Literal, TypedDict
+from typing import Any, ClassVar, Literal, TypedDict
 
 StepStatus = Literal["ok", "parse_error", "exec_error", "timeout", "oom", "final"]
 FAILURES: tuple[StepStatus, ...] = ("parse_error", "exec_error", "timeout", "oom")
@@ -292,6 +292,8 @@ class Request:
     """Candidates wanted: as many completions of the same chat, each with random numbers of its own."""
     prefill: str = ""
     """The beginning of the assistant's turn, from which the model goes on; the completion's text is what follows it."""
+    schema: Mapping[str, Any] | None = None
+    """A JSON schema for the text, which servers that can see to it are told; elsewhere the text may be anything."""
 
 
 @dataclass(frozen=True)

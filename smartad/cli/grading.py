@@ -22,7 +22,7 @@ from smartad.records import write_jsonl
 from smartad.stage import Runtime
 from smartad.stages.grade import Graders, cell, summary, verdicts_of
 from smartad.stages.prepare import pinned
-from smartad.store import Store
+from smartad.store import JUDGED, Store
 from smartad.sweep import disagreements
 from smartad.types import Question, Trajectory, UserError, Verdict
 
@@ -64,7 +64,7 @@ def _print_grades(benchmark: str, verdicts: Mapping[str, Sequence[Verdict]]) -> 
         low, high = tables.wilson(*one.draws) if one.n else (None, None)
         grid.add_row(one.grader, _percent(one.percent), tables.HOLE if low is None else f"{low:.1f} to {high:.1f}",
                      *(_percent(found[name]) for name in several), str(one.correct), str(one.n), str(one.ungraded),
-                     _percent(found.get("score")))
+                     _percent(found.get(grading.score_name(one.grader))))
     console().print(grid)
 
 
@@ -194,7 +194,8 @@ def _short(text: str) -> str:
 
 
 def _setup(args: argparse.Namespace) -> grading.Setup:
-    """What graders work with here: all cores, and the judges of the site profile."""
-    profile = load(ClusterConfig, [args.cluster] if args.cluster else [])
-    runtime = dataclasses.replace(on_site(profile, Runtime()), threads=os.cpu_count() or 1)
+    """What graders work with here: all cores, the judges of the site profile, and what they have said, where there is a store."""
+    profile, store = load(ClusterConfig, [args.cluster] if args.cluster else []), Store(args.store)
+    runtime = dataclasses.replace(on_site(profile, Runtime()), threads=os.cpu_count() or 1,
+                                  cache=store.root / JUDGED if store.present() else None)
     return grading.Setup(args.judge, args.second_judge, runtime)

@@ -25,7 +25,7 @@ class Graders:
 
     exact: list[str] = field(default_factory=lambda: ["exact"])
     math: list[str] = field(default_factory=lambda: ["exact"])
-    qa: list[str] = field(default_factory=lambda: ["exact"])
+    qa: list[str] = field(default_factory=lambda: ["qa_match"])
     code: list[str] = field(default_factory=lambda: ["code_tests"])
     judge: str | None = None
     """The model that a judge is; where it is served, the site profile says."""
@@ -41,6 +41,11 @@ class Graders:
                 raise UserError(f"grade.{kind} names a grader twice: {', '.join(named)}")
             for name in named:
                 grading.check(name, kind)
+                if getattr(grading.get(name), "JUDGE", False) and self.judge is None:
+                    raise UserError(f"grade.{kind} names {name}, and grade.judge is null: say which model it asks, as in "
+                                    "grade.judge=qwen-plus; where that is, the site profile says under judges")
+        if self.judge is not None and self.judge == self.second_judge:
+            raise UserError(f"grade.second_judge={self.second_judge} is the judge itself, which agrees with itself; name another")
 
     def of(self, kind: Kind) -> list[str]:
         """The graders of a kind of question."""
@@ -108,14 +113,18 @@ def _shared(setup: grading.Setup, done: int, total: int) -> grading.Setup:
 
 
 def summary(verdicts: Sequence[Verdict]) -> dict[str, float | None]:
-    """correct, n (graded), ungraded, and pass@1 in percent (None when nothing was graded); score, the mean in percent, of graders
-    that have one.  Of several samples also ``questions`` (those with a graded one) and pass@2, pass@5, pass@10, pass@20, ...
+    """correct, n (graded), ungraded, and pass@1 in percent (None when nothing was graded); of graders with a score, such as f1,
+    its mean in percent by its name.  Of several samples also ``questions`` (those with a graded one) and pass@2, pass@5, pass@10,
+    pass@20, ...
 
     pass@k is the mean of ``pass_at`` over the questions of which at least k samples were graded: what is ungraded is as if it had
     never been asked.
     """
     graded = [v for v in verdicts if v.correct is not None]
-    scores = [v.score for v in graded if v.score is not None]
+    scores = defaultdict(list)
+    for verdict in graded:
+        if verdict.score is not None:
+            scores[grading.score_name(verdict.by)].append(verdict.score)
     asked = Counter(v.question_id for v in verdicts)
     samples = max(asked.values(), default=1)
     of, right = Counter(v.question_id for v in graded), Counter(v.question_id for v in graded if v.correct)
@@ -125,7 +134,7 @@ def summary(verdicts: Sequence[Verdict]) -> dict[str, float | None]:
         passes[f"pass@{k}"] = 100 * math.fsum(chances) / len(chances) if chances else None
     return {"correct": right.total(), "n": len(graded), "ungraded": len(verdicts) - len(graded),
             **({"questions": len(of)} if samples > 1 else {}), **passes,
-            **({"score": 100 * sum(scores) / len(scores)} if scores else {})}
+            **{name: 100 * sum(found) / len(found) for name, found in scores.items()}}
 
 
 def cell(benchmark: str, verdicts: Sequence[Verdict], source: str) -> Cell:
