@@ -12,6 +12,7 @@ FLOORS = [
     {"dialect", "selection", "difficulty", "tables", "stage", "models", "claims"},
     {"engines", "agents", "toyworld"},
     {"benchmarks", "corpora", "importers", "grading"},
+    {"data"},
     {"stages", "store", "tracking"},
     {"experiment", "runner", "registry"},
     {"cluster"},
