@@ -29,6 +29,7 @@ HOMES = {"omegaconf": {"config"}, "torch": {"engines", "toyworld"}, "transformer
          "openai": {"engines"}, "faiss": {"engines"}, "sentence_transformers": {"engines"}, "starlette": {"engines"},
          "uvicorn": {"engines", "tracking"}, "smolagents": {"agents"}, "wandb": {"tracking"},
          "wandb_workspaces": {"tracking"}, "trackio": {"tracking"}, "psutil": {"tracking", "engines"},
+         "duckdb": {"data"},
          "pynvml": {"tracking"}, "submitit": {"cluster"},
          "optuna": {"sweep"}, "sweeps": {"sweep"}, "rich": {"cli"}, "matplotlib": {"sweep"}, "scipy": {"tables"}}
 PACKAGE = ROOT / "smartad"

@@ -35,6 +35,8 @@ class Hub:
     dataset: str
     files: tuple[str, ...]
     """JSON lines, or Parquet."""
+    columns: tuple[str, ...]
+    """Those that are read."""
     revision: str | None = None
     """The commit that was looked at; None: not known, so whatever is there now."""
 

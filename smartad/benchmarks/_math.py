@@ -7,7 +7,8 @@ from smartad.benchmarks import Hub
 
 SUBJECTS = ("algebra", "counting_and_probability", "geometry", "intermediate_algebra", "number_theory", "prealgebra",
             "precalculus")
-TRAIN = Hub("EleutherAI/hendrycks_math", tuple(f"{subject}/train-00000-of-00001.parquet" for subject in SUBJECTS))
+TRAIN = Hub("EleutherAI/hendrycks_math", tuple(f"{subject}/train-00000-of-00001.parquet" for subject in SUBJECTS),
+            ("problem", "solution", "level", "type"))
 RIGHTS = "the problems are AoPS' and the MAA's"
 
 

@@ -11,7 +11,7 @@ from smartad.types import Kind, Question
 KIND: Kind = "math"
 SOURCE = source("data_processor/math_dataset/test/aime_90_20250504.json",
                 "445868439c6c88c8f3ac99c9aabae90606cac43ade63597936bec37a22d510c0",
-                hub=Hub("AI-MO/aimo-validation-aime", ("data/train-00000-of-00001.parquet",),
+                hub=Hub("AI-MO/aimo-validation-aime", ("data/train-00000-of-00001.parquet",), ("problem", "answer"),
                         "1f8807dabb2265892a7c2cb5e73d95d25df4507b"),
                 rights="the problems are the MAA's")
 DEFECTS = tuple(Defect(f"aime/{row}", "leading_zeros", "printed with three digits, as on the answer sheet; read as a number")

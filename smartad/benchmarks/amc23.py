@@ -12,7 +12,8 @@ from smartad.types import Kind, Question
 KIND: Kind = "math"
 SOURCE = Source("amc23/test.jsonl", "43707e1ca784602d8479de24ee8ce36609dbebc46dd152b0b12a46611aa898a4",
                 github=Git("QwenLM/Qwen2.5-Math", "a45202bd16f1ec06f433442dc1152d0074773465", "evaluation/data/amc23/test.jsonl"),
-                hub=Hub("math-ai/amc23", ("test-00000-of-00001.parquet",), "56929da58f5de03e3c4ada30a2eec359303bf155"),
+                hub=Hub("math-ai/amc23", ("test-00000-of-00001.parquet",), ("question", "answer"),
+                        "56929da58f5de03e3c4ada30a2eec359303bf155"),
                 rights="the problems are the MAA's")
 
 

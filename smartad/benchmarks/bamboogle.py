@@ -11,7 +11,7 @@ from smartad.types import Kind, Question
 KIND: Kind = "qa"
 SOURCE = source("data_processor/qa_dataset/test/bamboogle_125_20250507.json",
                 "f6c5f3dd17521cf33a1d597d75525d65673687b3219ffe0339eae21b28d69be4", licence="mit", dataset="chiayewken/bamboogle",
-                hub=Hub("chiayewken/bamboogle", ("data/test-00000-of-00001-fd9def31e0acf72c.parquet",),
+                hub=Hub("chiayewken/bamboogle", ("data/test-00000-of-00001-fd9def31e0acf72c.parquet",), ("Question", "Answer"),
                         "5787baaae24a33baee4cf57a4cc743e8a02cd548"))
 
 

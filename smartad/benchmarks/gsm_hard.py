@@ -12,8 +12,8 @@ from smartad.types import Kind, Question
 KIND: Kind = "math"
 SOURCE = source("data_processor/math_dataset/test/gsm_hard_500_20250507.json",
                 "970c69744216a75fe04eb86ff1adaf208df5191e2731c6ef0610bd2312266498", licence="apache-2.0",
-                hub=Hub("reasoning-machines/gsm-hard", ("gsmhardv2.jsonl",)))
-DEFECTS = tuple(Defect(f"gsm_hard/{row}", "float_noise", "the problem's numbers give a short one; the file has what floating point "
+                hub=Hub("reasoning-machines/gsm-hard", ("gsmhardv2.jsonl",), ("input", "target")))
+DEFECTS = tuple(Defect(f"gsm_hard/{row}", "float_noise", "the problem's numbers give a short one; the file has what floats "
                        "made of it", (was,), (right,))
                 for row, was, right in (
                     (457, "561161.7000000001", "561161.7"), (114, "19023741.599999998", "19023741.6"),

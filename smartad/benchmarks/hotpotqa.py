@@ -12,7 +12,8 @@ KIND: Kind = "qa"
 SOURCE = source("data_processor/qa_dataset/test/hotpotqa_500_20250422.json",
                 "770b2740d2d5195f983dbeae3c770900edab776b5986b4cbff3194443a771b00",
                 licence="cc-by-sa-4.0", dataset="hotpotqa/hotpot_qa",
-                hub=Hub("hotpotqa/hotpot_qa", ("distractor/validation-00000-of-00001.parquet",)))
+                hub=Hub("hotpotqa/hotpot_qa", ("distractor/validation-00000-of-00001.parquet",),
+                        ("id", "question", "answer", "level")))
 
 
 def load(path: Path) -> list[Question]:

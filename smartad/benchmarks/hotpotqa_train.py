@@ -14,7 +14,8 @@ SOURCE = source("data_processor/qa_dataset/train/hotpotqa_1000_20250402.json",
                 "35ae8108e8cb856813dc4aeb7de261b794ec2424ddb19c81449d1007a71f1fb8",
                 licence="cc-by-sa-4.0", dataset="hotpotqa/hotpot_qa",
                 hub=Hub("hotpotqa/hotpot_qa",
-                        ("distractor/train-00000-of-00002.parquet", "distractor/train-00001-of-00002.parquet")))
+                        ("distractor/train-00000-of-00002.parquet", "distractor/train-00001-of-00002.parquet"),
+                        ("id", "question", "answer", "level")))
 
 
 def load(path: Path) -> list[Question]:

@@ -15,7 +15,8 @@ from smartad.types import Kind, Question
 KIND: Kind = "code"
 SOURCE = Source("humaneval/HumanEval.jsonl.gz", "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef", licence="mit",
                 github=Git("openai/human-eval", "6d43fb980f9fee3c892a914eda09951f772ad10d", "data/HumanEval.jsonl.gz"),
-                hub=Hub("openai/openai_humaneval", ("openai_humaneval/test-00000-of-00001.parquet",)))
+                hub=Hub("openai/openai_humaneval", ("openai_humaneval/test-00000-of-00001.parquet",),
+                        ("task_id", "prompt", "test", "entry_point")))
 
 
 def load(path: Path) -> list[Question]:

@@ -12,7 +12,8 @@ from smartad.types import Kind, Question
 KIND: Kind = "math"
 SOURCE = source("data_processor/math_dataset/test/math_500_20250414.json",
                 "32ae376ee63aee4a1e59ea167afebffa0031250b154d1805d13522c60c6069cb", licence="mit",
-                hub=Hub("HuggingFaceH4/MATH-500", ("test.jsonl",), "ff5b20257d8185524591543f8ff5993951537bb8"), rights=RIGHTS)
+                hub=Hub("HuggingFaceH4/MATH-500", ("test.jsonl",), ("problem", "answer", "level", "subject"),
+                        "ff5b20257d8185524591543f8ff5993951537bb8"), rights=RIGHTS)
 
 
 def load(path: Path) -> list[Question]:

@@ -13,8 +13,8 @@ KIND: Kind = "math"
 SOURCE = source("data_processor/math_dataset/train/math_1000_20250414.json",
                 "71240de787bb08c59b09bbb5fa4daa2cb536849da29dfdd25bf9e27c7eff344b", licence="mit", hub=TRAIN, rights=RIGHTS)
 DEFECTS = (
-    Defect("math_hard/174", "empty_gold", "k divides n! + k for every k from 2 to n - 1, and is less: none is prime, choice A", (),
-           ("0", "A")),
+    Defect("math_hard/174", "empty_gold", "k divides n! + k for every k from 2 to n - 1, and is less: none is prime, choice A",
+           (), ("0", "A")),
     Defect("math_hard/499", "empty_gold", "every n from 2 to 59 has a prime factor below 61, which divides P and so P + n: none "
            "is prime, choice A", (), ("0", "A")),
 )

@@ -13,10 +13,10 @@ KIND: Kind = "qa"
 SOURCE = source("data_processor/qa_dataset/test/musique_500_20250504.json",
                 "683634bcc958a79b144cffb815d4f56002dc22ed7358e11b897f9ff03ba69110",
                 licence="cc-by-4.0", dataset="dgslibisey/MuSiQue",
-                hub=Hub("dgslibisey/MuSiQue", ("musique_ans_v1.0_dev.jsonl",)))
+                hub=Hub("dgslibisey/MuSiQue", ("musique_ans_v1.0_dev.jsonl",), ("id", "question", "answer")))
 DEFECTS = (
     Defect("musique/3hop2__326964_851134_7713", "duplicate", "the question of 3hop2__851134_326964_7713, its hops exchanged"),
-    Defect("musique/ 1__804367_160713_77246", "malformed_id", "begins with a blank, does not say how many hops; so in MuSiQue too"),
+    Defect("musique/ 1__804367_160713_77246", "malformed_id", "begins with a blank and does not say its hops; so in MuSiQue too"),
 )
 
 

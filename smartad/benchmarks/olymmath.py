@@ -12,7 +12,8 @@ from smartad.types import Kind, Question
 KIND: Kind = "math"
 SOURCE = source("data_processor/math_dataset/test/olymath_200_20250511.json",
                 "dc105d5747a37031d1f981865dd5603d533488a435b8a2a0722fd167081912d1", licence="mit",
-                hub=Hub("RUC-AIBOX/OlymMATH", ("data/OlymMATH-EN-EASY.jsonl", "data/OlymMATH-EN-HARD.jsonl")))
+                hub=Hub("RUC-AIBOX/OlymMATH", ("data/OlymMATH-EN-EASY.jsonl", "data/OlymMATH-EN-HARD.jsonl"),
+                        ("problem", "answer", "subject", "unique_id")))
 EASY = 100
 """The first so many; the rest is hard."""
 DEFECTS = tuple(Defect(f"olymmath/{row}", "corrected_upstream", "as in RUCAIBox/OlymMATH since, at 94e19ff", (was,), (right,))

@@ -11,7 +11,7 @@ from smartad.types import Kind, Question
 KIND: Kind = "qa"
 SOURCE = source("data_processor/qa_dataset/test/2wikimultihopqa_500_20250511.json",
                 "5034d0e66b38f5e54f20934cbb02ff1d38f0b292efe81da05b5ebdeafcb1bb07", licence="apache-2.0",
-                hub=Hub("xanhho/2WikiMultihopQA", ("dev.parquet",)))
+                hub=Hub("xanhho/2WikiMultihopQA", ("dev.parquet",), ("question", "answer", "type")))
 
 
 def load(path: Path) -> list[Question]:

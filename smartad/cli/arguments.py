@@ -6,6 +6,7 @@ from pathlib import Path
 
 from smartad import __version__
 from smartad.agents import walls
+from smartad.cli import data_arguments
 
 ABOUT = """Distil a teacher's tool-using agent into a small student, and see which recipe is best.
 
@@ -227,6 +228,10 @@ def parser() -> argparse.ArgumentParser:
     fetch.add_argument("corpus", metavar="CORPUS", help="its name in an experiment")
     fetch.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder that data= names")
     fetch.add_argument("--only", metavar="FILE", help="only this file of the data folder")
+
+    data_arguments.add(commands.add_parser("data", help="list, check, fetch and compare the benchmarks' files",
+                                           description=data_arguments.ABOUT,
+                                           formatter_class=argparse.RawDescriptionHelpFormatter), common)
 
     gc = command("gc", "say what the store could do without, and with --yes remove it",
                  "  smartad gc            what would go, how large it is, and why\n"

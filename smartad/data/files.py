@@ -2,6 +2,7 @@
 
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,13 +111,13 @@ def ungradable(question: Question) -> bool:
     return not question.answers and question.tests is None
 
 
-def defects_among(name: str, questions: list[Question]) -> list[Defect]:
+def defects_among(name: str, questions: Sequence[Question]) -> list[Defect]:
     """What is known to be wrong with those of benchmark ``name`` that are among ``questions``."""
     there = {question.id for question in questions}
     return [defect for defect in benchmarks.defects(name) if defect.question_id in there]
 
 
-def counted(name: str, questions: list[Question]) -> dict[str, int]:
+def counted(name: str, questions: Sequence[Question]) -> dict[str, int]:
     """How many of ``questions`` have each kind of defect that benchmark ``name`` is known to have, 0 included."""
     among = Counter(defect.kind for defect in defects_among(name, questions))
     return {kind: among[kind] for kind in dict.fromkeys(defect.kind for defect in benchmarks.defects(name))}
