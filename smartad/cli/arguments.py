@@ -23,7 +23,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments; overrides may stand anywhere, also after an option."""
     args, rest = parser().parse_known_args(argv)
     into = {"plan": "sources", "run": "sources", "preview": "sources", "serve-retriever": "sources",
-            "sweep": "overrides"}.get(args.command)
+            "sweep": "overrides", "data": data_arguments.LISTS.get(getattr(args, "action", ""))}.get(args.command)
     if unknown := [word for word in rest if word.startswith("-") or into is None]:
         parser().error(f"unrecognized arguments: {' '.join(unknown)}")
     if into:

@@ -12,6 +12,9 @@ ABOUT = """  smartad data list                      what there is, from where, a
   smartad data overlap                   which training questions are in benchmarks, and benchmarks in each other
 The data folder is what data=FOLDER names in an experiment; here --data does, or $SMARTAD_DATA."""
 
+LISTS = {"check": "names", "prefetch": "names", "overlap": "train"}
+"""Action -> which of its arguments is a list, and may go on after an option."""
+
 
 def add(data: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
     """The actions of ``smartad data``; ``common``: the options of every command."""
@@ -47,7 +50,7 @@ def add(data: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
                       "  smartad data overlap --data DATA\n"
                       "  smartad data overlap mine.jsonl math_hard --against math500,aime --format csv\n"
                       "Texts are compared as words, without case, punctuation and LaTeX's signs.  A pair is listed when it is\n"
-                      "the same (exact), when n words in a row are in both (ngram; phrases in more than 10 questions do not count),\n"
+                      "the same (exact), when n words in a row are in both (ngram; phrases in over 10 questions do not count),\n"
                       "when half of the shorter one's runs of 8 words are in the other (share), or two thirds of their words\n"
                       "are in both (words).  Most ngram pairs of low share are phrases that exams have in common: look at them.")
     compared.add_argument("train", nargs="*", metavar="TRAIN",
