@@ -4,7 +4,7 @@ import csv
 import io
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from smartad.types import Cell
@@ -64,6 +64,8 @@ class Table:
     """Group title -> benchmarks; Avg is in a group of its own."""
     rows: Mapping[str, Mapping[str, Entry]]
     """Label -> column -> entry."""
+    graders: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Benchmark -> who decided, with versions; several where cells differ."""
 
     @property
     def columns(self) -> list[str]:
@@ -96,7 +98,9 @@ def build(title: str, groups: Mapping[str, Sequence[str]], rows: Mapping[str, Se
             if row[column].percent is not None and len(entries) > 1:
                 place = ranked.index(_shown(row[column]))
                 row[column] = Entry(**{**vars(row[column]), "rank": ("best", "second")[place] if place < 2 else ""})
-    return Table(title, groups, entries)
+    graders = {name: sorted({run.cells[name].grader for runs in rows.values() for run in runs if name in run.cells} - {""})
+               for name in benchmarks}
+    return Table(title, groups, entries, graders)
 
 
 def _shown(entry: Entry) -> float:
@@ -147,7 +151,17 @@ def caption(table: Table) -> str:
     over = f", mean ± sd over {seeds} seeds" if seeds > 1 else ""
     early = any(entry.note == STOPPED for row in table.rows.values() for entry in row.values())
     what = " stopped: ended early, as it was behind the others." if early else ""
-    return f"{table.title}: pass@1 in percent{over}; best bold, second underlined.{what}"
+    return f"{table.title}: pass@1 in percent{over}; best bold, second underlined.{_graded(table)}{what}"
+
+
+def _graded(table: Table) -> str:
+    """Who decided what is right."""
+    by: dict[str, list[str]] = {}
+    for name, graders in table.graders.items():
+        if graders:
+            by.setdefault(" and ".join(graders), []).append(name)
+    parts = [grader if len(by) == 1 else f"{grader} ({', '.join(names)})" for grader, names in by.items()]
+    return f" Graded by {', '.join(parts)}." if parts else ""
 
 
 def markdown(table: Table) -> str:
@@ -199,7 +213,8 @@ def as_csv(groups: Mapping[str, Sequence[str]], rows: Mapping[str, Sequence[RunC
     """The cells themselves, one line each: what statistics are made from.  Unmeasured cells have empty fields and a note."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["row", "seed", "group", "benchmark", "correct", "n", "ungraded", "pass@1", "source", "note"])
+    writer.writerow(["row", "seed", "group", "benchmark", "correct", "n", "ungraded", "pass@1", "source", "note",
+                     "grader"])
     for label, runs in rows.items():
         for seed, run in zip(seeds, runs, strict=True):
             for group, names in groups.items():
@@ -207,7 +222,7 @@ def as_csv(groups: Mapping[str, Sequence[str]], rows: Mapping[str, Sequence[RunC
                     cell = run.cells.get(name)
                     numbers = ["", "", "", "", ""] if cell is None else [
                         cell.correct, cell.n, cell.ungraded, f"{100 * cell.correct / cell.n:.4f}" if cell.n else "", cell.source]
-                    writer.writerow([label, seed, group, name, *numbers, run.note])
+                    writer.writerow([label, seed, group, name, *numbers, run.note, cell.grader if cell else ""])
     return file.getvalue()
 
 

@@ -119,8 +119,31 @@ def parser() -> argparse.ArgumentParser:
 
     table = command("table", "print a sweep's comparison table", "Holes are marked, never printed as zeros.")
     table.add_argument("sweep", metavar="SWEEP", help="its name, the beginning of it, or its file")
+    table.add_argument("--grader", metavar="NAME", help="by this grader where it has graded, instead of the one that counts")
     table.add_argument("--format", choices=["terminal", "md", "tex", "csv"], default=None,
                        help="default: terminal on a terminal, md elsewhere")
+
+    grade = command("grade", "grade answers made elsewhere to a benchmark's questions; no agent runs",
+                    "  smartad grade answers.jsonl --benchmark math500 --data DATA\n"
+                    "  smartad grade samples.jsonl --benchmark humaneval --data DATA --to verdicts.jsonl\n"
+                    'A line is {"id": "math500/0", "answer": "3"}: the question by its id or, as "question", by its text.\n'
+                    "Several lines of one question are its samples; null is no answer.  Without --grader it is graded by those\n"
+                    "that an experiment asks for this kind of question.")
+    grade.add_argument("file", type=Path, metavar="FILE", help="answers, one JSON object a line")
+    grade.add_argument("--benchmark", required=True, metavar="NAME", help="whose questions they answer")
+    grade.add_argument("--data", type=Path, metavar="DIR", help="folder of the benchmark files, as data= in an experiment")
+    grade.add_argument("--to", type=Path, metavar="FILE", help="write every verdict with its reason")
+    _add_graders(grade, "by this grader; may be given several times (default: those of an experiment)")
+
+    differ = command("disagreements", "list the answers of which two graders do not say the same",
+                     "  smartad disagreements table2_main                   of a sweep, or of a run by its name\n"
+                     "  smartad disagreements evaluate-1f2e --grader exact  of one stage, with a grader that is asked now\n"
+                     "Nothing runs but graders, and what those say that are asked now is not kept.")
+    differ.add_argument("target", metavar="SWEEP_OR_FINGERPRINT", help="a sweep or run, or a stage with attempts, a pool, a row")
+    differ.add_argument("--all", action="store_true", help="every one, however many")
+    differ.add_argument("--format", choices=["terminal", "md", "csv"], default=None,
+                        help="default: terminal on a terminal, md elsewhere")
+    _add_graders(differ, "ask this one too, now; may be given several times")
 
     buckets = command("buckets", "print how accuracy, length and tool calls go along with NLL under the untrained student",
                       "  smartad buckets quickstart           of the pools of a sweep\n"
@@ -268,6 +291,13 @@ def _port(word: str) -> int:
 def _add_model(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", action="append", default=[], metavar="FOLDER",
                          help="where the base model is, when it is a local one")
+
+
+def _add_graders(command: argparse.ArgumentParser, brief: str) -> None:
+    command.add_argument("--grader", action="append", default=[], metavar="NAME", help=brief)
+    command.add_argument("--judge", metavar="MODEL", help="of a grader that asks a judge: which model")
+    command.add_argument("--second-judge", metavar="MODEL", help="another one, to see whether they agree")
+    command.add_argument("--cluster", metavar="FILE", help="a site profile, which says where judges are served")
 
 
 def _add_where(command: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from smartad import benchmarks, corpora, models, tables
 from smartad.benchmarks import Benchmark
+from smartad.stages.aggregate import SECOND
 from smartad.store import Store
 
 Record = Mapping[str, Any]
@@ -58,7 +59,8 @@ class About:
     """Stage -> its config: train, select, score, collect, import, evaluate (as it was evaluated; None: it never was), index (what
     it searched when it was; None: nothing)."""
     row: Mapping[str, Score]
-    """By benchmark; of adapters that were evaluated in several ways, as in the latest."""
+    """By benchmark, of graders that do not count by ``benchmark@grader``; of adapters that were evaluated in several ways, as in
+    the latest."""
     ran: Mapping[str, tuple[str, ...]]
     """Where those evaluations ran, as far as they noted it: ``sandbox`` (the wall) and ``engine``, each with all its values."""
     lineage: tuple[Origin, ...]
@@ -115,12 +117,22 @@ def _row(store: Store, adapter: str) -> tuple[Record | None, dict[str, Score], d
              if record["identity"]["config"] == latest["identity"]["config"]
              and record["identity"]["inputs"].get("index") == latest["identity"]["inputs"].get("index")}
     row = {}
+    second = _second_graders(store)
     grades = [store.record(f) for f in store.fingerprints() if f.startswith("grade-")]
     for grade in sorted(grades, key=lambda record: record["started"]):
         if evaluation := alike.get(grade["identity"]["inputs"]["attempts"]):
             role = next(role for role in evaluation["identity"]["inputs"] if role.startswith("questions/"))
-            row[role.removeprefix("questions/")] = _score(grade)
+            name = role.removeprefix("questions/")
+            row[second.get(grade["fingerprint"], name)] = _score(grade)
     return latest, dict(sorted(row.items())), _ran(alike.values())
+
+
+def _second_graders(store: Store) -> dict[str, str]:
+    """Grade stages whose verdicts no table counts, with what tables call them: ``math500@math_paper``."""
+    roles = [(fingerprint, role) for f in store.fingerprints() if f.startswith("aggregate-")
+             for role, fingerprint in store.record(f)["identity"]["inputs"].items()]
+    counted = {fingerprint for fingerprint, role in roles if SECOND not in role}
+    return {fingerprint: role for fingerprint, role in roles if fingerprint not in counted}
 
 
 def _ran(evaluations: Collection[Record]) -> dict[str, tuple[str, ...]]:
