@@ -68,6 +68,7 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
         buckets,
         control,
         dashboards,
+        data,
         doctor,
         grading,
         keeping,
@@ -90,6 +91,6 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
         "cancel": control.cancel_command, "retry": control.retry_command, "doctor": doctor.doctor_command,
         "grade": grading.grade_command, "disagreements": grading.disagreements_command,
         "import": pool.import_command, "pool": pool.pool_command,
-        "serve-retriever": serving.serve_command, "fetch": serving.fetch_command,
+        "serve-retriever": serving.serve_command, "fetch": serving.fetch_command, "data": data.data_command,
         "dashboard": dashboards.dashboard_command, "publish": publishing.publish_command}
     return commands[name]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from smartad import __version__
 from smartad.agents import walls
+from smartad.cli import data_arguments
 
 ABOUT = """Distil a teacher's tool-using agent into a small student, and see which recipe is best.
 
@@ -22,7 +23,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments; overrides may stand anywhere, also after an option."""
     args, rest = parser().parse_known_args(argv)
     into = {"plan": "sources", "run": "sources", "preview": "sources", "serve-retriever": "sources",
-            "sweep": "overrides"}.get(args.command)
+            "sweep": "overrides", "data": data_arguments.LISTS.get(getattr(args, "action", ""))}.get(args.command)
     if unknown := [word for word in rest if word.startswith("-") or into is None]:
         parser().error(f"unrecognized arguments: {' '.join(unknown)}")
     if into:
@@ -250,6 +251,10 @@ def parser() -> argparse.ArgumentParser:
     fetch.add_argument("corpus", metavar="CORPUS", help="its name in an experiment")
     fetch.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder that data= names")
     fetch.add_argument("--only", metavar="FILE", help="only this file of the data folder")
+
+    data_arguments.add(commands.add_parser("data", help="list, check, fetch and compare the benchmarks' files",
+                                           description=data_arguments.ABOUT,
+                                           formatter_class=argparse.RawDescriptionHelpFormatter), common)
 
     gc = command("gc", "say what the store could do without, and with --yes remove it",
                  "  smartad gc            what would go, how large it is, and why\n"
