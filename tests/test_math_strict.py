@@ -18,6 +18,9 @@ def table(text):
 
 
 RIGHT = table(r"""
+7   The remainder of 194 divided by 11 is 7.
+3   The units digit of $13^{19} \cdot 19^{13}$ is 3.
+2300   The cost of the feathers and of the gold is $2300.
 12   12.0
 12   12.
 12.5   12.50
@@ -98,6 +101,9 @@ x=5   5
 5   x=5
 x=5   x = 5
 5   x = 10/2 = 5
+5   3 + 2 = 5
+33   m + n = 33
+5   f(2) = 5
 x+2y=3   2x+4y=6
 5x - 7y + 11z + 4 = 0   -5x+7y-11z=4
 y = 2x + 3   2x+3
@@ -235,6 +241,10 @@ x^2   x²
 -5   −5
 """)
 WRONG = table(r"""
+1   \frac{x^{2}}{2} - \frac{y^{2}}{2} = 1
+0   12x - 4y + 3z - 169 = 0
+7   The speed is 6 when the time is 8.
+7   Either 6 or 7
 12   12.4
 3300   033
 3300   33

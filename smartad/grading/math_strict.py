@@ -154,7 +154,7 @@ def _formulas(gold: Number | Formula | Words, answer: Number | Formula | Words, 
         return False
     if len(first.sides) == 1 or (len(second.sides) == 1 and NAME.fullmatch(first.sides[0])):
         # One of them only: what follows the last "=" is the value, and what is before it, its name.
-        if set(first.relations + second.relations) - {"="}:
+        if set(first.relations + second.relations) - {"="} or (second.relations and not _names(second.sides[0])):
             return False
         return _values(gold if isinstance(gold, Number) else first.sides[-1],
                        answer if isinstance(answer, Number) else second.sides[-1], rounded)
@@ -165,6 +165,12 @@ def _formulas(gold: Number | Formula | Words, answer: Number | Formula | Words, 
     if len(first.sides) == 2 and len(second.sides) > 2 and set(second.relations) == {"="} == set(first.relations):
         return _equations(first, Formula((second.sides[0], second.sides[-1]), ("=",)), rounded)
     return values.verified(str(first), str(second))
+
+
+def _names(side: str) -> bool:
+    """Whether the left side of an equation is a name for the right one, f(2) or m + n, or itself a number; and not x^2 + 3y."""
+    plain = re.sub(r"\([^()]*\)|_\{?\w+\}?", "", side)
+    return not re.search(r"[\d^]", plain) or not re.search(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", plain))
 
 
 def _sides(form: Number | Formula | Words) -> Formula | None:
