@@ -132,6 +132,8 @@ def parser() -> argparse.ArgumentParser:
     grade.add_argument("file", type=Path, metavar="FILE", help="answers, one JSON object a line")
     grade.add_argument("--benchmark", required=True, metavar="NAME", help="whose questions they answer")
     grade.add_argument("--data", type=Path, metavar="DIR", help="folder of the benchmark files, as data= in an experiment")
+    grade.add_argument("--golds", choices=["original", "corrected"], default="original",
+                       help="the benchmark's answers as published, or with its known errors corrected (default: original)")
     grade.add_argument("--to", type=Path, metavar="FILE", help="write every verdict with its reason")
     _add_graders(grade, "by this grader; may be given several times (default: those of an experiment)")
 
