@@ -218,17 +218,17 @@ def as_csv(groups: Mapping[str, Sequence[str]], rows: Mapping[str, Sequence[RunC
     """The cells themselves, one line each: what statistics are made from.  Unmeasured cells have empty fields and a note."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["row", "seed", "group", "benchmark", "correct", "n", "questions", "ungraded", "pass@1", "source", "note",
-                     "grader"])
+    writer.writerow(["row", "seed", "group", "benchmark", "correct", "n", "ungraded", "pass@1", "source", "note", "grader",
+                     "questions"])
     for label, runs in rows.items():
         for seed, run in zip(seeds, runs, strict=True):
             for group, names in groups.items():
                 for name in names:
                     cell = run.cells.get(name)
-                    numbers = [""] * 6 if cell is None else [
-                        cell.correct, cell.n, cell.n if cell.questions is None else cell.questions, cell.ungraded,
-                        "" if cell.percent is None else f"{cell.percent:.4f}", cell.source]
-                    writer.writerow([label, seed, group, name, *numbers, run.note, cell.grader if cell else ""])
+                    numbers = [""] * 5 if cell is None else [
+                        cell.correct, cell.n, cell.ungraded, "" if cell.percent is None else f"{cell.percent:.4f}", cell.source]
+                    about = ["", ""] if cell is None else [cell.grader, cell.n if cell.questions is None else cell.questions]
+                    writer.writerow([label, seed, group, name, *numbers, run.note, *about])
     return file.getvalue()
 
 

@@ -120,6 +120,7 @@ HOSTILE = {
     "answers beforehand": "import os\nos.write(3, b'{\"value\": \"1\"}\\n' * 99)\ndef f(x): return 1",
     "no JSON": "import os\nos.write(3, b'\\xff\\n')\ndef f(x): return 1",
     "an object that is none": "import os\ndef f(x): os.write(3, b'{\"raised\": null}\\n')",
+    "an object that is none at once": "import os\nos.write(3, b'{\"raised\": null}\\n')\ndef f(x): return 1",
     "a list for an answer": "import os\ndef f(x): os.write(3, b'[]\\n')",
     "a value that is no text": "import os\ndef f(x): os.write(3, b'{\"value\": null}\\n')",
     "deep brackets": "import os\ndef f(x): os.write(3, b'{\"value\": \"' + b'[' * 60000 + b'\"}\\n')",

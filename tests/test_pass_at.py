@@ -14,6 +14,7 @@ from smartad.records import read_jsonl, write_jsonl
 from smartad.stage import Runtime
 from smartad.stages.aggregate import AggregateConfig, run
 from smartad.stages.grade import pass_at, summary
+from smartad.sweep.stopping import Part, Race, Standing, StoppingConfig, course, wilcoxon
 from smartad.tables import RunCells, as_csv, build, wilson
 from smartad.types import Cell, Verdict
 
@@ -129,3 +130,15 @@ def test_table_shows_attempts_and_questions(cell):
 def test_samples_without_sense_are_refused_at_the_desk(settings, words):
     with pytest.raises(ConfigError, match=words):
         load(Experiment, settings)
+
+
+def test_early_stopping_compares_questions_and_not_attempts(store):
+    (store.root / "grade-1").mkdir()
+    write_jsonl(store.root / "grade-1" / "verdicts.jsonl", verdicts([True, False, None], [False] * 3, [True] * 3, [None] * 3))
+    compared = course(StoppingConfig("wilcoxon"), "avg", 1, [0], ["b", "c"])
+    assert Race(compared, store).verdicts("grade-1") == {"b/0": 0.5, "b/1": 0.0, "b/2": 1.0}
+
+    def standing(label, share):
+        return Standing(label, lambda part: {f"b/{i}": share for i in range(40)}, {Part(0, "b"): 100 * share}, done=True)
+
+    assert wilcoxon(compared, standing("mine", 0.4), [standing("best", 0.6)]).p == 0.5**40

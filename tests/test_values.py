@@ -55,9 +55,9 @@ def test_plain_json_would_not_do(value):
 
 def test_values_that_are_not_pythons_own_become_the_nearest():
     level = enum.IntEnum("level", "low high")
-    for value, plain in [(level.high, 2), (Counter("aab"), {"a": 2, "b": 1}), (OrderedDict(a=1), {"a": 1}),
-                         (namedtuple("point", "x y")(1, 2), (1, 2)), (np.int64(3), 3), (np.float32(0.5), 0.5),
-                         (np.bool_(True), True), (np.str_("x"), "x"), (float("inf"), math.inf)]:
+    for value, plain in [(level.high, 2), (enum.StrEnum("word", "yes").yes, "yes"), (Counter("aab"), {"a": 2, "b": 1}),
+                         (OrderedDict(a=1), {"a": 1}), (namedtuple("point", "x y")(1, 2), (1, 2)), (np.int64(3), 3),
+                         (np.float32(0.5), 0.5), (np.bool_(True), True), (np.str_("x"), "x"), (float("inf"), math.inf)]:
         assert same(decode(encode(value)), plain), value
     assert math.isnan(decode(encode(math.nan)))
 
