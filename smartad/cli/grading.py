@@ -18,10 +18,10 @@ from smartad import benchmarks, grading, tables
 from smartad.cli.console import console
 from smartad.cluster import ClusterConfig, on_site
 from smartad.config import load
+from smartad.data.files import read
 from smartad.records import write_jsonl
 from smartad.stage import Runtime
 from smartad.stages.grade import Graders, summary, verdicts_of
-from smartad.stages.prepare import pinned
 from smartad.store import Store
 from smartad.sweep import disagreements
 from smartad.types import Question, Trajectory, UserError, Verdict
@@ -37,7 +37,7 @@ def grade_command(args: argparse.Namespace) -> int:
     module = benchmarks.get(args.benchmark)
     if module.SOURCE and args.data is None:
         raise UserError(f"{args.benchmark} is in {module.SOURCE.file}; say below which folder with --data DIR")
-    questions = {q.id: q for q in module.load(pinned(module.SOURCE, None, args.data))}
+    questions = {q.id: q for q in read(args.benchmark, args.data)}
     attempts = read_answers(args.file, args.benchmark, questions)
     names = args.grader or Graders().of(module.KIND)
     for name in names:
