@@ -107,9 +107,10 @@ class Experiment:
             corpora.get(self.corpus)
 
     def _check_agent(self, stage: str, config: CollectConfig | EvaluateConfig) -> None:
-        if (config.agent == "cot") != (config.dialect == "cot"):
+        if (config.agent == "cot") == DIALECTS[config.dialect].acts:
             raise UserError(f"{stage}.agent={config.agent} does not write in {stage}.dialect={config.dialect}: chains of thought "
-                            "(agent=cot) are in dialect=cot, and code is not; set both, as configs/method/cot_prompt.yaml does")
+                            "(agent=cot) are in dialect=cot, plain completions in dialect=text, and code is in neither; set "
+                            "both, as configs/method/cot_prompt.yaml does")
         if config.passages and self.corpus is None:
             raise UserError(f"{stage}.passages looks for the question in a corpus, and corpus is null; name one "
                             f"({', '.join(corpora.names())}) or leave passages out")

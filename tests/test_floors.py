@@ -31,7 +31,7 @@ HOMES = {"omegaconf": {"config"}, "torch": {"engines", "toyworld"}, "transformer
          "wandb_workspaces": {"tracking"}, "trackio": {"tracking"}, "psutil": {"tracking", "engines"},
          "duckdb": {"data"},
          "pynvml": {"tracking"}, "submitit": {"cluster"},
-         "optuna": {"sweep"}, "sweeps": {"sweep"}, "rich": {"cli"}, "matplotlib": {"sweep"}, "scipy": {"tables"}}
+         "optuna": {"sweep"}, "sweeps": {"sweep"}, "rich": {"cli"}, "matplotlib": {"sweep"}}
 PACKAGE = ROOT / "smartad"
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

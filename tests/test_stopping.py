@@ -20,7 +20,7 @@ BENCHMARKS = ["a", "b", "c"]
 
 def standing(label, verdicts, done=False):
     """``verdicts``: part -> right or wrong (or None, ungraded) of each question."""
-    graded = {part: {(f"{part.benchmark}/{i}", 0): right for i, right in enumerate(row) if right is not None}
+    graded = {part: {f"{part.benchmark}/{i}": right for i, right in enumerate(row) if right is not None}
               for part, row in verdicts.items()}
     scores = {part: 100 * sum(rights.values()) / len(rights) for part, rights in graded.items()}
     return Standing(label, graded.__getitem__, scores, done)

@@ -132,6 +132,8 @@ def parser() -> argparse.ArgumentParser:
     grade.add_argument("file", type=Path, metavar="FILE", help="answers, one JSON object a line")
     grade.add_argument("--benchmark", required=True, metavar="NAME", help="whose questions they answer")
     grade.add_argument("--data", type=Path, metavar="DIR", help="folder of the benchmark files, as data= in an experiment")
+    grade.add_argument("--golds", choices=["original", "corrected"], default="original",
+                       help="the benchmark's answers as published, or with its known errors corrected (default: original)")
     grade.add_argument("--to", type=Path, metavar="FILE", help="write every verdict with its reason")
     _add_graders(grade, "by this grader; may be given several times (default: those of an experiment)")
 
@@ -266,8 +268,9 @@ def parser() -> argparse.ArgumentParser:
     forget = command("forget", "let go of a sweep: its table and its aliases, so that gc may free what only they cite",
                      "  smartad forget quickstart          what would go\n"
                      "  smartad forget quickstart --yes    the table is gone then; its stages go with the next `smartad gc`\n"
+                     "  smartad forget grade-1f2e --yes    grade again: what a judge did not say is asked, nothing else runs\n"
                      "Aliases that a person gave with `smartad promote` stay, and keep their adapters.")
-    forget.add_argument("sweep", metavar="SWEEP", help="its name or file")
+    forget.add_argument("sweep", metavar="SWEEP", help="its name or file; or a finished grade stage")
     forget.add_argument("--yes", action="store_true", help="do it")
 
     doctor = command("doctor", "check versions, GPUs, the store, sandbox, trackers and SLURM, and say what to mend",

@@ -18,7 +18,9 @@ from smartad.cluster.base import POLL_S
 from smartad.cluster.submission import STARTED_AGAIN
 from smartad.config import load
 from smartad.experiment import missing_data
+from smartad.grading import qa_judge
 from smartad.stage import Runtime, StageSpec
+from smartad.stages.grade import GRADE
 from smartad.stages.train import TRAIN
 from smartad.store import LOG, Store
 from smartad.sweep.bill import save_estimate
@@ -85,6 +87,7 @@ def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, wor
             dispatcher.add(work)
         check_data(dispatcher.unfinished.values(), job.runtime)
         check_split(dispatcher.unfinished.values(), profile)
+        check_judges(dispatcher.unfinished.values(), profile)
         if profile.cluster == "slurm" and not (args.command == "sweep" and is_copy(store, args.file)):
             check_accepted(profile, args.cluster, store.root, {spec.stage.name for spec in dispatcher.unfinished.values()})
         owners, given_up = (work.owners, work.stopped) if isinstance(work, Driver) else (dict, dict)
@@ -158,6 +161,16 @@ def check_split(specs: Iterable[StageSpec], profile: ClusterConfig) -> None:
     for spec in specs:
         if spec.stage is TRAIN:
             spec.config.accumulation(profile.ranks(TRAIN.name))
+
+
+def check_judges(specs: Iterable[StageSpec], profile: ClusterConfig) -> None:
+    """Fail at the desk: a judge that the profile does not know, or whose key is not here, is named before anything is asked."""
+    for name in {name for spec in specs if spec.stage is GRADE for name in (spec.config.judge, spec.config.second_judge) if name}:
+        site = qa_judge.site_of(name, profile.judge_sites())
+        by_job = profile.cluster != "workers" and any(site.key_variable in line for line in profile.resources(GRADE.name).setup
+                                                      if site.key_variable)
+        if not by_job:
+            qa_judge.key_of(name, site)
 
 
 def is_copy(store: Store, file: str) -> bool:

@@ -18,11 +18,11 @@ from smartad import benchmarks, grading, tables
 from smartad.cli.console import console
 from smartad.cluster import ClusterConfig, on_site
 from smartad.config import load
-from smartad.data.files import read
+from smartad.data import files
 from smartad.records import write_jsonl
 from smartad.stage import Runtime
-from smartad.stages.grade import Graders, summary, verdicts_of
-from smartad.store import Store
+from smartad.stages.grade import Graders, cell, summary, verdicts_of
+from smartad.store import JUDGED, Store
 from smartad.sweep import disagreements
 from smartad.types import Question, Trajectory, UserError, Verdict
 
@@ -37,7 +37,9 @@ def grade_command(args: argparse.Namespace) -> int:
     module = benchmarks.get(args.benchmark)
     if module.SOURCE and args.data is None:
         raise UserError(f"{args.benchmark} is in {module.SOURCE.file}; say below which folder with --data DIR")
-    questions = {q.id: q for q in read(args.benchmark, args.data)}
+    published = files.read(args.benchmark, args.data)
+    known = benchmarks.corrected(args.benchmark, published) if args.golds == "corrected" else published
+    questions = {q.id: q for q in known}
     attempts = read_answers(args.file, args.benchmark, questions)
     names = args.grader or Graders().of(module.KIND)
     for name in names:
@@ -55,14 +57,16 @@ def grade_command(args: argparse.Namespace) -> int:
 
 def _print_grades(benchmark: str, verdicts: Mapping[str, Sequence[Verdict]]) -> None:
     grid = RichTable(title=escape(f"{benchmark}: pass@1 in percent"), title_justify="left")
-    for column in ("grader", "pass@1", "95 % interval", "correct", "n", "ungraded", "score"):
+    several = [name for name in summary(next(iter(verdicts.values()))) if name.startswith("pass@") and name != "pass@1"]
+    for column in ("grader", "pass@1", "95 % interval", *several, "correct", "n", "ungraded", "score"):
         grid.add_column(column, justify="left" if column == "grader" else "right")
     for of_grader in verdicts.values():
         found = summary(of_grader)
-        correct, n = int(found["correct"] or 0), int(found["n"] or 0)
-        low, high = tables.wilson(correct, n) if n else (None, None)
-        grid.add_row(of_grader[0].by, _percent(found["pass@1"]), f"{low:.1f} to {high:.1f}" if n else tables.HOLE, str(correct),
-                     str(n), f"{found['ungraded']:g}", _percent(found.get("score")))
+        one = cell(benchmark, of_grader, "")
+        low, high = tables.wilson(*one.draws) if one.n else (None, None)
+        grid.add_row(one.grader, _percent(one.percent), tables.HOLE if low is None else f"{low:.1f} to {high:.1f}",
+                     *(_percent(found[name]) for name in several), str(one.correct), str(one.n), str(one.ungraded),
+                     _percent(found.get(grading.score_name(one.grader))))
     console().print(grid)
 
 
@@ -192,7 +196,8 @@ def _short(text: str) -> str:
 
 
 def _setup(args: argparse.Namespace) -> grading.Setup:
-    """What graders work with here: all cores, and the judges of the site profile."""
-    profile = load(ClusterConfig, [args.cluster] if args.cluster else [])
-    runtime = dataclasses.replace(on_site(profile, Runtime()), threads=os.cpu_count() or 1)
+    """What graders work with here: all cores, the judges of the site profile, and what they have said, where there is a store."""
+    profile, store = load(ClusterConfig, [args.cluster] if args.cluster else []), Store(args.store)
+    runtime = dataclasses.replace(on_site(profile, Runtime()), threads=os.cpu_count() or 1,
+                                  cache=store.root / JUDGED if store.present() else None)
     return grading.Setup(args.judge, args.second_judge, runtime)

@@ -19,7 +19,8 @@ def on_site(config: ClusterConfig, runtime: Runtime) -> Runtime:
                                gpus=config.processes if config.gpus else 0, checkpoint_every=config.checkpoint_every,
                                gradient_checkpointing=config.gradient_checkpointing, deepspeed=config.deepspeed_config(),
                                batch_tokens=config.batch_tokens, token_budget=config.token_budget,
-                               engine_errors=config.engine_errors, sandbox=config.sandbox, retriever=config.retriever)
+                               engine_errors=config.engine_errors, sandbox=config.sandbox, judges=config.judge_sites(),
+                               retriever=config.retriever)
 
 
 def connect(config: ClusterConfig, job: Job, jobs: int | None = None) -> Executor:

@@ -8,6 +8,7 @@ from smartad import benchmarks, corpora, models, tables
 from smartad.benchmarks import Benchmark
 from smartad.stages.aggregate import SECOND
 from smartad.store import Store
+from smartad.types import Cell
 
 Record = Mapping[str, Any]
 """Of a finished stage."""
@@ -29,6 +30,8 @@ class Score:
     grader: str
     source: str
     """Fingerprint of the grade."""
+    questions: int | None = None
+    """How many questions the ``n`` attempts are of; None: each of its own."""
 
 
 @dataclass(frozen=True)
@@ -145,10 +148,12 @@ def _ran(evaluations: Collection[Record]) -> dict[str, tuple[str, ...]]:
 
 
 def _score(grade: Record) -> Score:
-    correct, n = int(grade["metrics"]["correct"]), int(grade["metrics"]["n"])
-    low, high = tables.wilson(correct, n) if n else (None, None)
-    return Score(correct, n, int(grade["metrics"]["ungraded"]), 100 * correct / n if n else None, low, high,
-                 _graders(grade), grade["fingerprint"])
+    metrics = grade["metrics"]
+    questions = metrics.get("questions")
+    cell = Cell("", int(metrics["correct"]), int(metrics["n"]), int(metrics["ungraded"]), grade["fingerprint"], _graders(grade),
+                None if questions is None else int(questions), metrics.get("pass@1"))
+    low, high = tables.wilson(*cell.draws) if cell.n else (None, None)
+    return Score(cell.correct, cell.n, cell.ungraded, cell.percent, low, high, cell.grader, cell.source, cell.questions)
 
 
 def _graders(grade: Record) -> str:
