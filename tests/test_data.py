@@ -1,5 +1,6 @@
 """The benchmarks' questions as data: id lists, files that are refused, known defects and their corrections."""
 
+import csv
 import dataclasses
 import json
 import re
@@ -248,6 +249,17 @@ def test_subset_is_found_among_other_rows_in_any_order(name, data, real_data):
     found = [*as_found(name, questions), *others]
     data.draw(st.randoms(use_true_random=False)).shuffle(found)
     assert assembled(name, found) == questions
+
+
+def test_copies_of_other_origin_hold_the_same_questions(real_data):
+    """Two more projects' Bamboogle; in a third a spreadsheet turned dates into others ("29-May-32")."""
+    published, folder = files.read("bamboogle", real_data), real_data / "bamboogle"
+    found = [Question("bamboogle/", row["question"], (row["answer"],)) for row in rows(folder / "test_r1searcher.jsonl", ())]
+    assert assembled("bamboogle", found) == published
+    with (folder / "test_fireact.csv").open(newline="", encoding="utf-8") as file:
+        spoilt = list(map(benchmarks.get("bamboogle").from_hub, csv.DictReader(file)))
+    with pytest.raises(UserError, match=r"13 of 125 rows: bamboogle/14 has another answer, .* and 8 more"):
+        assembled("bamboogle", spoilt)
 
 
 def test_row_that_the_hub_has_otherwise_is_named(real_data):

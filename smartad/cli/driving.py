@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from smartad import corpora
+from smartad import benchmarks, corpora
 from smartad.claims import Claim
 from smartad.cli import INTERRUPTED
 from smartad.cli.acceptance import check_accepted
@@ -149,7 +149,10 @@ def check_data(specs: Iterable[StageSpec], runtime: Runtime) -> None:
     if missing := missing_data(specs, runtime):
         where = f"not in {runtime.data}" if runtime.data else "needed"
         hub = [name for name in corpora.names() for download in corpora.downloads(name) if download.file in missing]
-        fetch = f", or have them fetched: {program()} fetch {hub[0]} --data FOLDER" if hub else ""
+        sets = [name for name in benchmarks.names() if (source := benchmarks.get(name).SOURCE) and source.file in missing]
+        ways = [f"{program()} data prefetch {' '.join(sets)} --to FOLDER"] if sets else []
+        ways += [f"{program()} fetch {hub[0]} --data FOLDER"] if hub else []
+        fetch = f", or have them fetched: {'; '.join(ways)}" if ways else ""
         raise UserError(f"{', '.join(missing)}: {where}; say which folder holds them with data=FOLDER{fetch}")
 
 

@@ -85,7 +85,7 @@ def _download(url: str, path: Path) -> None:
         except httpx.HTTPError as error:
             path.unlink(missing_ok=True)
             if attempt == TRIES or isinstance(error, httpx.HTTPStatusError):
-                raise UserError(f"{url} cannot be had: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+                raise UserError(f"{url} cannot be had: {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
 
 
 def _from_hub(name: str, source: Source, data: Path) -> Path:

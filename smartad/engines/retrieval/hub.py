@@ -44,4 +44,4 @@ def download(dataset: str, parts: Sequence[str], folder: Path, otherwise: str, r
         return [hf_hub_download(dataset, part, repo_type="dataset", revision=revision, local_dir=folder) for part in parts]
     except Exception as error:  # of which library they are depends on the hub's version
         raise UserError(f"{dataset} on the model hub does not give {', '.join(parts)}: {type(error).__name__}: "
-                        f"{str(error).splitlines()[0]}. {otherwise}") from error
+                        f"{str(error).partition(chr(10))[0]}. {otherwise}") from error
