@@ -2,9 +2,10 @@
 
 A module has ``VERSION``, ``KINDS`` (the kinds of question it can tell) and either ``grade(question, answer) -> Grade``, or
 ``grade_all(pairs, setup)`` when it asks others (a judge, a sandbox).  With ``BOUNDED = True``, ``grade`` runs in processes that
-are killed when an answer takes too much of their CPU time (grading/_bounded.py); it is told the accepted answers alone, and what
-the module's ``settled(question, answer) -> Grade | None`` knows without algebra needs no process.  ``JUDGE = True``: it asks a
-model, and its calls are on the bill.  ``SCORE = "f1"``: its grades have a score, and that is what it is called.
+are killed when an answer takes too much of their CPU time (grading/_bounded.py); it is told a question's text and accepted
+answers, and what the module's ``settled(question, answer) -> Grade | None`` knows without algebra starts no process.
+``JUDGE = True``: it asks a model, and its calls are on the bill.  ``SCORE = "f1"``: its grades have a score, and that is what
+it is called.
 To add one, write ``smartad/grading/<name>.py``; nothing else lists it.
 """
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import IO, Any
 
@@ -21,6 +22,7 @@ CPU_S = 20.0
 """CPU seconds for one answer, 10 times what the longest of real ones took (docs/benchmarks.md)."""
 MEMORY_GB = 2.0
 """Address space for one answer, on top of what the grader itself takes."""
+Pair = tuple[Question, str]
 
 
 def grade_all(module: Any, pairs: Sequence[tuple[Question, str]], workers: int = 1,
@@ -28,48 +30,45 @@ def grade_all(module: Any, pairs: Sequence[tuple[Question, str]], workers: int =
               memory_gb: float = MEMORY_GB) -> list[Grade]:
     """What ``module.grade`` says of each pair, in their order and whatever the number of ``workers``.
 
-    It is asked once for the same accepted answers and the same answer, and knows nothing else of a question.  What a module's
-    ``settled`` can tell without algebra starts no process.  Raises ProcessDied when a process was killed that kept its bounds.
+    It is told a question's text and accepted answers, and asked once where these and the answer are the same.  What a module's
+    ``settled`` can tell without algebra starts no process.  Raises ProcessDied when a process ended that kept its bounds.
     """
-    places: dict[tuple[tuple[str, ...], str], list[int]] = {}
-    for i, (question, answer) in enumerate(pairs):
-        places.setdefault((question.answers, answer), []).append(i)
+    places: dict[Pair, int] = Counter((bare(question), answer) for question, answer in pairs)
     settled = getattr(module, "settled", lambda question, answer: None)
-    found: dict[tuple[tuple[str, ...], str], Grade] = {}
+    found: dict[Pair, Grade] = {}
     done = 0
 
-    def take(pair: tuple[tuple[str, ...], str], grade: Grade) -> None:
+    def take(pair: Pair, grade: Grade) -> None:
         nonlocal done
-        if pair not in found:
-            found[pair] = grade
-            done += len(places[pair])
-            progress(done, len(pairs))
+        found[pair] = grade
+        done += places[pair]
+        progress(done, len(pairs))
 
     rest = []
-    for golds, answer in places:
-        known = settled(bare(golds), answer)
+    for pair in places:
+        known = settled(*pair)
         if known is None:
-            rest.append((golds, answer))
+            rest.append(pair)
         else:
-            take((golds, answer), known)
+            take(pair, known)
     if rest:
         _in_processes(module, rest, min(workers, len(rest)), take, cpu_s, memory_gb)
-    return [found[question.answers, answer] for question, answer in pairs]
+    return [found[bare(question), answer] for question, answer in pairs]
 
 
-def bare(golds: Sequence[str]) -> Question:
-    """A question of which only the accepted answers are known."""
-    return Question("", "", tuple(golds))
+def bare(question: Question) -> Question:
+    """What a grader is told of it."""
+    return Question("", question.text, question.answers)
 
 
-def _in_processes(module: Any, pairs: Sequence[tuple[tuple[str, ...], str]], workers: int,
-                  take: Callable[[tuple[tuple[str, ...], str], Grade], None], cpu_s: float, memory_gb: float) -> None:
+def _in_processes(module: Any, pairs: Sequence[Pair], workers: int, take: Callable[[Pair, Grade], None], cpu_s: float,
+                  memory_gb: float) -> None:
     # sympy's order of terms, and so what it finds, changes with the hash seed.
     environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
     words = [sys.executable, "-m", "smartad.grading._worker", module.__name__, str(os.getpid()), str(workers), str(cpu_s),
              str(int(memory_gb * 2**30))]
     with tempfile.TemporaryFile("w+") as todo, tempfile.TemporaryFile("w+") as errors:
-        json.dump(pairs, todo)
+        json.dump([[question.text, question.answers, answer] for question, answer in pairs], todo)
         todo.seek(0)
         # A session of its own: an interrupt is for this process, which ends the others.
         server = subprocess.Popen(words, stdin=todo, stdout=subprocess.PIPE, stderr=errors, env=environment,
@@ -79,8 +78,9 @@ def _in_processes(module: Any, pairs: Sequence[tuple[tuple[str, ...], str]], wor
             assert server.stdout is not None
             for line in server.stdout:
                 at, *said = json.loads(line)
-                answered.add(at)
-                take(pairs[at], Grade(*said))
+                if at not in answered:
+                    answered.add(at)
+                    take(pairs[at], Grade(*said))
             status = server.wait()
         finally:
             _end(server)

@@ -78,7 +78,7 @@ def repaired(text: str) -> str:
 
 
 def stated(text: str) -> str:
-    """The part of ``text`` that is its answer: what is boxed, what follows "the answer is", or the end of a sentence "... is 7"."""
+    """The part of ``text`` that is its answer: what is boxed, what follows "the answer is", or the end of a sentence ("is 7")."""
     spans = list(_boxes(text))
     if spans:
         inner = [text[start:end].strip() for _, start, end, _ in spans]

@@ -1,7 +1,7 @@
 """The processes that a bounded grader runs in: ``python -m smartad.grading._worker``, started by grading/_bounded.py.
 
 This one imports the grader once and forks the workers, which takes milliseconds; when a worker is killed it forks another.
-Standard input has all pairs as JSON, ``[[[accepted answers], answer], ...]``.  To standard output goes a line for each,
+Standard input has all pairs as JSON, ``[[question, [accepted answers], answer], ...]``.  To standard output goes a line for each,
 ``[its place, correct, reason, score]``, in any order.  Nothing is pickled.
 """
 
@@ -19,8 +19,9 @@ from contextlib import redirect_stdout
 from typing import IO, Any
 
 from smartad.grading import Grade
-from smartad.grading._bounded import bare
+from smartad.grading._bounded import Pair
 from smartad.processes import die_with_parent, exit_reason
+from smartad.types import Question
 
 REASON_CHARS = 300
 """So that a line is less than 4,096 bytes, which a pipe takes in one piece whoever else writes."""
@@ -28,7 +29,6 @@ ANEW = 3
 """How a worker ends that wants another in its place."""
 PLACE = 4
 """Bytes of a pair's place."""
-Pair = tuple[list[str], str]
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
     name, parent, workers, cpu_s, memory = sys.argv[1:]
     die_with_parent(int(parent), signal.SIGKILL)
     module = importlib.import_module(name)
-    pairs: list[Pair] = json.load(sys.stdin)
+    pairs: list[Pair] = [(Question("", text, tuple(golds)), answer) for text, golds, answer in json.load(sys.stdin)]
     with tempfile.TemporaryFile(buffering=0) as todo, redirect_stdout(sys.stderr):  # parsers print warnings
         # The workers share the file and so its offset: whoever reads a place has it to itself.
         todo.write(b"".join(at.to_bytes(PLACE) for at in range(len(pairs))))
@@ -79,11 +79,10 @@ def _work(module: Any, pairs: Sequence[Pair], todo: IO[bytes], slot: mmap.mmap, 
     """Grade until there is nothing left: 0; or until something went wrong that the next answer must not feel: ``ANEW``."""
     while place := todo.read(PLACE):
         slot[1:], slot[0] = place, 1
-        golds, answer = pairs[int.from_bytes(place)]
         # Nothing of this process is asked when the time is over: the kernel kills it, in the middle of a multiplication too.
         signal.setitimer(signal.ITIMER_PROF, cpu_s)
         try:
-            grade, status = module.grade(bare(golds), answer), 0
+            grade, status = module.grade(*pairs[int.from_bytes(place)]), 0
         except MemoryError:
             grade, status = Grade(None, "gave up: it takes too much memory"), ANEW
         except Exception as error:

@@ -24,7 +24,7 @@ class Graders:
     table.  The others grade the attempts too, so that disagreements can be looked at."""
 
     exact: list[str] = field(default_factory=lambda: ["exact"])
-    math: list[str] = field(default_factory=lambda: ["exact"])
+    math: list[str] = field(default_factory=lambda: ["math_strict", "math_paper"])
     qa: list[str] = field(default_factory=lambda: ["qa_match"])
     code: list[str] = field(default_factory=lambda: ["code_tests"])
     judge: str | None = None
