@@ -38,6 +38,8 @@ class Dialect:
     """Whether such a block holds the answer itself, and not code that gives it."""
     acts: bool = True
     """Whether turns are to hold code."""
+    whole: bool = False
+    """Whether a turn is the answer as it is, and nothing in it is looked for."""
 
     @property
     def pattern(self) -> str:
@@ -45,6 +47,8 @@ class Dialect:
         return f"{self.opens}(?P<code>.*?){self.closes}"
 
 
+NOWHERE = r"(?!)"
+"""Regular expression that is found in no text."""
 DIALECTS = {
     # The papers' format.  Found with or without <end_code> and "Code:", because real teachers forget both, and with
     # <end_code> on a line of its own, as Llama writes it.  A fence with more text after it is inside a string literal.
@@ -58,6 +62,8 @@ DIALECTS = {
     # Chain of thought after Agent Distillation's Prompt D.1: nothing to run, and at the end the answer itself.
     "cot": Dialect("<answer>", "</answer>", r"<answer>", r"</answer>", r"\A<answer>", answers_plainly=True,
                    acts=False),
+    # Plain completion: a model is asked once, and whoever grades its answer finds the program in it (grading/code_tests.py).
+    "text": Dialect("", "", NOWHERE, NOWHERE, NOWHERE, acts=False, whole=True),
 }
 PAPER = DIALECTS["paper"]
 COT = DIALECTS["cot"]
@@ -80,7 +86,7 @@ def plain(text: str) -> str:
 
 def stop_strings(dialect: Dialect = PAPER) -> tuple[str, ...]:
     """Where a turn ends when the model does not end it itself."""
-    return (dialect.end, "Observation:")
+    return () if dialect.whole else (dialect.end, "Observation:")
 
 
 def render_turn(thought: str, code: str, dialect: Dialect = PAPER) -> str:
@@ -134,13 +140,15 @@ def first_thought(text: str, dialect: Dialect = PAPER) -> str:
     return text[:cut].strip().removeprefix("Thought:").strip()
 
 
-def stated_answer(text: str, cut: bool = False) -> str | None:
-    """The answer that a chain of thought ends in; None when it states none.
+def stated_answer(text: str, cut: bool = False, dialect: Dialect = COT) -> str | None:
+    """The answer that a chain of thought ends in; None when it states none.  In a dialect of whole turns, the turn.
 
     The last ``<answer>``, as Prompt D.1 of Agent Distillation asks for; else the last ``\\boxed{}``; else what follows the last
     "answer is" in its line.  Of an ``<answer>`` with a box in it, what is in the box.  ``cut``: nobody knows how its last line
     would have ended.
     """
+    if dialect.whole:
+        return text if text.strip() else None
     tagged = re.findall(COT.pattern, text, re.DOTALL)
     within = tagged[-1] if tagged else text
     found = _boxed(within)
@@ -276,6 +284,15 @@ def edge_cases(steps: Sequence[Step], dialect: Dialect = PAPER) -> list[str]:
     return [case for case in CASES if holds[case]]
 
 
+PROGRAM = "Complete this Python function. The answer is its whole source code, as a string, and not what it returns.\n\n"
+"""Before the beginning of a program, which alone does not say what is wanted: an agent could take it for code to run."""
+
+
+def task_of(question: Question) -> str:
+    """What a model is told to do."""
+    return f"{PROGRAM if question.entry_point else ''}{question.text}"
+
+
 def task_message(question: str, passages: str = "") -> str:
     """The user message that opens an episode (smolagents' wording), with what was looked up for it."""
     return f"New task:\n{question}{PASSAGES + passages if passages else ''}"
@@ -307,7 +324,7 @@ def chat(question: Question, steps: Sequence[Step], system: str, passages: str =
     No task and no observation can break out of its message (``plain``).  ``passages``: ``Trajectory.passages``.
     """
     messages: list[Message] = [{"role": "system", "content": system},
-                               {"role": "user", "content": plain(task_message(question.text, passages))}]
+                               {"role": "user", "content": plain(task_message(task_of(question), passages))}]
     for i, step in enumerate(steps):
         messages.append({"role": "assistant", "content": step.text})
         if i + 1 < len(steps):

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from smartad import benchmarks, corpora, importers, models
+from smartad.data.files import located
+from smartad.data.ids import Golds
 from smartad.dialect import DIALECTS, PROMPTS
 from smartad.stage import Runtime, StageSpec
 from smartad.stages import score
@@ -16,7 +18,7 @@ from smartad.stages.evaluate import EVALUATE, EvaluateConfig
 from smartad.stages.grade import GRADE, Graders, config_for
 from smartad.stages.importing import IMPORT, ImportConfig, PoolConfig, identified
 from smartad.stages.index import INDEX, Retrieval, files_of, indexed
-from smartad.stages.prepare import PREPARE, PrepareConfig
+from smartad.stages.prepare import PREPARE, config_of
 from smartad.stages.score import SCORE, ScoreConfig
 from smartad.stages.select import SELECT, SelectConfig, decisive
 from smartad.stages.train import TRAIN, TrainConfig
@@ -66,6 +68,9 @@ class Experiment:
     """Trajectories made elsewhere, in place of what ``collect`` would make of ``train_sets``; both then mean nothing."""
     benchmarks: Benchmarks = field(default_factory=Benchmarks)
     limits: Limits = field(default_factory=Limits)
+    golds: Golds = "original"
+    """The answers (and once the questions) of benchmarks and training sets as published, which is what papers are compared
+    with; or corrected where they are known to be wrong or missing (docs/data.md)."""
     collect: CollectConfig = field(default_factory=CollectConfig)
     grade: Graders = field(default_factory=Graders)
     score: ScoreConfig = field(default_factory=ScoreConfig)
@@ -102,9 +107,10 @@ class Experiment:
             corpora.get(self.corpus)
 
     def _check_agent(self, stage: str, config: CollectConfig | EvaluateConfig) -> None:
-        if (config.agent == "cot") != (config.dialect == "cot"):
+        if (config.agent == "cot") == DIALECTS[config.dialect].acts:
             raise UserError(f"{stage}.agent={config.agent} does not write in {stage}.dialect={config.dialect}: chains of thought "
-                            "(agent=cot) are in dialect=cot, and code is not; set both, as configs/method/cot_prompt.yaml does")
+                            "(agent=cot) are in dialect=cot, plain completions in dialect=text, and code is in neither; set "
+                            "both, as configs/method/cot_prompt.yaml does")
         if config.passages and self.corpus is None:
             raise UserError(f"{stage}.passages looks for the question in a corpus, and corpus is null; name one "
                             f"({', '.join(corpora.names())}) or leave passages out")
@@ -150,7 +156,7 @@ def plan(experiment: Experiment) -> Plan:
     adapter = {"adapter": train} if train else {}
     grades = {}
     for name in experiment.benchmarks.names():
-        questions = {f"questions/{name}": _prepare(name, experiment.limits.questions)}
+        questions = {f"questions/{name}": _prepare(experiment, name, experiment.limits.questions)}
         attempts = StageSpec(EVALUATE, _identified(experiment.evaluate),
                              {**questions, **_searched(experiment.evaluate, index), **adapter})
         kind = benchmarks.get(name).KIND
@@ -172,7 +178,7 @@ def _train(experiment: Experiment, index: dict[str, StageSpec], files: dict[str,
         kinds = {config.name: experiment.pool.kind}
     else:
         kinds = {name: benchmarks.get(name).KIND for name in experiment.train_sets}
-        questions = {f"questions/{name}": _prepare(name, limit) for name in experiment.train_sets}
+        questions = {f"questions/{name}": _prepare(experiment, name, limit) for name in experiment.train_sets}
         pool = StageSpec(COLLECT, _with_teacher(experiment.collect), {**questions, **_searched(experiment.collect, index)})
     verdicts = StageSpec(GRADE, config_for(experiment.grade, kinds), {**questions, "attempts": pool})
     scores = StageSpec(SCORE, _identified(score.decisive(experiment.score)), {**questions, "pool": pool})
@@ -186,15 +192,15 @@ def missing_data(specs: Iterable[StageSpec], runtime: Runtime) -> list[str]:
     imports = [spec.config for spec in specs if spec.stage is IMPORT and isinstance(spec.config, ImportConfig)]
     absent = [file.name for config in imports for teacher in config.teachers for file in teacher.files
               if file.sha256 not in runtime.files]
-    sources = [benchmarks.get(spec.config.benchmark).SOURCE for spec in specs if spec.stage is PREPARE]
-    files = [source.file for source in sources if source]
-    files += [file for spec in specs if spec.stage is INDEX for file in files_of(spec.config)]
-    return absent + [file for file in dict.fromkeys(files) if not (runtime.data and (runtime.data / file).is_file())]
+    named = [spec.config.benchmark for spec in specs if spec.stage is PREPARE]
+    sources = [benchmarks.get(name).SOURCE for name in named if located(name, runtime.data) is None]
+    absent += [source.file for source in sources if source]
+    files = [file for spec in specs if spec.stage is INDEX for file in files_of(spec.config)]
+    return list(dict.fromkeys([*absent, *(f for f in files if not (runtime.data and (runtime.data / f).is_file()))]))
 
 
-def _prepare(name: str, limit: int | None) -> StageSpec:
-    source = benchmarks.get(name).SOURCE
-    return StageSpec(PREPARE, PrepareConfig(name, source.sha256 if source else None, limit))
+def _prepare(experiment: Experiment, name: str, limit: int | None) -> StageSpec:
+    return StageSpec(PREPARE, config_of(name, limit, experiment.golds))
 
 
 def _searched(config: CollectConfig | EvaluateConfig, index: dict[str, StageSpec]) -> dict[str, StageSpec]:

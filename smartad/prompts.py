@@ -1,7 +1,8 @@
 """The system prompts, in our own words after Agent Distillation's Prompts D.1 (chain of thought) and D.2 (agent).
 
 Everyone asks ``dialect`` for them.  A teacher acts on the long agent prompt, with examples; its student trains and acts on the
-short one, without (Appendix C there).  The prompt for chains of thought is the same for both.
+short one, without (Appendix C there).  The prompt for chains of thought is the same for both;
+``code`` is for plain completion of programs.
 """
 
 TOOLS = """- web_search(query: str) -> str: the passages of the knowledge base that fit the query best.
@@ -134,6 +135,8 @@ Rules:
 3. The answer is short and final. For a math problem it is LaTeX in \boxed{}, as in <answer>\boxed{\frac{1}{8}}</answer>.
 4. Break a question that needs several facts or steps down into them.
 5. Be precise, and say what you are not sure of.""",
+    "code": """You complete Python functions. Answer with the whole function in one ```python block, with the imports and helpers
+that it needs, and nothing after it.""",
     # For trajectories in MINT's form, whose own prompt is 1,100 tokens with an example.
     "mint": """You solve a task step by step. In each turn you first think in <thought>...</thought>. Then you either run Python
 in <execute>...</execute>, whose output comes back to you as 'Observation:', or you end with the answer in

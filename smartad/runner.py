@@ -17,7 +17,7 @@ from smartad.claims import Claim, ClaimLost
 from smartad.processes import ProcessDied
 from smartad.records import read_json, write_json
 from smartad.stage import Runtime, StageSpec
-from smartad.store import PROGRESS, RAN, Store, StoreError, away, explained
+from smartad.store import JUDGED, PROGRESS, RAN, Store, StoreError, away, explained
 from smartad.tracking import RunInfo, Tracking
 from smartad.types import ToolDown, UserError
 
@@ -64,7 +64,8 @@ def _run_claimed(spec: StageSpec, claim: Claim, store: Store, runtime: Runtime, 
                    about=spec.about, version=spec.stage.version)
     with tracking.run(info) as run:
         ran = _Ran(out / RAN)
-        live = dataclasses.replace(runtime, report=run.log, note=ran.note, progress=_Progress(out / PROGRESS))
+        live = dataclasses.replace(runtime, report=run.log, note=ran.note, progress=_Progress(out / PROGRESS),
+                                   cache=runtime.cache or store.root / JUDGED)
         metrics = dict(spec.stage.run(spec.config, inputs, out, live))
         trackers = run.finish(metrics)
     store.seal(claim, {"fingerprint": spec.fingerprint, "identity": spec.identity, "metrics": metrics,

@@ -58,6 +58,10 @@ class Runtime:
     """DeepSpeed's own configuration, to train under it; None is PyTorch's data parallelism."""
     engine: EngineSite | None = None
     """Where a stage that asks a model finds it; None is in this process."""
+    judges: Mapping[str, EngineSite] = field(default_factory=dict)
+    """Where graders find the models that judge, by name."""
+    cache: Path | None = None
+    """Folder of answers that were paid for, which any stage of a store may use; None is to keep none."""
     retriever: str | None = None
     """Address of a server of the index to search (``smartad serve-retriever``); None is to search in this process."""
     report: Callable[..., None] = _no_report

@@ -25,6 +25,8 @@ from smartad.stage import RECORD, output_files
 from smartad.types import UserError
 
 CLAIM, PROGRESS, RAN, FAILURE, LOG = ".claim", ".progress.json", ".ran.json", ".failure.json", ".failure.log"
+JUDGED = "judged"
+"""Folder of what judges have said, which all stages share."""
 MARK = ".smartad-store"
 """At the root of every store, with its id: a root without it is an empty mount point."""
 

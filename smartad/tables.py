@@ -2,9 +2,10 @@
 
 import csv
 import io
+import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from smartad.types import Cell
@@ -34,7 +35,8 @@ class Entry:
     sd: float | None
     """Sample standard deviation over seeds; None for a single one."""
     n: str
-    """Graded attempts of one seed (of the average: of all benchmarks); ``5/10`` when the seeds differ."""
+    """Graded attempts of one seed (of the average: of all benchmarks); ``5/10`` when the seeds differ, ``820 of 164 questions``
+    when each was asked several times."""
     ungraded: int
     """Over all seeds."""
     runs: int
@@ -64,6 +66,8 @@ class Table:
     """Group title -> benchmarks; Avg is in a group of its own."""
     rows: Mapping[str, Mapping[str, Entry]]
     """Label -> column -> entry."""
+    graders: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Benchmark -> who decided, with versions; several where cells differ."""
 
     @property
     def columns(self) -> list[str]:
@@ -96,7 +100,9 @@ def build(title: str, groups: Mapping[str, Sequence[str]], rows: Mapping[str, Se
             if row[column].percent is not None and len(entries) > 1:
                 place = ranked.index(_shown(row[column]))
                 row[column] = Entry(**{**vars(row[column]), "rank": ("best", "second")[place] if place < 2 else ""})
-    return Table(title, groups, entries)
+    graders = {name: sorted({run.cells[name].grader for runs in rows.values() for run in runs if name in run.cells} - {""})
+               for name in benchmarks}
+    return Table(title, groups, entries, graders)
 
 
 def _shown(entry: Entry) -> float:
@@ -105,12 +111,13 @@ def _shown(entry: Entry) -> float:
 
 def _entry(runs: Sequence[RunCells], benchmark: str) -> Entry:
     cells = list({c.source: c for run in runs if (c := run.cells.get(benchmark))}.values())
-    scores = [100 * cell.correct / cell.n for cell in cells if cell.n]
+    scores = [cell.percent for cell in cells if cell.percent is not None]
     ungraded = sum(c.ungraded for c in cells)
     if not all(benchmark in run.cells for run in runs) or len(scores) < len(cells) or not scores:
         note = next((run.note for run in runs if benchmark not in run.cells and run.note), "")
         return Entry(None, None, "", ungraded, len(scores), note or ("ungraded" if len(scores) < len(cells) else ""))
-    return Entry(statistics.fmean(scores), _sd(scores), _ns([c.n for c in cells]), ungraded, len(scores))
+    counts = [str(c.n) if c.questions is None else f"{c.n} of {c.questions} questions" for c in cells]
+    return Entry(statistics.fmean(scores), _sd(scores), _ns(counts), ungraded, len(scores))
 
 
 def _average(runs: Sequence[RunCells], benchmarks: Sequence[str]) -> Entry:
@@ -120,8 +127,8 @@ def _average(runs: Sequence[RunCells], benchmarks: Sequence[str]) -> Entry:
                 if all(name in run.cells and run.cells[name].n for name in benchmarks)]
     if not complete or len(complete) < len(distinct):
         return Entry(None, None, "", 0, 0, next((run.note for run in runs if run.note), ""))
-    scores = [statistics.fmean(100 * cell.correct / cell.n for cell in cells) for cells in complete]
-    return Entry(statistics.fmean(scores), _sd(scores), _ns([sum(c.n for c in cells) for cells in complete]),
+    scores = [statistics.fmean(cell.percent or 0.0 for cell in cells) for cells in complete]
+    return Entry(statistics.fmean(scores), _sd(scores), _ns([str(sum(c.n for c in cells)) for cells in complete]),
                  sum(c.ungraded for cells in complete for c in cells), len(scores))
 
 
@@ -129,16 +136,18 @@ def _sd(scores: Sequence[float]) -> float | None:
     return statistics.stdev(scores) if len(scores) > 1 else None
 
 
-def _ns(counts: Sequence[int]) -> str:
-    return "/".join(str(n) for n in dict.fromkeys(counts))
+def _ns(counts: Sequence[str]) -> str:
+    return "/".join(dict.fromkeys(counts))
 
 
-def wilson(correct: int, n: int) -> tuple[float, float]:
-    """The 95 % Wilson score interval of ``correct`` out of ``n``, in percent: what pass@1 may be on questions like these."""
-    from scipy.stats import binomtest  # half a second that no other table needs
+def wilson(correct: float, n: int) -> tuple[float, float]:
+    """The 95 % Wilson score interval of ``correct`` out of ``n``, in percent: what pass@1 may be on questions like these.
 
-    interval = binomtest(correct, n).proportion_ci(confidence_level=0.95, method="wilson")
-    return 100 * float(interval.low), 100 * float(interval.high)
+    ``correct`` need not be whole: of several attempts at each question, it is a sum of shares (``Cell.draws``).
+    """
+    share, z2 = correct / n, statistics.NormalDist().inv_cdf(0.975) ** 2
+    middle, half = share + z2 / (2 * n), math.sqrt(z2 * (share * (1 - share) + z2 / (4 * n)) / n)
+    return tuple(100 * min(1.0, max(0.0, bound / (1 + z2 / n))) for bound in (middle - half, middle + half))  # type: ignore[return-value]
 
 
 def caption(table: Table) -> str:
@@ -147,7 +156,17 @@ def caption(table: Table) -> str:
     over = f", mean ± sd over {seeds} seeds" if seeds > 1 else ""
     early = any(entry.note == STOPPED for row in table.rows.values() for entry in row.values())
     what = " stopped: ended early, as it was behind the others." if early else ""
-    return f"{table.title}: pass@1 in percent{over}; best bold, second underlined.{what}"
+    return f"{table.title}: pass@1 in percent{over}; best bold, second underlined.{_graded(table)}{what}"
+
+
+def _graded(table: Table) -> str:
+    """Who decided what is right."""
+    by: dict[str, list[str]] = {}
+    for name, graders in table.graders.items():
+        if graders:
+            by.setdefault(" and ".join(graders), []).append(name)
+    parts = [grader if len(by) == 1 else f"{grader} ({', '.join(names)})" for grader, names in by.items()]
+    return f" Graded by {', '.join(parts)}." if parts else ""
 
 
 def markdown(table: Table) -> str:
@@ -199,15 +218,17 @@ def as_csv(groups: Mapping[str, Sequence[str]], rows: Mapping[str, Sequence[RunC
     """The cells themselves, one line each: what statistics are made from.  Unmeasured cells have empty fields and a note."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["row", "seed", "group", "benchmark", "correct", "n", "ungraded", "pass@1", "source", "note"])
+    writer.writerow(["row", "seed", "group", "benchmark", "correct", "n", "ungraded", "pass@1", "source", "note", "grader",
+                     "questions"])
     for label, runs in rows.items():
         for seed, run in zip(seeds, runs, strict=True):
             for group, names in groups.items():
                 for name in names:
                     cell = run.cells.get(name)
-                    numbers = ["", "", "", "", ""] if cell is None else [
-                        cell.correct, cell.n, cell.ungraded, f"{100 * cell.correct / cell.n:.4f}" if cell.n else "", cell.source]
-                    writer.writerow([label, seed, group, name, *numbers, run.note])
+                    numbers = [""] * 5 if cell is None else [
+                        cell.correct, cell.n, cell.ungraded, "" if cell.percent is None else f"{cell.percent:.4f}", cell.source]
+                    about = ["", ""] if cell is None else [cell.grader, cell.n if cell.questions is None else cell.questions]
+                    writer.writerow([label, seed, group, name, *numbers, run.note, *about])
     return file.getvalue()
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import ClassVar, Literal, TypedDict
+from typing import Any, ClassVar, Literal, TypedDict
 
 StepStatus = Literal["ok", "parse_error", "exec_error", "timeout", "oom", "final"]
 FAILURES: tuple[StepStatus, ...] = ("parse_error", "exec_error", "timeout", "oom")
@@ -93,7 +93,7 @@ class Ballot:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One agent run on one question: a teacher's sample, or a student's attempt (``sample`` 0)."""
+    """One agent run on one question: a teacher's sample, or a student's attempt."""
 
     question_id: str
     sample: int
@@ -250,12 +250,28 @@ class Cell:
     benchmark: str
     correct: int
     n: int
-    """Graded attempts; ``correct / n`` is pass@1."""
+    """Graded attempts.  With one attempt a question, as nearly always, they are independent and ``correct / n`` is pass@1; with
+    several, those of one question are alike, and what chance may have done is a matter of ``questions``."""
     ungraded: int
     source: str
     """Fingerprint of the grade stage it was counted from."""
     grader: str = ""
     """Who decided, with its version."""
+    questions: int | None = None
+    """How many questions the ``n`` attempts are of; None: each of its own."""
+    mean: float | None = None
+    """Percent, where there are ``questions``: the mean over them of the share of their graded attempts that is right."""
+
+    @property
+    def percent(self) -> float | None:
+        """pass@1; None when nothing was graded."""
+        return self.mean if self.questions is not None else 100 * self.correct / self.n if self.n else None
+
+    @property
+    def draws(self) -> tuple[float, int]:
+        """(right, out of) as an interval must take them: a question is one draw, however often it was asked.  That is as wide as
+        it can be: it is exact where the attempts of a question all come to the same."""
+        return (self.correct, self.n) if self.questions is None else ((self.mean or 0.0) * self.questions / 100, self.questions)
 
 
 @dataclass(frozen=True)
@@ -276,6 +292,8 @@ class Request:
     """Candidates wanted: as many completions of the same chat, each with random numbers of its own."""
     prefill: str = ""
     """The beginning of the assistant's turn, from which the model goes on; the completion's text is what follows it."""
+    schema: Mapping[str, Any] | None = None
+    """A JSON schema for the text, which servers that can see to it are told; elsewhere the text may be anything."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What several tests share."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,11 @@ from small_interpreters import executor, hasty, interpreters  # noqa: F401  # fi
 from smartad.store import Store
 
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_configure():
+    """A shell's background jobs ignore SIGINT, and so would every process that a test interrupts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):

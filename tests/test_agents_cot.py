@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from scripted import QUESTION, Script, stopped
 from smartad.agents import Setup, cot, no_search
-from smartad.dialect import COT, PROMPTS, chat, stop_strings
+from smartad.dialect import COT, DIALECTS, PROMPTS, chat, stop_strings
 from smartad.types import Ballot, Completion, Question
 
 SETUP = Setup(PROMPTS["cot"], COT, 5, no_search, stop_strings(COT), max_tokens=64, temperature=0.7, top_p=0.9)
@@ -85,3 +85,17 @@ def test_no_question_can_be_taken_for_the_chat_around_it(text):
     script = Script(said("<answer>1</answer>"))
     play(script, Question("q", text + "<|im_end|>", ()))
     assert [m["role"] for m in script.seen[0]] == ["system", "user"] and "<|im_end|>" not in script.seen[0][1]["content"]
+
+
+@pytest.mark.parametrize(("written", "answer"), [
+    (Completion("  ```python\ndef f(x):\n    return x\n```\nThat is all.", "stop", 9),
+     "  ```python\ndef f(x):\n    return x\n```\nThat is all."),
+    (Completion("def f(x): # <answer>1</answer>\n    return", "length", 9), "def f(x): # <answer>1</answer>\n    return"),
+    (Completion(" \n", "stop", 1), None),
+])
+def test_plain_completion_is_an_answer_as_it_stands(written, answer):
+    form, script = DIALECTS["text"], Script(written)
+    setup = Setup(PROMPTS["code"], form, 5, no_search, stop_strings(form), max_tokens=64, temperature=0.0)
+    played = cot.solve(Question("made/0", "def f(x):\n", (), entry_point="f"), 0, 7, setup, script)
+    assert (played.answer, played.stop) == (answer, "answered" if answer else "parse_error")
+    assert script.requests[0].stop == () and script.seen[0][1]["content"].endswith("and not what it returns.\n\ndef f(x):\n")

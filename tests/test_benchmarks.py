@@ -8,9 +8,11 @@ from smartad import benchmarks
 from smartad.benchmarks import Source
 from smartad.benchmarks._agent_distillation import examples
 from smartad.benchmarks._numbers import decimal
+from smartad.data import ids
+from smartad.data.files import pinned
 from smartad.records import read_jsonl
 from smartad.stage import Runtime
-from smartad.stages.prepare import PREPARE, PrepareConfig, pinned
+from smartad.stages.prepare import PREPARE, PrepareConfig
 from smartad.types import Question, UserError
 
 REAL = {"hotpotqa": (500, 0), "musique": (500, 0), "bamboogle": (125, 0), "wiki2qa": (500, 0),
@@ -96,8 +98,7 @@ def test_prepare_writes_the_first_questions(tmp_path):
 
 
 def test_prepare_of_a_real_file_reads_it(real_data, tmp_path):
-    sha256 = benchmarks.get("bamboogle").SOURCE.sha256
-    metrics = PREPARE.run(PrepareConfig("bamboogle", sha256, 20), {}, tmp_path, Runtime(data=real_data))
+    metrics = PREPARE.run(PrepareConfig("bamboogle", ids.pin("bamboogle", "original"), 20), {}, tmp_path, Runtime(data=real_data))
     assert metrics["questions"] == 20
 
 

@@ -197,3 +197,13 @@ def test_bill_fits_eighty_columns_and_says_at_least_where_it_does_not_know_all(s
     console.print(bill_table(bill.lines))
     console.print(bill_of(store, book))
     assert "…" not in out.getvalue() and ("≥" in out.getvalue()) == unknown
+
+
+def test_several_samples_of_each_question_cost_as_many_times_as_much(store):
+    settings = ["benchmarks.in_domain=[toy_math]", "benchmarks.out_of_domain=[]", "evaluate.temperature=0.2"]
+    once = specs_of(*settings)
+    finish(store, of(once, "prepare"), questions=50)
+    finish(store, of(once, "evaluate"), seconds=5.0)
+    many = specs_of(*settings, "evaluate.samples=10")
+    (line,) = lines_of(store, many, "evaluate")
+    assert line.cost.seconds == pytest.approx(50.0)

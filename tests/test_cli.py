@@ -91,7 +91,8 @@ def test_bad_input_is_one_clear_line(tmp_path, words, message):
 
 def test_missing_data_folder_says_how_to_name_it(tmp_path):
     done = smartad("run", "configs/real_smoke.yaml", "--until", "prepare", "--track", "none", "--store", tmp_path, status=2)
-    assert "data=FOLDER" in done.stderr and "math_500" in done.stderr and "2wikimultihopqa_corpus" not in done.stderr
+    assert "data=FOLDER" in done.stderr and "data prefetch bamboogle math500 --to FOLDER" in done.stderr
+    assert "math_500" in done.stderr and "2wikimultihopqa_corpus" not in done.stderr
     assert not list(tmp_path.glob("prepare-*"))
 
 

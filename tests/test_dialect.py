@@ -33,7 +33,7 @@ PIECES = ["Thought: ", "Code:\n", "```py\n", "```python\n", "\n```", "```", "<en
 turns = st.lists(st.lists(st.sampled_from(PIECES), max_size=12).map("".join), max_size=4)
 records = st.lists(st.lists(st.sampled_from(PIECES), max_size=3).map("".join), min_size=4, max_size=4)
 dialects = st.sampled_from(sorted(DIALECTS)).map(DIALECTS.get)
-of_code = st.sampled_from(sorted(DIALECTS.keys() - {"cot"})).map(DIALECTS.get)
+of_code = st.sampled_from(sorted(name for name, form in DIALECTS.items() if form.acts)).map(DIALECTS.get)
 # What cannot be told from a marker cannot come back.
 words = st.text(st.characters(codec="utf-8", exclude_characters="`<", exclude_categories=["Cs", "Cc", "Zl", "Zp"])).filter(
     lambda text: not any(word in text for word in ("Observation:", "Code:", "Thought:")))

@@ -93,3 +93,13 @@ def test_student_of_another_version_is_refused(inputs, tmp_path):
 def test_config_without_sense_is_refused_by_name(field, value):
     with pytest.raises(UserError, match=f"evaluate.{field} must be"):
         dataclasses.replace(CONFIG, **{field: value})
+
+
+@pytest.mark.slow
+def test_samples_of_a_question_have_random_numbers_of_their_own(inputs, tmp_path):
+    several = dataclasses.replace(CONFIG, samples=3, temperature=1.0, max_steps=1)
+    assert EVALUATE.run(several, inputs, tmp_path, Runtime())["n"] == 30
+    found = rows(tmp_path)
+    assert [row.sample for row in found] == [0, 1, 2] * 10 and len({row.question_id for row in found}) == 10
+    texts = [[row.steps[0].text for row in found[start:start + 3]] for start in range(0, 30, 3)]
+    assert any(len(set(written)) == 3 for written in texts)

@@ -12,6 +12,7 @@ FLOORS = [
     {"dialect", "selection", "difficulty", "tables", "stage", "models", "claims"},
     {"engines", "agents", "toyworld"},
     {"benchmarks", "corpora", "importers", "grading"},
+    {"data"},
     {"stages", "store", "tracking"},
     {"experiment", "runner", "registry"},
     {"cluster"},
@@ -28,8 +29,9 @@ HOMES = {"omegaconf": {"config"}, "torch": {"engines", "toyworld"}, "transformer
          "openai": {"engines"}, "faiss": {"engines"}, "sentence_transformers": {"engines"}, "starlette": {"engines"},
          "uvicorn": {"engines", "tracking"}, "smolagents": {"agents"}, "wandb": {"tracking"},
          "wandb_workspaces": {"tracking"}, "trackio": {"tracking"}, "psutil": {"tracking", "engines"},
+         "duckdb": {"data"},
          "pynvml": {"tracking"}, "submitit": {"cluster"},
-         "optuna": {"sweep"}, "sweeps": {"sweep"}, "rich": {"cli"}, "matplotlib": {"sweep"}, "scipy": {"tables"}}
+         "optuna": {"sweep"}, "sweeps": {"sweep"}, "rich": {"cli"}, "matplotlib": {"sweep"}}
 PACKAGE = ROOT / "smartad"
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

@@ -11,13 +11,14 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import httpx
 import pytest
 import yaml
 
 from command import ROOT, environment, smartad
+from hub_server import Hub, loopback
 from smartad.engines import retrieval
 from smartad.engines.retrieval import remote
 from smartad.engines.retrieval.front import Front
@@ -123,15 +124,6 @@ def shop(tmp_path_factory):
     smartad("run", "configs/toy.yaml", "--until", "index", "--track", "none", "--jobs", "0", store=store)
     with served(store, "configs/toy.yaml") as (_, address):
         yield store, address
-
-
-@contextmanager
-def loopback(handler):
-    """A server of this process: its address."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 @contextmanager
@@ -265,37 +257,6 @@ def test_stage_whose_retriever_fails_has_no_result_and_keeps_no_spoilt_row(shop,
 
 
 # What the hub has of a corpus.
-
-class Hub(BaseHTTPRequestHandler):
-    """As much of the model hub as a download needs."""
-
-    files: dict[str, bytes] = {}  # noqa: RUF012
-
-    def do_HEAD(self):
-        self._answer(send=False)
-
-    def do_GET(self):
-        self._answer(send=True)
-
-    def _answer(self, send):
-        content = self.files.get(self.path)
-        if content is None:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "RepoNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self.send_response(200)
-        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-        self.send_header("X-Repo-Commit", "0" * 40)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if send:
-            self.wfile.write(content)
-
-    def log_message(self, *_):
-        pass
-
 
 @pytest.fixture
 def hub(tmp_path):

@@ -232,9 +232,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def double(**options):
+def double(kind=Double, **options):
     """One in a thread of this process."""
-    server = Double(("127.0.0.1", 0), **options)
+    server = kind(("127.0.0.1", 0), **options)
     server.released = threading.Event()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -1,5 +1,7 @@
 """One question, one chain of thought: a trajectory of one step that ran nothing.
 
+In a dialect of whole turns it is a plain completion: the turn is the answer.
+
 With ``setup.passages`` the question is searched first ("+ RAG" in the papers); with several candidates the answer that most of
 them give is taken (self-consistency, Wang et al. 2023).
 """
@@ -40,7 +42,7 @@ def solve(question: Question, sample: int, seed: int, setup: Setup, ask: Ask, in
 
 def _elected(candidates: Sequence[Completion], setup: Setup) -> tuple[Step, str | None, Ballot]:
     texts = [_text(candidate, setup) for candidate in candidates]
-    answers = [dialect.stated_answer(text, cut=candidate.finish == "length")
+    answers = [dialect.stated_answer(text, candidate.finish == "length", setup.dialect)
                for candidate, text in zip(candidates, texts, strict=True)]
     keys = [None if answer is None else " ".join(answer.casefold().split()) for answer in answers]
     votes = Counter(key for key in keys if key is not None)

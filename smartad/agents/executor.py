@@ -103,7 +103,7 @@ class Interpreters:
             return int(said["pid"]), ours
         with ours:
             try:
-                why = _Stream(ours, time.monotonic() + START_TIMEOUT_S).receive()["broken"]
+                why = Conversation(ours, time.monotonic() + START_TIMEOUT_S).receive()["broken"]
             except OSError as error:
                 why = error
         self.end(int(said["pid"]))
@@ -178,7 +178,7 @@ class ChildExecutor(PythonExecutor):
         twin._tools, twin.last = self._tools, self.last
         if self._link is None or self.pid is None:
             return twin  # nothing has run: a fresh interpreter is a copy
-        stream = _Stream(self._link, time.monotonic() + START_TIMEOUT_S)
+        stream = Conversation(self._link, time.monotonic() + START_TIMEOUT_S)
         ours, theirs = socket.socketpair()
 
         def make() -> int:
@@ -213,7 +213,7 @@ class ChildExecutor(PythonExecutor):
         if self._link is None:
             options = {"seed": self._seed, "tools": sorted(self._tools), "plain": self._plain}
             self.pid, self._link = self._interpreters.start(options)
-        stream = _Stream(self._link, time.monotonic() + limits.step_timeout_s)
+        stream = Conversation(self._link, time.monotonic() + limits.step_timeout_s)
         try:
             ran = self._converse(stream, code)
         except TimeoutError:
@@ -226,7 +226,7 @@ class ChildExecutor(PythonExecutor):
             return Ran("oom", ran.logs, error=f"The code needed more than {limits.memory_gb:g} GB of memory. {LOST}")
         return ran
 
-    def _converse(self, stream: "_Stream", code: str) -> Ran:
+    def _converse(self, stream: "Conversation", code: str) -> Ran:
         """Send code, answer the calls of tools, and return what came of it.
 
         Raises TimeoutError; OSError, ValueError, KeyError or TypeError for an interpreter that ended or babbles.
@@ -265,7 +265,7 @@ class ChildExecutor(PythonExecutor):
         return Ran("exec_error", error=f"The code broke its interpreter ({error or type(error).__name__}). {LOST}")
 
 
-class _Stream:
+class Conversation:
     """JSON lines to and from an interpreter, until a deadline (``time.monotonic``)."""
 
     def __init__(self, link: socket.socket, deadline: float) -> None:

@@ -29,6 +29,7 @@ from smolagents.local_python_executor import BASE_BUILTIN_MODULES, LocalPythonEx
 
 from smartad.agents import landlock, seccomp
 from smartad.agents.bounds import LINK, die_with_parent, enclose, keep_only, restrict
+from smartad.agents.programs import ROLES
 from smartad.agents.running import Stream, run_episode, seed_chance
 
 LATE_IMPORTS = ("_strptime",)
@@ -191,7 +192,10 @@ def fork_child(link: int, options: dict[str, Any]) -> tuple[int, int | None, boo
                 stream.write({"broken": f"{type(error).__name__}: {error}"})
                 raise
             seed_chance(options["seed"])
-            run_episode(stream, options, parent)
+            if role := options.get("role"):
+                ROLES[role](stream)
+            else:
+                run_episode(stream, options, parent)
             status = 0
         finally:
             os._exit(status)

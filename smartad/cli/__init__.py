@@ -68,7 +68,9 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
         buckets,
         control,
         dashboards,
+        data,
         doctor,
+        grading,
         keeping,
         looking,
         planning,
@@ -87,7 +89,8 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
         "aliases": adapters.aliases_command, "promote": adapters.promote_command, "pull": adapters.pull_command,
         "ask": adapters.ask_command, "gc": keeping.gc_command, "forget": keeping.forget_command, "logs": control.logs_command,
         "cancel": control.cancel_command, "retry": control.retry_command, "doctor": doctor.doctor_command,
+        "grade": grading.grade_command, "disagreements": grading.disagreements_command,
         "import": pool.import_command, "pool": pool.pool_command,
-        "serve-retriever": serving.serve_command, "fetch": serving.fetch_command,
+        "serve-retriever": serving.serve_command, "fetch": serving.fetch_command, "data": data.data_command,
         "dashboard": dashboards.dashboard_command, "publish": publishing.publish_command}
     return commands[name]

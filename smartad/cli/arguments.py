@@ -6,6 +6,7 @@ from pathlib import Path
 
 from smartad import __version__
 from smartad.agents import walls
+from smartad.cli import data_arguments
 
 ABOUT = """Distil a teacher's tool-using agent into a small student, and see which recipe is best.
 
@@ -22,7 +23,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments; overrides may stand anywhere, also after an option."""
     args, rest = parser().parse_known_args(argv)
     into = {"plan": "sources", "run": "sources", "preview": "sources", "serve-retriever": "sources",
-            "sweep": "overrides"}.get(args.command)
+            "sweep": "overrides", "data": data_arguments.LISTS.get(getattr(args, "action", ""))}.get(args.command)
     if unknown := [word for word in rest if word.startswith("-") or into is None]:
         parser().error(f"unrecognized arguments: {' '.join(unknown)}")
     if into:
@@ -118,8 +119,33 @@ def parser() -> argparse.ArgumentParser:
 
     table = command("table", "print a sweep's comparison table", "Holes are marked, never printed as zeros.")
     table.add_argument("sweep", metavar="SWEEP", help="its name, the beginning of it, or its file")
+    table.add_argument("--grader", metavar="NAME", help="by this grader where it has graded, instead of the one that counts")
     table.add_argument("--format", choices=["terminal", "md", "tex", "csv"], default=None,
                        help="default: terminal on a terminal, md elsewhere")
+
+    grade = command("grade", "grade answers made elsewhere to a benchmark's questions; no agent runs",
+                    "  smartad grade answers.jsonl --benchmark math500 --data DATA\n"
+                    "  smartad grade samples.jsonl --benchmark humaneval --data DATA --to verdicts.jsonl\n"
+                    'A line is {"id": "math500/0", "answer": "3"}: the question by its id or, as "question", by its text.\n'
+                    "Several lines of one question are its samples; null is no answer.  Without --grader it is graded by those\n"
+                    "that an experiment asks for this kind of question.")
+    grade.add_argument("file", type=Path, metavar="FILE", help="answers, one JSON object a line")
+    grade.add_argument("--benchmark", required=True, metavar="NAME", help="whose questions they answer")
+    grade.add_argument("--data", type=Path, metavar="DIR", help="folder of the benchmark files, as data= in an experiment")
+    grade.add_argument("--golds", choices=["original", "corrected"], default="original",
+                       help="the benchmark's answers as published, or with its known errors corrected (default: original)")
+    grade.add_argument("--to", type=Path, metavar="FILE", help="write every verdict with its reason")
+    _add_graders(grade, "by this grader; may be given several times (default: those of an experiment)")
+
+    differ = command("disagreements", "list the answers of which two graders do not say the same",
+                     "  smartad disagreements table2_main                   of a sweep, or of a run by its name\n"
+                     "  smartad disagreements evaluate-1f2e --grader exact  of one stage, with a grader that is asked now\n"
+                     "Nothing runs but graders, and what those say that are asked now is not kept.")
+    differ.add_argument("target", metavar="SWEEP_OR_FINGERPRINT", help="a sweep or run, or a stage with attempts, a pool, a row")
+    differ.add_argument("--all", action="store_true", help="every one, however many")
+    differ.add_argument("--format", choices=["terminal", "md", "csv"], default=None,
+                        help="default: terminal on a terminal, md elsewhere")
+    _add_graders(differ, "ask this one too, now; may be given several times")
 
     buckets = command("buckets", "print how accuracy, length and tool calls go along with NLL under the untrained student",
                       "  smartad buckets quickstart           of the pools of a sweep\n"
@@ -228,6 +254,10 @@ def parser() -> argparse.ArgumentParser:
     fetch.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder that data= names")
     fetch.add_argument("--only", metavar="FILE", help="only this file of the data folder")
 
+    data_arguments.add(commands.add_parser("data", help="list, check, fetch and compare the benchmarks' files",
+                                           description=data_arguments.ABOUT,
+                                           formatter_class=argparse.RawDescriptionHelpFormatter), common)
+
     gc = command("gc", "say what the store could do without, and with --yes remove it",
                  "  smartad gc            what would go, how large it is, and why\n"
                  "  smartad gc --yes      remove it; killed in the middle, it is simply run again\n"
@@ -238,8 +268,9 @@ def parser() -> argparse.ArgumentParser:
     forget = command("forget", "let go of a sweep: its table and its aliases, so that gc may free what only they cite",
                      "  smartad forget quickstart          what would go\n"
                      "  smartad forget quickstart --yes    the table is gone then; its stages go with the next `smartad gc`\n"
+                     "  smartad forget grade-1f2e --yes    grade again: what a judge did not say is asked, nothing else runs\n"
                      "Aliases that a person gave with `smartad promote` stay, and keep their adapters.")
-    forget.add_argument("sweep", metavar="SWEEP", help="its name or file")
+    forget.add_argument("sweep", metavar="SWEEP", help="its name or file; or a finished grade stage")
     forget.add_argument("--yes", action="store_true", help="do it")
 
     doctor = command("doctor", "check versions, GPUs, the store, sandbox, trackers and SLURM, and say what to mend",
@@ -263,6 +294,13 @@ def _port(word: str) -> int:
 def _add_model(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", action="append", default=[], metavar="FOLDER",
                          help="where the base model is, when it is a local one")
+
+
+def _add_graders(command: argparse.ArgumentParser, brief: str) -> None:
+    command.add_argument("--grader", action="append", default=[], metavar="NAME", help=brief)
+    command.add_argument("--judge", metavar="MODEL", help="of a grader that asks a judge: which model")
+    command.add_argument("--second-judge", metavar="MODEL", help="another one, to see whether they agree")
+    command.add_argument("--cluster", metavar="FILE", help="a site profile, which says where judges are served")
 
 
 def _add_where(command: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ import sys
 
 from smartad.cli.acceptance import check_accepted
 from smartad.cli.console import program
-from smartad.cli.driving import check_data, check_split, driven, is_copy
+from smartad.cli.driving import check_data, check_judges, check_split, driven, is_copy
 from smartad.cluster import ClusterConfig, Job, connect
 from smartad.config import frozen, written
 from smartad.experiment import Experiment
@@ -41,6 +41,7 @@ def detach(args: argparse.Namespace, profile: ClusterConfig, job: Job, sweep: Sw
     specs = upstream_first(driver.ask())
     check_data(specs, job.runtime)
     check_split(specs, profile)
+    check_judges([spec for spec in specs if not store.has(spec.fingerprint)], profile)
     check_accepted(profile, args.cluster, store.root, {spec.stage.name for spec in specs if not store.has(spec.fingerprint)})
     if queued := jobs_of(store).drivers.get(sweep.name):
         raise UserError(f"a driver of sweep {sweep.name} is in the queue already, job {queued.id}; "

@@ -70,6 +70,8 @@ def doctor_command(args: argparse.Namespace) -> int:
         sections["SLURM"] = doctor_slurm.cluster(profile, args.store)
     if profile:
         sections["engines"] = doctor_engines.engines(profile)
+        if profile.judges:
+            sections["judges"] = doctor_engines.judges(profile)
         if profile.retriever:
             sections["retriever"] = doctor_engines.retriever(profile.retriever, elsewhere=profile.cluster == "slurm")
     if args.signals and profile:

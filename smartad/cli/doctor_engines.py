@@ -1,4 +1,4 @@
-"""doctor on the engines and the retriever of a site profile: whether servers answer, and whether the one to start is there."""
+"""doctor on the engines, the judges and the retriever of a site profile: do servers answer, and is the one to start there?"""
 
 import shutil
 from collections.abc import Iterator
@@ -8,7 +8,9 @@ from smartad.cluster import ClusterConfig
 from smartad.engines import served
 from smartad.engines.opening import key_of
 from smartad.engines.retrieval import remote
+from smartad.grading import qa_judge
 from smartad.site import EngineSite
+from smartad.stage import Runtime
 from smartad.types import ToolDown, UserError
 
 
@@ -42,6 +44,23 @@ def retriever(url: str, elsewhere: bool) -> Iterator[Finding]:
                       "start `smartad serve-retriever`, or mend retriever in the site profile")
         return
     yield Finding("ok", f"collect and evaluate: {url} serves {served_there}")
+
+
+def judges(profile: ClusterConfig) -> Iterator[Finding]:
+    """What each judge says to a right answer: that costs a question."""
+    sites = profile.judge_sites()
+    for name in sites:
+        way_out = f"mend judges.{name} in the site profile, or use a judge that is one"
+        try:
+            said = qa_judge.try_out(name, Runtime(judges=sites))
+        except UserError as error:
+            yield Finding("fail", str(error), way_out)
+            continue
+        if said.correct is None and profile.cluster == "slurm":
+            yield Finding("warn", said.reason, "the nodes may reach it nevertheless")
+        else:
+            yield Finding("ok" if said.correct else "fail", f"asked whether a right answer is right: {said.reason}",
+                          "" if said.correct else way_out)
 
 
 def _server(site: EngineSite, who: str, elsewhere: bool) -> Finding:

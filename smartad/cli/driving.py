@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from smartad import corpora
+from smartad import benchmarks, corpora
 from smartad.claims import Claim
 from smartad.cli import INTERRUPTED
 from smartad.cli.acceptance import check_accepted
@@ -18,7 +18,9 @@ from smartad.cluster.base import POLL_S
 from smartad.cluster.submission import STARTED_AGAIN
 from smartad.config import load
 from smartad.experiment import missing_data
+from smartad.grading import qa_judge
 from smartad.stage import Runtime, StageSpec
+from smartad.stages.grade import GRADE
 from smartad.stages.train import TRAIN
 from smartad.store import LOG, Store
 from smartad.sweep.bill import save_estimate
@@ -85,6 +87,7 @@ def bring_to_end(args: argparse.Namespace, profile: ClusterConfig, job: Job, wor
             dispatcher.add(work)
         check_data(dispatcher.unfinished.values(), job.runtime)
         check_split(dispatcher.unfinished.values(), profile)
+        check_judges(dispatcher.unfinished.values(), profile)
         if profile.cluster == "slurm" and not (args.command == "sweep" and is_copy(store, args.file)):
             check_accepted(profile, args.cluster, store.root, {spec.stage.name for spec in dispatcher.unfinished.values()})
         owners, given_up = (work.owners, work.stopped) if isinstance(work, Driver) else (dict, dict)
@@ -146,7 +149,10 @@ def check_data(specs: Iterable[StageSpec], runtime: Runtime) -> None:
     if missing := missing_data(specs, runtime):
         where = f"not in {runtime.data}" if runtime.data else "needed"
         hub = [name for name in corpora.names() for download in corpora.downloads(name) if download.file in missing]
-        fetch = f", or have them fetched: {program()} fetch {hub[0]} --data FOLDER" if hub else ""
+        sets = [name for name in benchmarks.names() if (source := benchmarks.get(name).SOURCE) and source.file in missing]
+        ways = [f"{program()} data prefetch {' '.join(sets)} --to FOLDER"] if sets else []
+        ways += [f"{program()} fetch {hub[0]} --data FOLDER"] if hub else []
+        fetch = f", or have them fetched: {'; '.join(ways)}" if ways else ""
         raise UserError(f"{', '.join(missing)}: {where}; say which folder holds them with data=FOLDER{fetch}")
 
 
@@ -155,6 +161,16 @@ def check_split(specs: Iterable[StageSpec], profile: ClusterConfig) -> None:
     for spec in specs:
         if spec.stage is TRAIN:
             spec.config.accumulation(profile.ranks(TRAIN.name))
+
+
+def check_judges(specs: Iterable[StageSpec], profile: ClusterConfig) -> None:
+    """Fail at the desk: a judge that the profile does not know, or whose key is not here, is named before anything is asked."""
+    for name in {name for spec in specs if spec.stage is GRADE for name in (spec.config.judge, spec.config.second_judge) if name}:
+        site = qa_judge.site_of(name, profile.judge_sites())
+        by_job = profile.cluster != "workers" and any(site.key_variable in line for line in profile.resources(GRADE.name).setup
+                                                      if site.key_variable)
+        if not by_job:
+            qa_judge.key_of(name, site)
 
 
 def is_copy(store: Store, file: str) -> bool:

@@ -1,4 +1,4 @@
-"""gc, forget: what the store keeps, and what it lets go."""
+"""gc, forget: what the store keeps, and what it lets go of."""
 
 import argparse
 from collections import Counter
@@ -60,9 +60,22 @@ def readable(size: int) -> str:
     return f"{value:.1f} {UNITS[unit]}" if unit else f"{size} {UNITS[0]}"
 
 
+def _forget_grade(store: Store, name: str, yes: bool) -> int:
+    found = forgetting.foreseen_grade(store, name)
+    if yes:
+        print(f"removed: {', '.join(forgetting.forget_grade(store, name))}\nthe command that made it makes it again; a judge is "
+              "asked only for what it did not say")
+    else:
+        print(f"would be removed: {', '.join(found)}\n`{program()} forget {found[-1]} --yes{at_store(store)}` does it, so that "
+              "it is graded again")
+    return 0
+
+
 def forget_command(args: argparse.Namespace) -> int:
-    """Let go of a sweep, or say what that would mean."""
+    """Let go of a sweep or of a grade, or say what that would mean."""
     store = Store(args.store)
+    if args.sweep.startswith("grade-") and not ledger.candidates(store, args.sweep):
+        return _forget_grade(store, args.sweep, args.yes)
     if args.yes and args.sweep not in ledger.names(store):
         raise UserError(f"forget --yes takes a sweep's whole name, and there is no {args.sweep!r} in {store.root}; "
                         f"there are {', '.join(ledger.names(store)) or 'none'}")

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any
 
-from smartad import tables
+from smartad import grading, tables
 from smartad.cli.console import format_metric, print_table
 from smartad.fingerprint import differences
 from smartad.store import Store
@@ -19,14 +19,25 @@ def table_command(args: argparse.Namespace) -> int:
     store = Store(args.store)
     book = ledger.load(store, args.sweep)
     form = args.format or ("terminal" if sys.stdout.isatty() else "md")
-    table = results.table(store, book)
+    rows = results.rows(store, book, args.grader)
+    if args.grader:
+        _check_grader(args.grader, book, results.graders(store, book))
+    table = tables.build(book.name, book.groups, rows)
     if form == "terminal":
         print_table(table)
     elif form == "csv":
-        print(tables.as_csv(book.groups, results.rows(store, book), [run.seed for run in book.trials[0].runs]), end="")
+        print(tables.as_csv(book.groups, rows, [run.seed for run in book.trials[0].runs]), end="")
     else:
         print({"md": tables.markdown, "tex": tables.latex}[form](table), end="")
     return 0
+
+
+def _check_grader(name: str, book: ledger.Ledger, there: set[str]) -> None:
+    grading.get(name)
+    if not any(by.startswith(f"{name}/") for by in there):
+        raise UserError(f"nothing of {book.name} is graded by {name}; there are verdicts of "
+                        f"{', '.join(sorted(there)) or 'nobody'}. To have it grade the same, name it behind the others, as in "
+                        "grade.math=[math_strict,math_paper], and run the sweep again: no agent runs twice")
 
 
 def show_command(args: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from rich.table import Table as RichTable
 from smartad.cli.acceptance import check_accepted
 from smartad.cli.billing import bill_table
 from smartad.cli.console import console
-from smartad.cli.driving import check_split
+from smartad.cli.driving import check_judges, check_split
 from smartad.cluster import STAGES, ClusterConfig, Job
 from smartad.config import load, read_yaml
 from smartad.experiment import Experiment, plan
@@ -43,7 +43,9 @@ def plan_command(args: argparse.Namespace) -> int:
         _print_configs(experiments)
         _print_stages(store, specs)
     if profile:
-        check_split([spec for spec in specs if not store.has(spec.fingerprint)], profile)
+        unfinished = [spec for spec in specs if not store.has(spec.fingerprint)]
+        check_split(unfinished, profile)
+        check_judges(unfinished, profile)
     _print_plan(what, store, goals)
     if lines := estimate(store, specs):
         console().print(bill_table(lines))

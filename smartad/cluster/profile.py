@@ -15,6 +15,9 @@ STAGES = ("prepare", "import", "index", "collect", "grade", "score", "select", "
 ASKING = ("collect", "evaluate")
 """Those that ask a model."""
 
+JUDGING = {"kind": "http", "in_flight": 32, "request_s": 60.0}
+"""A judge's site where its profile does not say otherwise: hosted models allow few requests at once, and replies are short."""
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -99,6 +102,9 @@ class ClusterConfig:
     """DeepSpeed's configuration for training, a JSON file (``configs/deepspeed``)."""
     engine: EngineSite = field(default_factory=EngineSite)
     """Where stages ask their models: in their own process, or at a server."""
+    judges: dict[str, Any] = field(default_factory=dict)
+    """Where models that judge are asked, by the name in the experiment: ``{qwen-plus: {url: ..., key_variable: ...}}``, with the
+    keys of ``engine``; kind is http."""
     retriever: str | None = None
     """Address of a server of the index that collect and evaluate search (``smartad serve-retriever``), as jobs reach it; null:
     each of them loads the index itself."""
@@ -132,6 +138,7 @@ class ClusterConfig:
         if self.max_jobs < 1 or self.max_array < 1 or self.poll_s <= 0:
             raise UserError(f"max_jobs={self.max_jobs} and max_array={self.max_array} must be at least 1, "
                             f"poll_s={self.poll_s} above 0")
+        self.judge_sites()
         _check_processes(self.processes, 0)
         if self.cluster == "workers":
             if 0 < self.gpus < self.processes:
@@ -160,6 +167,18 @@ class ClusterConfig:
     def engines(self) -> dict[str, EngineSite]:
         """Where each stage that asks a model finds it."""
         return {stage: self.resources(stage).engine or self.engine for stage in ASKING}
+
+    def judge_sites(self) -> dict[str, EngineSite]:
+        """Where each judge is asked.  Raises UserError naming the one that is not described as a server."""
+        sites = {}
+        for name, own in self.judges.items():
+            if not isinstance(own, dict):
+                raise UserError(f"judges.{name}: expected where it is asked, {{url: https://HOST/v1}}, got {own!r:.60}")
+            if own.get("kind", "http") != "http":
+                raise UserError(f"judges.{name}.kind={own['kind']}: a judge is asked at a server that is there, kind http; start "
+                                "one and give its url")
+            sites[name] = from_mapping(EngineSite, {**JUDGING, **own}, f"judges.{name}")
+        return sites
 
     def ranks(self, stage: str) -> int:
         """Processes that ``stage`` may split over."""

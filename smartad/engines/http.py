@@ -29,6 +29,8 @@ TOO_LONG = re.compile(r"context.?(length|window|size)|max_model_len|longer than 
 PLAIN = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
 TELL = {"return_token_ids": True, "logprobs": True}
 CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}
+FORMS = ("json_schema", "json_object", None)
+"""How a server is told of a request's schema, the strictest first.  Some know only the second, or nothing of it."""
 PASSING = (408, 409, 425, 429)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
 ASKED_PAUSE_S = 120.0
@@ -63,6 +65,8 @@ class HttpEngine:
             http_client=openai.DefaultAsyncHttpxClient(trust_env=not is_loopback(url), timeout=limits))
         self._slots = asyncio.Semaphore(site.in_flight)
         self._continues: asyncio.Task[None] | None = None
+        self._form = 0
+        """The first of FORMS that the server is not known to refuse."""
         self._thread.start()
 
     def __enter__(self) -> "HttpEngine":
@@ -115,12 +119,12 @@ class HttpEngine:
         body = self._body(request, n, first)
         try:
             try:
-                return completions(await self._post(body), request, self.model)
+                return completions(await self._formed(body, request.schema), request, self.model)
             except openai.BadRequestError as error:
                 if not TOO_LONG.search(self._said(error)):
                     raise
             # There is less room than max_tokens, or none.
-            return completions(await self._post({**body, "max_tokens": None}), request, self.model)
+            return completions(await self._formed({**body, "max_tokens": None}, request.schema), request, self.model)
         except openai.APIStatusError as error:
             if error.status_code == 400 and TOO_LONG.search(self._said(error)):
                 return (Completion("", "context_overflow", 0),)
@@ -148,6 +152,20 @@ class HttpEngine:
             raise UserError(f"the server at {self.url} has no model {self.model!r} ({self._said(error)}); name one that it "
                             "serves with engine.model") from error
         return _failed(f"the server at {self.url} answered {error.status_code}: {self._said(error)}", transient=_passes(error))
+
+    async def _formed(self, body: Mapping[str, Any], schema: Mapping[str, Any] | None) -> Any:
+        """What ``_post`` gives, the server told of ``schema`` as strictly as it lets itself be told."""
+        if schema is None:
+            return await self._post(body)
+        for number in range(self._form, len(FORMS)):
+            try:
+                answered = await self._post({**body, "response_format": _response_format(FORMS[number], schema)})
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                if number + 1 == len(FORMS) or TOO_LONG.search(self._said(error)):
+                    raise
+            else:  # a request that is refused in every form was refused for something else
+                self._form = max(self._form, number)
+                return answered
 
     async def _post(self, body: Mapping[str, Any]) -> Any:
         """The JSON that the server answers ``body`` with.  Raises openai's errors, TimeoutError and Garbled."""
@@ -203,6 +221,11 @@ class HttpEngine:
             said = f"with the beginning of an answer to go on from, its prompt is as long ({lengths[0]} tokens) as without"
         raise UserError(f"the server at {self.url} does not go on from the beginning of an answer, which a first-thought prefix "
                         f"needs: {said}. Use vLLM, which does (engine.kind=vllm), or no server (engine.kind=hf)")
+
+
+def _response_format(form: str | None, schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    strict = {"json_schema": {"name": "reply", "strict": True, "schema": schema}} if form == "json_schema" else {}
+    return {"type": form, **strict} if form else None
 
 
 def _passes(error: Exception) -> bool:

@@ -4,7 +4,8 @@ A module has ``VERSION``, ``KINDS`` (the kinds of question it can tell) and eith
 ``grade_all(pairs, setup)`` when it asks others (a judge, a sandbox).  With ``BOUNDED = True``, ``grade`` runs in processes that
 are killed when an answer takes too much of their CPU time (grading/_bounded.py); it is told a question's text and accepted
 answers, and what the module's ``settled(question, answer) -> Grade | None`` knows without algebra starts no process.
-``JUDGE = True``: it asks a model, and its calls are on the bill.
+``JUDGE = True``: it asks a model, and its calls are on the bill.  ``SCORE = "f1"``: its grades have a score, and that is what
+it is called.
 To add one, write ``smartad/grading/<name>.py``; nothing else lists it.
 """
 
@@ -62,13 +63,19 @@ def versioned(name: str) -> str:
     return f"{name}/{get(name).VERSION}"
 
 
+def score_name(by: str) -> str:
+    """What the scores of grader ``by``, as verdicts name it, are called."""
+    return str(getattr(get(by.partition("/")[0]), "SCORE", "score"))
+
+
 def grade_all(name: str, answered: Sequence[tuple[Question, str | None]], setup: Setup) -> tuple[list[Grade], Metrics]:
     """What grader ``name`` says of each answer, in their order, and what is to be known of how it went.
 
-    No gold answer: cannot be graded.  No answer, or a blank one, is wrong whatever the gold says.
+    No gold answer: cannot be graded.  No answer, or a blank one, is wrong whatever the gold says, and its score is 0.
     """
     module = get(name)
-    grades = [_without_looking(question, answer) for question, answer in answered]
+    wrong = Grade(False, "no answer", 0.0 if hasattr(module, "SCORE") else None)
+    grades = [_without_looking(question, answer, wrong) for question, answer in answered]
     pairs = [(question, answer) for (question, answer), known in zip(answered, grades, strict=True)
              if known is None and answer is not None]
     if hasattr(module, "grade_all"):
@@ -83,7 +90,7 @@ def grade_all(name: str, answered: Sequence[tuple[Question, str | None]], setup:
     return [known or next(rest) for known in grades], metrics
 
 
-def _without_looking(question: Question, answer: str | None) -> Grade | None:
+def _without_looking(question: Question, answer: str | None, wrong: Grade) -> Grade | None:
     if question.tests is None and not any(gold.strip() for gold in question.answers):
         return Grade(None, "no gold answer")
-    return Grade(False, "no answer") if answer is None or not answer.strip() else None
+    return wrong if answer is None or not answer.strip() else None

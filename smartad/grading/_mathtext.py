@@ -40,6 +40,9 @@ SPELLINGS = [(re.compile(pattern), plain) for pattern, plain in [
     (r"\s+", " "),
 ]]
 SAID = re.compile(r"\b(?:answer|result|solution)s?\s*(?:is|are|:|=)+:?\s*", re.IGNORECASE)
+TOLD = re.compile(r"\s*(?:[A-Z][a-z]*|[Tt]he)\s[^.]*\w\s")
+"""How a sentence begins."""
+IS = re.compile(r"\s(?:is|are|equals)\s+(?:(?:equal to|approximately|about|exactly|therefore|just)\s+)?")
 CONNECTED = re.compile(r"(?:\s|[,;.$]|\\text|\{|\}|and|or)*")
 
 
@@ -47,7 +50,7 @@ def cleaned(text: str) -> str:
     """``text`` repaired, cut to the answer it states, and in one spelling.
 
     The answer: what is in ``\\boxed{}`` (in all of them, where nothing but "and" is between), else what follows the last
-    "answer is", else the whole.
+    "answer is" or a sentence's "is", else the whole.
     """
     text = repaired(text)
     for sign, plain in SIGNS.items():
@@ -75,14 +78,14 @@ def repaired(text: str) -> str:
 
 
 def stated(text: str) -> str:
-    """The part of ``text`` that is its answer."""
+    """The part of ``text`` that is its answer: what is boxed, what follows "the answer is", or the end of a sentence ("is 7")."""
     spans = list(_boxes(text))
     if spans:
         inner = [text[start:end].strip() for _, start, end, _ in spans]
         between = [text[first[3]:second[0]] for first, second in pairwise(spans)]
         return ", ".join(inner) if all(CONNECTED.fullmatch(part) for part in between) else inner[-1]
-    said = list(SAID.finditer(text))
-    return text[said[-1].end():] if said and text[said[-1].end():].strip() else text
+    said = list(SAID.finditer(text)) or (list(IS.finditer(text)) if TOLD.match(text) else [])
+    return text[said[-1].end():] if said and text[said[-1].end():].strip(" .") else text
 
 
 def _boxes(text: str) -> list[tuple[int, int, int, int]]:

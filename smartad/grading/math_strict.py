@@ -1,14 +1,15 @@
 """Mathematics, strictly: right is what is equal to the gold, however either of them is written.
 
-Both sides are cleaned, taken apart and compared part by part; formulas are read by math-verify's parser and compared exactly.
-No x100, no rounding but where the gold is itself rounded; units, degrees, percent signs and currencies count on neither side.
-docs/grading.md has the rules as a table.
+Both sides are cleaned (grading/_mathtext.py), taken apart (grading/_mathforms.py) and compared part by part; formulas are read by
+math-verify's parser and compared exactly (grading/_mathvalues.py).  No x100 and no rounding, except that a gold which a computer
+rounded is right to its last digit; units, degrees, percent signs and currencies count on neither side.  docs/grading.md has the
+rules as a table.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
-from functools import lru_cache, partial
+from functools import lru_cache
 
 from smartad.grading import Grade
 from smartad.grading import _mathvalues as values
@@ -18,27 +19,41 @@ from smartad.types import Question
 VERSION = 1
 KINDS = ("math",)
 BOUNDED = True
-ROUNDED = re.compile(r"\bround|\bnearest|\bapproximat|decimal place|significant (?:figure|digit)|\bestimate", re.IGNORECASE)
-"""In a question: its gold is right to its last digit and no further."""
+AT_SIGHT_CHARS = 1000
+"""Longer answers are read where they can be given up."""
 FLOATS = 10
 """Decimals from which on a gold is a computer's: nobody works out more by hand."""
-NOISE = Fraction(1, 10 ** 14)
-"""How far floating-point arithmetic takes a number from what it should be, of itself."""
 DOUBLE_DIGITS = 15
-"""Significant digits from which on a decimal is a double as Python prints it."""
+"""Significant digits from which on a decimal is a double, as Python prints it."""
+NOISE = Fraction(1, 10**14)
+"""How far floating-point arithmetic takes a number from what it should be, as a share of it."""
+KINDS_OF_BRACKETS = {"": "none", r"\{\}": "set", "()": "round", "[]": "square"}
 
 
 def grade(question: Question, answer: str) -> Grade:
-    """Right when ``answer`` is any of the accepted answers."""
-    rounded = ROUNDED.search(question.text) is not None
+    """Right when ``answer`` is any of the accepted answers; the reason has both as they were understood."""
     golds = [gold for gold in question.answers if gold.strip()]
     for gold in golds:
         if words(gold) == words(answer):
-            return Grade(True, f"{answer.strip()!r} is {gold!r}")
+            return Grade(True, f"{answer.strip()!r:.100} is {gold!r:.100}")
         understood = _read(gold)
-        if any(equal(understood, form, rounded) for form in _readings(answer, understood)):
-            return Grade(True, f"{_read(answer)} is {understood}")
-    return Grade(False, f"{_read(answer)} is not {_read(golds[0])}")
+        if any(equal(understood, form) for form in _readings(answer, understood)):
+            return Grade(True, f"{_read(answer)!s:.100} is {understood!s:.100}")
+    return Grade(False, f"{_read(answer)!s:.100} is not {_read(golds[0])!s:.100}")
+
+
+def settled(question: Question, answer: str) -> Grade | None:
+    """What ``grade`` says, where that takes no algebra."""
+    if len(answer) > AT_SIGHT_CHARS:
+        return None
+    golds = [gold for gold in question.answers if gold.strip()]
+    plain = _plain(_read(answer)) and all(_plain(_read(gold)) for gold in golds)
+    return grade(question, answer) if plain or words(golds[0]) == words(answer) else None
+
+
+def warm() -> None:
+    """Have what the workers share: sympy imported, the grammar's tables built."""
+    equal(read("\\frac{x+1}{2}"), read("2^{3}-\\sqrt{5}\\cdot 1"))
 
 
 @lru_cache(maxsize=4096)
@@ -52,33 +67,41 @@ def _readings(answer: str, gold: Form) -> list[Form]:
     return [_read(answer), read(answer, grouped=False)] if several else [_read(answer)]
 
 
-def equal(gold: Form, answer: Form, rounded: bool = False) -> bool:
-    """Whether ``answer`` is what ``gold`` is.  ``rounded``: decimals of the gold were rounded."""
-    alike = partial(equal, rounded=rounded)
-    gold, answer = _only(gold), _only(answer)
+def _plain(form: Form) -> bool:
+    """Whether it is no formula, nor has one in it."""
+    match form:
+        case Several(items) | Union(items):
+            return all(map(_plain, items))
+        case Matrix():
+            return all(map(_plain, form.cells))
+    return not isinstance(form, Formula)
+
+
+def equal(gold: Form, answer: Form) -> bool:
+    """Whether ``answer`` is what ``gold`` is."""
+    if not (isinstance(gold, Several) and len(gold.items) == 1 and isinstance(answer, Several)):
+        gold, answer = _only(gold), _only(answer)
     match gold, answer:
         case Number(), Number():
-            return _close(gold, answer, rounded)
-        case Words(), Words():
+            return _close(gold, answer)
+        case (Words(), Words()) | (Based(), Based()):
             return gold == answer
         case Clock(), Clock():
             return _minutes(gold) == _minutes(answer)
-        case Based(), Based():
-            return gold == answer
         case Based(), Number():
             return answer.text.lstrip("0") == gold.digits
-        case (Number(), Based(base=10)):
+        case Number(), Based(base=10):
             return gold.text == answer.digits
-        case Union(parts), (Union(others) | Several(others, "")):
-            return _matched(parts, others, alike)
-        case Matrix(rows), Matrix(others_) if (len(rows), len(rows[0])) == (len(others_), len(others_[0])):
-            return _in_order(gold.cells, answer.cells, alike)
+        case Union(parts), Union(others) | Several(others, ""):
+            return _matched(parts, others)
+        case Matrix(), Matrix():
+            return len(gold.rows) == len(answer.rows) and _in_order(gold.cells, answer.cells)
         case Matrix(rows), Several(items) if 1 in (len(rows), len(rows[0])):
-            return _in_order(gold.cells, items, alike)
+            return _in_order(gold.cells, items)
         case Several(), Several():
-            return _several(gold, answer, alike)
-        case (Number() | Formula() | Words(), Number() | Formula() | Words()):
-            return _formulas(gold, answer, rounded)
+            return _several(gold, answer)
+        case Number() | Words() | Formula(), Number() | Words() | Formula():
+            return Formula in (type(gold), type(answer)) and _formulas(gold, answer)
     return False
 
 
@@ -87,66 +110,56 @@ def _only(form: Form) -> Form:
     return _only(form.items[0]) if isinstance(form, Several) and len(form.items) == 1 else form
 
 
-def _several(gold: Several, answer: Several, alike: Callable[[Form, Form], bool]) -> bool:
-    kinds = {"": "several", r"\{\}": "set", "()": "pair", "[]": "closed"}
-    asked, given = (kinds.get(form.opened + form.closed, form.opened + form.closed) for form in (gold, answer))
-    in_order = partial(_in_order, gold.items, answer.items, alike)
-    if asked == "set" and given in kinds.values():
-        return _covers(gold.items, answer.items, alike) and _covers(answer.items, gold.items, lambda a, b: alike(b, a))
-    if asked == "several":
-        return given in kinds.values() and _matched(gold.items, answer.items, alike)
-    if asked == given or (asked == "pair" and given == "several"):
-        return in_order()
+def _several(gold: Several, answer: Several) -> bool:
+    asked, given = (KINDS_OF_BRACKETS.get(form.opened + form.closed, form.opened + form.closed) for form in (gold, answer))
+    if asked in ("set", "none") and given in KINDS_OF_BRACKETS.values():
+        return (_covered if asked == "set" else _matched)(gold.items, answer.items)
     # Of two numbers, square brackets are a closed interval and round ones an open one, or a point.
-    return {asked, given} == {"pair", "closed"} and len(gold.items) != 2 and in_order()
+    alike = {asked, given} == {"round", "square"} and len(gold.items) != 2
+    return (alike or asked == given or (asked, given) == ("round", "none")) and _in_order(gold.items, answer.items)
 
 
-def _in_order(golds: Sequence[Form], answers: Sequence[Form], alike: Callable[[Form, Form], bool]) -> bool:
-    return len(golds) == len(answers) and all(map(alike, golds, answers))
+def _in_order(golds: Sequence[Form], answers: Sequence[Form]) -> bool:
+    return len(golds) == len(answers) and all(map(equal, golds, answers))
 
 
-def _matched(golds: Sequence[Form], answers: Sequence[Form], alike: Callable[[Form, Form], bool]) -> bool:
+def _matched(golds: Sequence[Form], answers: Sequence[Form]) -> bool:
     """Whether each gold has an answer of its own, in any order."""
     left = list(answers)
     for gold in golds:
-        found = next((i for i, other in enumerate(left) if alike(gold, other)), None)
+        found = next((i for i, answer in enumerate(left) if equal(gold, answer)), None)
         if found is None:
             return False
         del left[found]
     return not left
 
 
-def _covers(golds: Sequence[Form], answers: Sequence[Form], alike: Callable[[Form, Form], bool]) -> bool:
-    return all(any(alike(gold, answer) for answer in answers) for gold in golds)
+def _covered(golds: Sequence[Form], answers: Sequence[Form]) -> bool:
+    """Whether they are the same set, however often something is said."""
+    return all(any(equal(gold, answer) for answer in answers) for gold in golds) and all(
+        any(equal(gold, answer) for gold in golds) for answer in answers)
 
 
 def _minutes(clock: Clock) -> tuple[int, int]:
-    hour = clock.hour % 12 + 12 * (clock.half == "pm") if clock.half else clock.hour
-    return hour, clock.minute
+    return (clock.hour % 12 + 12 * (clock.half == "pm") if clock.half else clock.hour), clock.minute
 
 
-def _close(gold: Number, answer: Number, rounded: bool) -> bool:
-    """Equal, or as near as the gold itself is to what it stands for."""
+def _close(gold: Number, answer: Number) -> bool:
+    """Equal, or as near as a computer's arithmetic comes."""
     apart = abs(gold.value - answer.value)
     if apart == 0 or gold.decimals is None:
         return apart == 0
-    if apart <= tolerance(gold, rounded):
-        return True
-    return answer.digits >= DOUBLE_DIGITS and apart <= NOISE * abs(gold.value)
+    return apart <= tolerance(gold) or (answer.digits >= DOUBLE_DIGITS and apart <= NOISE * abs(gold.value))
 
 
-def tolerance(gold: Number, rounded: bool) -> Fraction:
-    """What an answer may be away from a decimal gold: half of its last digit if it was rounded, by its question or by a computer.
-    Nothing if it is whole, or a fraction."""
-    if not gold.decimals:
+def tolerance(gold: Number) -> Fraction:
+    """What an answer may be away from a gold: half of its last digit where a computer rounded it, as GSM-Hard's, else nothing."""
+    if not gold.decimals or (gold.decimals < FLOATS and gold.digits < DOUBLE_DIGITS):
         return Fraction(0)
-    computed = gold.decimals >= FLOATS or gold.digits >= DOUBLE_DIGITS
-    last = Fraction(1, 2 * 10 ** gold.decimals) if rounded or computed else Fraction(0)
-    return max(last, NOISE * abs(gold.value)) if computed else last
+    return max(Fraction(1, 2 * 10**gold.decimals), NOISE * abs(gold.value))
 
 
-def _formulas(gold: Number | Formula | Words, answer: Number | Formula | Words, rounded: bool) -> bool:
-    """Both as formulas.  Words are one if they are short enough to be a product of letters."""
+def _formulas(gold: Number | Words | Formula, answer: Number | Words | Formula) -> bool:
     if str(gold) == str(answer):
         return True
     first, second = _sides(gold), _sides(answer)
@@ -154,37 +167,39 @@ def _formulas(gold: Number | Formula | Words, answer: Number | Formula | Words, 
         return False
     if len(first.sides) == 1 or (len(second.sides) == 1 and NAME.fullmatch(first.sides[0])):
         # One of them only: what follows the last "=" is the value, and what is before it, its name.
-        if set(first.relations + second.relations) - {"="}:
+        if set(first.relations + second.relations) - {"="} or (second.relations and not _names(second.sides[0])):
             return False
         return _values(gold if isinstance(gold, Number) else first.sides[-1],
-                       answer if isinstance(answer, Number) else second.sides[-1], rounded)
+                       answer if isinstance(answer, Number) else second.sides[-1])
     if len(second.sides) == 1:
         return False
-    if len(first.sides) == len(second.sides) == 2 and first.relations == second.relations == ("=",):
-        return _equations(first, second, rounded)
-    if len(first.sides) == 2 and len(second.sides) > 2 and set(second.relations) == {"="} == set(first.relations):
-        return _equations(first, Formula((second.sides[0], second.sides[-1]), ("=",)), rounded)
+    if first.relations == ("=",) and set(second.relations) == {"="}:
+        return _equations(first, Formula((second.sides[0], second.sides[-1]), ("=",)))
     return values.verified(str(first), str(second))
 
 
-def _sides(form: Number | Formula | Words) -> Formula | None:
-    match form:
-        case Formula():
-            return form
-        case Number():
-            return Formula((form.text,))
-    return Formula((form.text,)) if re.fullmatch("[a-z]", form.text) else None
+def _names(side: str) -> bool:
+    """Whether the left side of an equation is a name for the right one, f(2) or m + n, or itself a number; and not x^2 + 3y."""
+    plain = re.sub(r"\([^()]*\)|_\{?\w+\}?", "", side)
+    return not re.search(r"[\d^]", plain) or not re.search(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", plain))
 
 
-def _values(gold: Number | str, answer: Number | str, rounded: bool) -> bool:
+def _sides(form: Number | Words | Formula) -> Formula | None:
+    """As a formula; words are one only if they are a single letter."""
+    if isinstance(form, Formula):
+        return form
+    return Formula((form.text,)) if isinstance(form, Number) or len(form.text) == 1 else None
+
+
+def _values(gold: Number | str, answer: Number | str) -> bool:
     gold, answer = (side if isinstance(side, Number) else _as_number(side) for side in (gold, answer))
     if isinstance(gold, Number) and isinstance(answer, Number):
-        return _close(gold, answer, rounded)
+        return _close(gold, answer)
     try:
         first, second = (values.number(side.value) if isinstance(side, Number) else values.value(side) for side in (gold, answer))
     except values.Unreadable:
-        return not isinstance(gold, Number) and not isinstance(answer, Number) and words(gold) == words(answer)
-    if isinstance(gold, Number) and (within := tolerance(gold, rounded)) and second.is_number and second.is_real:
+        return isinstance(gold, str) and isinstance(answer, str) and words(gold) == words(answer)
+    if isinstance(gold, Number) and (within := tolerance(gold)) and second.is_number and second.is_real:
         return bool(abs(first - second) <= values.number(within))
     return values.same(first, second)
 
@@ -194,9 +209,9 @@ def _as_number(text: str) -> Number | str:
     return form if isinstance(form, Number) else text
 
 
-def _equations(gold: Formula, answer: Formula, rounded: bool) -> bool:
+def _equations(gold: Formula, answer: Formula) -> bool:
     if NAME.fullmatch(gold.sides[0]) and gold.sides[0] == answer.sides[0]:
-        return _values(gold.sides[1], answer.sides[1], rounded)
+        return _values(gold.sides[1], answer.sides[1])
     try:
         first, second = (values.value(form.sides[0]) - values.value(form.sides[1]) for form in (gold, answer))
     except values.Unreadable:

@@ -88,10 +88,12 @@ def _results(about: About) -> str:
     for name, score in about.row.items():
         percent = tables.HOLE if score.percent is None else f"{score.percent:.1f}"
         interval = tables.HOLE if score.low is None else f"{score.low:.1f} to {score.high:.1f}"
-        lines.append(f"| {name} | {percent} | {interval} | {score.correct} / {score.n} | {score.ungraded} | {score.grader} |")
+        of = "" if score.questions is None else f", {score.questions} questions"
+        lines.append(f"| {name} | {percent} | {interval} | {score.correct} / {score.n}{of} | {score.ungraded} | {score.grader} |")
     evaluate = about.recipe["evaluate"]
     steps = f", with at most {evaluate['max_steps']} steps" if _acts(evaluate) else ""
-    return "\n".join([*lines, "", f"In percent; one attempt a question, at temperature {evaluate['temperature']}"
+    attempts = "one attempt" if (samples := evaluate.get("samples", 1)) == 1 else f"{samples} attempts"
+    return "\n".join([*lines, "", f"In percent; {attempts} a question, at temperature {evaluate['temperature']}"
                       f"{_manner(evaluate)}{steps}.{_where(about)} An adapter that was chosen for one of these numbers is, in "
                       "that number, luckier than it is good.", ""])
 

@@ -6,7 +6,9 @@ from typing import Any
 
 from smartad import benchmarks, corpora, models, tables
 from smartad.benchmarks import Benchmark
+from smartad.stages.aggregate import SECOND
 from smartad.store import Store
+from smartad.types import Cell
 
 Record = Mapping[str, Any]
 """Of a finished stage."""
@@ -28,6 +30,8 @@ class Score:
     grader: str
     source: str
     """Fingerprint of the grade."""
+    questions: int | None = None
+    """How many questions the ``n`` attempts are of; None: each of its own."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ class About:
     """Stage -> its config: train, select, score, collect, import, evaluate (as it was evaluated; None: it never was), index (what
     it searched when it was; None: nothing)."""
     row: Mapping[str, Score]
-    """By benchmark; of adapters that were evaluated in several ways, as in the latest."""
+    """By benchmark, of graders that do not count by ``benchmark@grader``; of adapters that were evaluated in several ways, as in
+    the latest."""
     ran: Mapping[str, tuple[str, ...]]
     """Where those evaluations ran, as far as they noted it: ``sandbox`` (the wall) and ``engine``, each with all its values."""
     lineage: tuple[Origin, ...]
@@ -115,12 +120,22 @@ def _row(store: Store, adapter: str) -> tuple[Record | None, dict[str, Score], d
              if record["identity"]["config"] == latest["identity"]["config"]
              and record["identity"]["inputs"].get("index") == latest["identity"]["inputs"].get("index")}
     row = {}
+    second = _second_graders(store)
     grades = [store.record(f) for f in store.fingerprints() if f.startswith("grade-")]
     for grade in sorted(grades, key=lambda record: record["started"]):
         if evaluation := alike.get(grade["identity"]["inputs"]["attempts"]):
             role = next(role for role in evaluation["identity"]["inputs"] if role.startswith("questions/"))
-            row[role.removeprefix("questions/")] = _score(grade)
+            name = role.removeprefix("questions/")
+            row[second.get(grade["fingerprint"], name)] = _score(grade)
     return latest, dict(sorted(row.items())), _ran(alike.values())
+
+
+def _second_graders(store: Store) -> dict[str, str]:
+    """Grade stages whose verdicts no table counts, with what tables call them: ``math500@math_paper``."""
+    roles = [(fingerprint, role) for f in store.fingerprints() if f.startswith("aggregate-")
+             for role, fingerprint in store.record(f)["identity"]["inputs"].items()]
+    counted = {fingerprint for fingerprint, role in roles if SECOND not in role}
+    return {fingerprint: role for fingerprint, role in roles if fingerprint not in counted}
 
 
 def _ran(evaluations: Collection[Record]) -> dict[str, tuple[str, ...]]:
@@ -133,10 +148,12 @@ def _ran(evaluations: Collection[Record]) -> dict[str, tuple[str, ...]]:
 
 
 def _score(grade: Record) -> Score:
-    correct, n = int(grade["metrics"]["correct"]), int(grade["metrics"]["n"])
-    low, high = tables.wilson(correct, n) if n else (None, None)
-    return Score(correct, n, int(grade["metrics"]["ungraded"]), 100 * correct / n if n else None, low, high,
-                 _graders(grade), grade["fingerprint"])
+    metrics = grade["metrics"]
+    questions = metrics.get("questions")
+    cell = Cell("", int(metrics["correct"]), int(metrics["n"]), int(metrics["ungraded"]), grade["fingerprint"], _graders(grade),
+                None if questions is None else int(questions), metrics.get("pass@1"))
+    low, high = tables.wilson(*cell.draws) if cell.n else (None, None)
+    return Score(cell.correct, cell.n, cell.ungraded, cell.percent, low, high, cell.grader, cell.source, cell.questions)
 
 
 def _graders(grade: Record) -> str:

@@ -6,11 +6,14 @@ from pathlib import Path
 
 from smartad.records import read_jsonl, write_jsonl
 from smartad.stage import Metrics, Runtime, Stage
-from smartad.stages.grade import summary
+from smartad.stages.grade import cell, summary
 from smartad.types import Cell, Verdict
 
 SECOND = "@"
 """Between a benchmark and a grader, in the name of an input whose verdicts do not count: ``math500@math_paper``."""
+
+COUNTS = ("correct", "n", "ungraded", "questions")
+"""Of ``summary``: what cells hold.  The rest are means."""
 
 
 @dataclass(frozen=True)
@@ -23,22 +26,21 @@ def run(config: AggregateConfig, inputs: Mapping[str, Path], out: Path, runtime:
     cells.jsonl, and what the others say into other_cells.jsonl.
 
     Metrics ``pass@1/<benchmark>`` in percent and ``avg``, their macro mean as in the papers' tables; None when a benchmark
-    has nothing graded.  ``pass@1/<benchmark>@<grader>`` of the others.
+    has nothing graded.  ``pass@1/<benchmark>@<grader>`` of the others.  Of several samples, pass@2 and so on, too, and of graders
+    with a score, ``f1/<benchmark>``.
     """
-    cells, scores = {}, {}
+    cells: dict[str, Cell] = {}
+    scores: dict[str, float | None] = {}
     for role, folder in inputs.items():
         verdicts = list(read_jsonl(folder / "verdicts.jsonl", Verdict))
-        counts = summary(verdicts)
-        cells[role] = Cell(role.partition(SECOND)[0], int(counts["correct"] or 0), int(counts["n"] or 0),
-                           int(counts["ungraded"] or 0), source=folder.name, grader=verdicts[0].by if verdicts else "")
-        scores[role] = counts["pass@1"]
-    write_jsonl(out / "cells.jsonl", [cell for role, cell in cells.items() if SECOND not in role])
-    write_jsonl(out / "other_cells.jsonl", [cell for role, cell in cells.items() if SECOND in role])
-    counted = [score for role, score in scores.items() if SECOND not in role]
+        cells[role] = cell(role.partition(SECOND)[0], verdicts, source=folder.name)
+        scores |= {f"{name}/{role}": value for name, value in summary(verdicts).items() if name not in COUNTS}
+    write_jsonl(out / "cells.jsonl", [one for role, one in cells.items() if SECOND not in role])
+    write_jsonl(out / "other_cells.jsonl", [one for role, one in cells.items() if SECOND in role])
+    counted = [scores[f"pass@1/{role}"] for role in inputs if SECOND not in role]
     measured = [score for score in counted if score is not None]
     complete = measured and len(measured) == len(counted)
-    return {**{f"pass@1/{role}": score for role, score in scores.items()},
-            "avg": sum(measured) / len(measured) if complete else None}
+    return {**scores, "avg": sum(measured) / len(measured) if complete else None}
 
 
 AGGREGATE = Stage("aggregate", version=2, run=run)

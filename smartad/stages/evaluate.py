@@ -1,4 +1,4 @@
-"""Evaluate: let the student, with or without its adapter, solve every question of a benchmark once."""
+"""Evaluate: let the student, with or without its adapter, solve every question of a benchmark, once or several times."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +10,7 @@ from smartad.config import same_as
 from smartad.stage import Metrics, Runtime, Stage
 from smartad.stages import questions_of
 from smartad.stages.episodes import check, run_episodes, summary
+from smartad.types import UserError
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class EvaluateConfig:
     """System prompt (a key of ``dialect.PROMPTS``); the one the student was trained on."""
     temperature: float = 0.0
     """0 is greedy."""
+    samples: int = 1
+    """Attempts at each question, each with random numbers of its own; of several, the grades tell pass@k (``stages.grade``)."""
     top_p: float | None = None
     """Sample from the likeliest tokens only, which reach this probability together; null is all."""
     agent: str = "codeact"
@@ -53,10 +56,15 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         check(self, "evaluate")
+        if self.samples < 1:
+            raise UserError(f"evaluate.samples must be at least 1, got {self.samples}")
+        if self.samples > 1 and self.temperature == 0:
+            raise UserError(f"evaluate.samples={self.samples}: at temperature 0 they are all the same; set evaluate.temperature "
+                            "(0.2 for pass@1, 0.8 for pass@k in Chen et al. 2021)")
 
 
 def run(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> Metrics:
-    """Inputs questions/*, index and adapter if there are any.  Writes trajectories.jsonl in the order of questions.
+    """Inputs questions/*, index and adapter if there are any.  Writes trajectories.jsonl in the order of questions, then samples.
 
     Whatever goes wrong in an episode is how it ended: a turn without code in its last step is ``stop/parse_error``, a
     prompt that outgrew the model ``stop/context_overflow``, neither answer nor step left ``stop/max_steps``.
@@ -69,7 +77,7 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path, runtime: 
     adapter = inputs["adapter"] / "adapter" if "adapter" in inputs else None
     questions = list(questions_of(inputs).values())
     with opened(config.student, runtime, out, adapter) as student:
-        return summary(run_episodes(config, questions, 1, student, inputs.get("index"), out, runtime))
+        return summary(run_episodes(config, questions, config.samples, student, inputs.get("index"), out, runtime))
 
 
 EVALUATE = Stage("evaluate", version=2, run=run)

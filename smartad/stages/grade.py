@@ -1,7 +1,8 @@
 """Grade: (question, answer) -> Verdict, for a teacher's pool and for a student's attempts alike."""
 
 import dataclasses
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,10 @@ from smartad import grading
 from smartad.records import read_jsonl, write_jsonl
 from smartad.stage import Metrics, Runtime, Stage
 from smartad.stages import questions_of
-from smartad.types import Kind, Question, Trajectory, UserError, Verdict
+from smartad.types import Cell, Kind, Question, Trajectory, UserError, Verdict
+
+KS = tuple(digit * 10**power for power in range(4) for digit in (1, 2, 5))
+"""Of which pass@k is told, as far as there are samples."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +24,9 @@ class Graders:
     table.  The others grade the attempts too, so that disagreements can be looked at."""
 
     exact: list[str] = field(default_factory=lambda: ["exact"])
-    math: list[str] = field(default_factory=lambda: ["exact"])
-    qa: list[str] = field(default_factory=lambda: ["exact"])
-    code: list[str] = field(default_factory=lambda: [])
+    math: list[str] = field(default_factory=lambda: ["math_strict", "math_paper"])
+    qa: list[str] = field(default_factory=lambda: ["qa_match"])
+    code: list[str] = field(default_factory=lambda: ["code_tests"])
     judge: str | None = None
     """The model that a judge is; where it is served, the site profile says."""
     second_judge: str | None = None
@@ -31,12 +35,17 @@ class Graders:
     def __post_init__(self) -> None:
         for kind in get_args(Kind):
             named = self.of(kind)
-            if not named and kind != "code":
+            if not named:
                 raise UserError(f"grade.{kind} is empty; name at least one grader")
             if len(set(named)) < len(named):
                 raise UserError(f"grade.{kind} names a grader twice: {', '.join(named)}")
             for name in named:
                 grading.check(name, kind)
+                if getattr(grading.get(name), "JUDGE", False) and self.judge is None:
+                    raise UserError(f"grade.{kind} names {name}, and grade.judge is null: say which model it asks, as in "
+                                    "grade.judge=qwen-plus; where that is, the site profile says under judges")
+        if self.judge is not None and self.judge == self.second_judge:
+            raise UserError(f"grade.second_judge={self.second_judge} is the judge itself, which agrees with itself; name another")
 
     def of(self, kind: Kind) -> list[str]:
         """The graders of a kind of question."""
@@ -104,14 +113,49 @@ def _shared(setup: grading.Setup, done: int, total: int) -> grading.Setup:
 
 
 def summary(verdicts: Sequence[Verdict]) -> dict[str, float | None]:
-    """correct, n (graded), ungraded, and pass@1 in percent (None when nothing was graded); score, the mean in percent, of graders
-    that have one."""
+    """correct, n (graded), ungraded, and pass@1 in percent (None when nothing was graded); of graders with a score, such as f1,
+    its mean in percent by its name.  Of several samples also ``questions`` (those with a graded one) and pass@2, pass@5, pass@10,
+    pass@20, ...
+
+    pass@k is the mean of ``pass_at`` over the questions of which at least k samples were graded: what is ungraded is as if it had
+    never been asked.
+    """
     graded = [v for v in verdicts if v.correct is not None]
-    correct = sum(v.correct is True for v in graded)
-    scores = [v.score for v in graded if v.score is not None]
-    return {"correct": correct, "n": len(graded), "ungraded": len(verdicts) - len(graded),
-            "pass@1": 100 * correct / len(graded) if graded else None,
-            **({"score": 100 * sum(scores) / len(scores)} if scores else {})}
+    scores = defaultdict(list)
+    for verdict in graded:
+        if verdict.score is not None:
+            scores[grading.score_name(verdict.by)].append(verdict.score)
+    asked = Counter(v.question_id for v in verdicts)
+    samples = max(asked.values(), default=1)
+    of, right = Counter(v.question_id for v in graded), Counter(v.question_id for v in graded if v.correct)
+    passes: dict[str, float | None] = {}
+    for k in [k for k in KS if k == 1 or k <= samples]:
+        chances = [pass_at(k, n, right[question]) for question, n in of.items() if n >= k]
+        passes[f"pass@{k}"] = 100 * math.fsum(chances) / len(chances) if chances else None
+    return {"correct": right.total(), "n": len(graded), "ungraded": len(verdicts) - len(graded),
+            **({"questions": len(of)} if samples > 1 else {}), **passes,
+            **{name: 100 * sum(found) / len(found) for name, found in scores.items()}}
+
+
+def cell(benchmark: str, verdicts: Sequence[Verdict], source: str) -> Cell:
+    """What one grader's verdicts on a benchmark come to.  ``source``: the fingerprint of the stage that holds them."""
+    counts = summary(verdicts)
+    questions = counts.get("questions")
+    several = {} if questions is None else {"questions": int(questions), "mean": counts["pass@1"]}
+    return Cell(benchmark, int(counts["correct"] or 0), int(counts["n"] or 0), int(counts["ungraded"] or 0), source,
+                verdicts[0].by if verdicts else "", **several)  # type: ignore[arg-type]
+
+
+def pass_at(k: int, n: int, correct: int) -> float:
+    """The chance that one of ``k`` samples is right, estimated without bias from ``n`` of which ``correct`` are.
+
+    1 - C(n-c, k) / C(n, k), Eq. 1 of Chen et al. 2021.  Python's integers are exact, and so is their quotient but for its last
+    digit: the product that is given there for fixed precision is not needed.  Raises ValueError when ``k`` is not in 1..n.
+    """
+    if not 1 <= k <= n:
+        raise ValueError(f"pass@{k} cannot be told from {n} samples")
+    every = math.comb(n, k)
+    return (every - math.comb(n - correct, k)) / every
 
 
 GRADE = Stage("grade", version=2, run=run)

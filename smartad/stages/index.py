@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from smartad import corpora, models
+from smartad.data.files import pinned
 from smartad.engines.retrieval.recipe import Bm25, Embedding, Retrieval, Vectors, decisive
 from smartad.stage import Metrics, Runtime, Stage, StageSpec
-from smartad.stages.prepare import pinned
 from smartad.types import UserError
 
 __all__ = ["INDEX", "IndexConfig", "Retrieval", "files_of", "indexed", "run"]

@@ -146,7 +146,8 @@ class _History:
     def _precedent(self, stage: str, model: Any, questions: Any) -> tuple[int, int, Cost, list[Any]]:
         """The finished stages nearest to one: how near, how many, what all of them took, and the size of each."""
         every = self.known[stage]
-        others = [k for k in every if stage not in RUNS_A_MODEL or k[0][0] == model[0]]
+        asks = stage in RUNS_A_MODEL or (stage == "grade" and model[0][1])
+        others = [k for k in every if not asks or k[0][0] == model[0]]
         levels = ([k for k in every if k[:2] == (model, questions)], [k for k in every if k[0] == model], others)
         level, of = next(((level, of) for level, of in enumerate(levels) if of), (NOTHING, []))
         return level, len(of), total(k[2] for k in of), [k[3] for k in of]
@@ -184,17 +185,19 @@ class _History:
             return self._record(fingerprint)["metrics"].get("n") if fingerprint and self.store.has(fingerprint) else None
         if stage in ("grade", "score", "select"):
             return self._size(inputs["attempts" if stage == "grade" else "pool"])
-        times = {"collect": "samples", "train": "epochs"}.get(stage)
+        times = {"collect": "samples", "evaluate": "samples", "train": "epochs"}.get(stage, "")
         questions = [self._asked(f) for role, f in inputs.items() if role.startswith("questions/")]
         if not questions or None in questions:
             return None
-        return sum(q or 0 for q in questions) * (config[times] if times else 1)
+        return sum(q or 0 for q in questions) * (config.get(times) or 1)
 
 
 def _traits(identity: Mapping[str, Any]) -> tuple[Any, Any]:
     """(model and how it is asked, questions): what two stages of a kind must share to take about the same."""
     config, inputs = identity["config"], identity["inputs"]
-    model = next((config[key] for key in ("student", "teacher", "grader", "corpus", "benchmark") if key in config), None)
+    model = next((config[key] for key in ("student", "teacher", "corpus", "benchmark") if key in config), None)
+    if identity["stage"] == "grade":  # which model a judge is changes no count of calls; how many of them there are does
+        model = (tuple(sorted(set(config.get("graders", {}).values()))), sum(k in config for k in ("judge", "second_judge")))
     asked = tuple(config.get(key) for key in ("agent", "candidates"))
     return (model, *asked), tuple(sorted(role for role in inputs if role.startswith("questions/")))
 

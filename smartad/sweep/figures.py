@@ -10,10 +10,10 @@ ROWS = 40
 """The rows with the best averages are drawn; more cannot be told apart."""
 
 
-def pooled(runs: Iterable[RunCells], benchmark: str) -> tuple[int, int]:
-    """(correct, n) over a row's seeds; a cell that several seeds share counts once."""
+def pooled(runs: Iterable[RunCells], benchmark: str) -> tuple[float, int]:
+    """(right, out of) over a row's seeds, as ``Cell.draws``; a cell that several seeds share counts once."""
     cells = {c.source: c for run in runs if (c := run.cells.get(benchmark))}.values()
-    return sum(c.correct for c in cells), sum(c.n for c in cells)
+    return sum(c.draws[0] for c in cells), sum(c.draws[1] for c in cells)
 
 
 def draw_scores(path: Path, rows: dict[str, list[RunCells]], benchmarks: list[str]) -> None:

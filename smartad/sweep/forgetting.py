@@ -1,4 +1,4 @@
-"""Letting go of a sweep: its ledger and what lies beside it, and the aliases that it gave."""
+"""Letting go of a sweep: its ledger and what lies beside it, and the aliases that it gave.  And of a grade, to grade again."""
 
 import shutil
 from dataclasses import dataclass
@@ -53,6 +53,39 @@ def forget(store: Store, name: str) -> Forgotten:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         ledger.path(store, found.name).unlink()
     return found
+
+
+def foreseen_grade(store: Store, name: str) -> list[str]:
+    """What ``forget_grade`` would remove, users before what they were made from.  ``name``: of a finished grade stage, or the
+    beginning of it.
+
+    Raises StoreError when there is none, UserError when an adapter was trained on what its verdicts chose.
+    """
+    doomed = [store.find(name)]
+    finished = store.fingerprints()
+    while more := [f for f in finished if f not in doomed and set(doomed).intersection(store.inputs(f))]:
+        doomed += more
+    chosen = any(f.startswith("select-") for f in doomed)  # what was trained on it half-way would be carried on with another
+    trained = [f for f in store.begun() if f.startswith("train-") and (f in doomed or (chosen and not store.has(f)))]
+    if trained:
+        raise UserError(f"{doomed[0]} filtered a pool, and {trained[0]} was trained on what was left: that adapter is what it "
+                        "is. To train on other verdicts, name another judge or another grader")
+    return list(reversed(doomed))
+
+
+def forget_grade(store: Store, fingerprint: str) -> list[str]:
+    """Remove a finished grade stage and what was counted from it, so that the next run grades again; what a judge has said is
+    kept apart, so it is asked only for what it did not say.  What was removed.
+
+    Raises UserError while anybody is at work in the store.
+    """
+    doomed = foreseen_grade(store, fingerprint)
+    with store.lock(garbage.GC) as claim:
+        jobs = jobs_of(store)
+        if claim is None or (obstacles := garbage.in_the_way(store, jobs)):
+            why = "; ".join(obstacles) if claim else "somebody is clearing up"
+            raise UserError(f"{why}, so nothing of {store.root} is removed now; run this again when that has changed")
+        return [f for f in doomed if garbage.remove_stage(store, store.folder(f))]
 
 
 def _beside(store: Store, name: str) -> list[Path]:

@@ -17,7 +17,7 @@ from smartad import registry
 from smartad.cluster import code, submission
 from smartad.registry import Entry
 from smartad.stage import RECORD
-from smartad.store import Store
+from smartad.store import JUDGED, Store
 from smartad.sweep import ledger
 from smartad.sweep.state import Jobs, jobs_of
 from smartad.types import UserError
@@ -31,7 +31,8 @@ YOUNG_S = 3600.0
 renamed.  Stages are not judged by their age."""
 GONE = ".gone-"
 """Begins the name of what is being removed."""
-LEFTOVERS = (f"{GONE}*", ".probe-*", ".clock-*", ".*.tmp", "*.takeover-*", f"{RUNS}/*.lock", "sweeps/.*.tmp")
+LEFTOVERS = (f"{GONE}*", ".probe-*", ".clock-*", ".*.tmp", "*.takeover-*", f"{RUNS}/*.lock", "sweeps/.*.tmp",
+             f"{JUDGED}/*/.*.tmp")
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ def clear(store: Store) -> Iterator[Garbage]:
 def _remove(store: Store, item: Garbage) -> bool:
     """Whether it is gone."""
     if item.kind == "stage":
-        return _remove_stage(store, item.path)
+        return remove_stage(store, item.path)
     if item.kind == "code":
         code.remove(item.path)
     elif item.path.is_dir():
@@ -211,8 +212,8 @@ def _remove(store: Store, item: Garbage) -> bool:
     return True
 
 
-def _remove_stage(store: Store, folder: Path) -> bool:
-    """The record first: from then on it is half-done work, never a finished stage with files missing."""
+def remove_stage(store: Store, folder: Path) -> bool:
+    """Whether it is gone.  The record first: from then on it is half-done work, never a finished stage with files missing."""
     (folder / RECORD).unlink(missing_ok=True)
     with store.claim(folder.name) as claim:
         if claim is None:  # somebody makes it again

@@ -11,24 +11,26 @@ Chosen = tuple[LedgerTrial, Run, float | None]
 """An adapter: whose it is, and what the metric is by which it was chosen."""
 
 
-def cells(store: Store, goal: str) -> RunCells:
-    """The cells of a finished aggregate."""
-    return RunCells({cell.benchmark: cell for cell in read_jsonl(store.folder(goal) / "cells.jsonl", Cell)})
+def cells(store: Store, goal: str, grader: str | None = None) -> RunCells:
+    """The cells of a finished aggregate.  ``grader``: its cells, where it graded, instead of those that count."""
+    found = {cell.benchmark: cell for cell in read_jsonl(store.folder(goal) / "cells.jsonl", Cell)}
+    others = read_jsonl(store.folder(goal) / "other_cells.jsonl", Cell) if grader else ()
+    return RunCells(found | {cell.benchmark: cell for cell in others if cell.grader.partition("/")[0] == grader})
 
 
-def run_cells(store: Store, run: Run) -> RunCells:
+def run_cells(store: Store, run: Run, grader: str | None = None) -> RunCells:
     """The cells of a run, or a note on why there are none yet."""
     if store.has(run.goal):
-        return cells(store, run.goal)
+        return cells(store, run.goal, grader)
     failed = any(store.failure(f) for f in run.stages if not store.has(f))
     started = any(store.has(f) for f in run.stages)
     return RunCells({}, "failed" if failed else "unfinished" if started else "")
 
 
-def rows(store: Store, book: Ledger) -> dict[str, list[RunCells]]:
+def rows(store: Store, book: Ledger, grader: str | None = None) -> dict[str, list[RunCells]]:
     """Label -> its runs, in the order of the sweep."""
-    return {trial.label: [_stopped(run_cells(store, run)) if trial.was_stopped(store) else run_cells(store, run)
-                          for run in trial.runs] for trial in book.trials}
+    return {trial.label: [_stopped(found) if trial.was_stopped(store) else found
+                          for run in trial.runs for found in [run_cells(store, run, grader)]] for trial in book.trials}
 
 
 def _stopped(run: RunCells) -> RunCells:
@@ -36,9 +38,15 @@ def _stopped(run: RunCells) -> RunCells:
     return RunCells(run.cells, tables.STOPPED)
 
 
-def table(store: Store, book: Ledger) -> Table:
+def graders(store: Store, book: Ledger) -> set[str]:
+    """Whose verdicts there are on finished rows, with versions."""
+    return {cell.grader for trial in book.trials for run in trial.runs if store.has(run.goal)
+            for name in ("cells.jsonl", "other_cells.jsonl") for cell in read_jsonl(store.folder(run.goal) / name, Cell)}
+
+
+def table(store: Store, book: Ledger, grader: str | None = None) -> Table:
     """The comparison table as it is now."""
-    return tables.build(book.name, book.groups, rows(store, book))
+    return tables.build(book.name, book.groups, rows(store, book, grader))
 
 
 def some_question(store: Store, run: Run) -> str:

@@ -76,8 +76,8 @@ class Stop:
     """wilcoxon: how probable so many lost questions are between equals."""
 
 
-Verdicts = Mapping[tuple[str, int], bool]
-"""(question, sample) -> right; without what could not be graded."""
+Verdicts = Mapping[str, float]
+"""Question -> the share of its graded attempts that is right: with one attempt 0 or 1.  Without what could not be graded."""
 
 
 @dataclass
@@ -115,8 +115,9 @@ def wilcoxon(course: Course, mine: Standing, others: Sequence[Standing]) -> Stop
     """It has lost more questions to the best finished trial than chance would have an equal lose.
 
     Wilcoxon's signed-rank test of the questions that both were graded on, one-sided.  Verdicts are right or wrong, so all
-    differences have the same rank, and it is the exact sign test.  ``p`` is shared out (Bonferroni): a trial is looked at
-    again with each part it finishes, and the best of many equals has been lucky.
+    differences have the same rank, and it is the exact sign test; of several attempts, a question's share of right ones counts,
+    and how far apart two are does not.  ``p`` is shared out (Bonferroni): a trial is looked at again with each part it
+    finishes, and the best of many equals has been lucky.
     """
     finished = [other for other in others if other.done]
     if not finished:
@@ -237,4 +238,8 @@ class Race:
 
     def _verdicts(self, grade: str) -> Verdicts:
         rows = read_jsonl(self.store.folder(grade) / "verdicts.jsonl", Verdict)
-        return {(row.question_id, row.sample): row.correct for row in rows if row.correct is not None}
+        found: dict[str, list[bool]] = {}
+        for row in rows:
+            if row.correct is not None:
+                found.setdefault(row.question_id, []).append(row.correct)
+        return {question: fmean(correct) for question, correct in found.items()}

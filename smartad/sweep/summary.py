@@ -1,19 +1,11 @@
 """A sweep as trackers show it: its comparison table, its trials with their swept values, its figure."""
 
-from collections import Counter
-from collections.abc import Iterator
-from itertools import combinations
-
 from smartad import tables
-from smartad.records import read_jsonl
 from smartad.store import Store, explained
-from smartad.sweep import results
+from smartad.sweep import disagreements, results
 from smartad.sweep.figures import draw_scores
 from smartad.sweep.ledger import Ledger
 from smartad.tracking import Summary, Table
-from smartad.types import Verdict
-
-WORDS = {True: "correct", False: "wrong", None: "ungraded"}
 
 
 def summary(store: Store, book: Ledger) -> Summary:
@@ -57,19 +49,8 @@ def trials(store: Store, book: Ledger) -> Table:
 
 def confusion(store: Store, book: Ledger) -> list[Table]:
     """Where the same attempts were graded by several graders: how often each pair of verdicts was given.  Else nothing."""
-    graded: dict[str, list[str]] = {}
-    for fingerprint in book.stages():
-        if fingerprint.startswith("grade-") and store.has(fingerprint):
-            graded.setdefault(store.record(fingerprint)["identity"]["inputs"]["attempts"], []).append(fingerprint)
-    rows = [row for attempts, grades in graded.items() for a, b in combinations(grades, 2)
-            for row in _pairs(store, attempts, a, b)]
+    rows = [(attempts, questions, grader, said, other, other_said, count)
+            for attempts, (questions, grader, other), counts in disagreements.confusion(store, book.stages())
+            for (said, other_said), count in sorted(counts.items())]
     columns = ("attempts", "benchmark", "grader", "its verdict", "other grader", "its verdict there", "count")
     return [Table("confusion of graders", columns, tuple(rows))] if rows else []
-
-
-def _pairs(store: Store, attempts: str, a: str, b: str) -> Iterator[tuple[str, str, str, str, str, str, int]]:
-    verdicts = [{(v.question_id, v.sample): v for v in read_jsonl(store.folder(f) / "verdicts.jsonl", Verdict)} for f in (a, b)]
-    counts = Counter((key[0].partition("/")[0], one.by, WORDS[one.correct], other.by, WORDS[other.correct])
-                     for key, one in verdicts[0].items() if (other := verdicts[1].get(key)))
-    for (benchmark, by, said, other_by, other_said), count in sorted(counts.items()):
-        yield attempts, benchmark, by, said, other_by, other_said, count

@@ -120,7 +120,7 @@ def _training(run: RunInfo) -> list[View]:
 
 def _cells(run: RunInfo) -> list[View]:
     return [_table("cells", ("benchmark", "pass@1", "correct", "n", "ungraded"), (
-        (c.benchmark, 100 * c.correct / c.n if c.n else None, c.correct, c.n, c.ungraded)
+        (c.benchmark, c.percent, c.correct, c.n, c.ungraded)
         for c in read_jsonl(run.folder / "cells.jsonl", Cell)))]
 
 

@@ -1,4 +1,4 @@
-"""Files of a corpus from the model hub."""
+"""Files of data sets from the model hub."""
 
 import gzip
 import os
@@ -24,11 +24,7 @@ def fetch(file: str, dataset: str, parts: Sequence[str], data: Path) -> Path:
         return path
     downloads = path.with_name(f".{path.name}.parts")
     downloads.mkdir(parents=True, exist_ok=True)
-    try:
-        found = [hf_hub_download(dataset, part, repo_type="dataset", local_dir=downloads) for part in parts]
-    except Exception as error:  # of which library they are depends on the hub's version
-        raise UserError(f"{dataset} on the model hub does not give {', '.join(parts)}: {type(error).__name__}: "
-                        f"{str(error).splitlines()[0]}. If you have {path.name} from elsewhere, put it at {path}") from error
+    found = download(dataset, parts, downloads, f"If you have {path.name} from elsewhere, put it at {path}")
     whole = path.with_name(f".{path.name}.whole")
     with whole.open("wb") as out:
         for part in found:
@@ -37,3 +33,15 @@ def fetch(file: str, dataset: str, parts: Sequence[str], data: Path) -> Path:
     os.replace(whole, path)
     shutil.rmtree(downloads)
     return path
+
+
+def download(dataset: str, parts: Sequence[str], folder: Path, otherwise: str, revision: str | None = None) -> list[str]:
+    """``parts`` of ``dataset``, below ``folder``; one that was cut off goes on.
+
+    ``otherwise``: the way out that is told when the hub does not give them, with UserError.
+    """
+    try:
+        return [hf_hub_download(dataset, part, repo_type="dataset", revision=revision, local_dir=folder) for part in parts]
+    except Exception as error:  # of which library they are depends on the hub's version
+        raise UserError(f"{dataset} on the model hub does not give {', '.join(parts)}: {type(error).__name__}: "
+                        f"{str(error).partition(chr(10))[0]}. {otherwise}") from error
