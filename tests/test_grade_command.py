@@ -114,3 +114,24 @@ def test_disagreements_of_a_run_are_listed_with_both_reasons(run, capsys):
     assert main(["disagreements", evaluation, "--store", str(run)]) == 0
     said = capsys.readouterr().out
     assert "exact/1 / math_paper/1 say the same of 3 of 4; 1 wrong / correct" in said and "as if it were" in said
+
+
+def test_answer_may_hold_what_else_ends_a_line(tmp_path):
+    row = json.dumps({"id": "toy/0", "answer": "a\u2028b\x85c"}, ensure_ascii=False)
+    [found] = read_answers(rows(tmp_path, row), "toy", QUESTIONS)
+    assert found.answer == "a\u2028b\x85c"
+
+
+def test_text_that_two_questions_share_names_neither(tmp_path):
+    twice = QUESTIONS | {"toy/3": Question("toy/3", "Where? ", ("Rome",))}
+    with pytest.raises(UserError, match=r"answers\.jsonl:1: toy/2, toy/3 all ask 'Where\?'; give the id"):
+        read_answers(rows(tmp_path, '{"question": "Where?", "answer": "Oslo"}'), "toy", twice)
+
+
+@pytest.mark.slow
+def test_grader_that_is_asked_now_is_asked_of_its_own_kind_alone(run, capsys):
+    [name] = ledger.names(Store(run))
+    assert main(["disagreements", name, "--store", str(run), "--grader", "qa_match", "--format", "csv"]) == 0
+    assert "qa_match" not in capsys.readouterr().out
+    assert main(["disagreements", name, "--store", str(run), "--grader", "math_strict"]) == 0
+    assert "math_paper/1 / math_strict/1 say the same of" in capsys.readouterr().out

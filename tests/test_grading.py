@@ -87,3 +87,9 @@ def test_pass_at_1_of_nothing_graded_is_not_a_number(tmp_path):
     (tmp_path / "out").mkdir()
     inputs = {"questions/b": tmp_path, "attempts": tmp_path}
     assert run(GradeConfig({"b": "exact/1"}), inputs, tmp_path / "out", Runtime())["pass@1"] is None
+
+
+def test_verdict_of_a_judge_is_signed_with_the_model_that_judged():
+    setup = grading.Setup(judge="qwen-plus")
+    assert grading.signature("qa_judge/1", setup) == "qa_judge/1 (qwen-plus)"
+    assert grading.signature("qa_match/1", setup) == "qa_match/1"

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 
 def site(server, **options):
-    return EngineSite(kind="http", url=server.url, model=server.name, **{"retries": 1, "request_s": 20.0, **options})
+    return EngineSite(**{"kind": "http", "url": server.url, "model": server.name, "retries": 1, "request_s": 20.0, **options})
 
 
 def judged(server, *answers, cache=None, second=None, golds=("Denver",), text="Where?", **options):
@@ -167,19 +167,20 @@ def test_second_run_asks_nothing_and_says_the_same(tmp_path):
         assert (metrics["judge_calls"], metrics["judge_cached"], metrics["judge_tokens"]) == (0, 2, 0)
 
 
-@pytest.mark.parametrize("other", [{"text": "When?"}, {"golds": ("Denver", "Aspen")}, {"answers": ("denver",)}, {"judge": "m2"},
-                                   {"version": 2}])
+@pytest.mark.parametrize("other", [{"text": "When?"}, {"golds": ("Denver", "Aspen")}, {"answers": ("denver",)}, {"version": 2}])
 def test_verdict_is_kept_for_the_very_same_thing_only(tmp_path, monkeypatch, other):
     with double(Judge) as server:
-        def ask(text="Where?", golds=("Denver",), answers=("Denver",), judge="m", version=1):
+        def ask(text="Where?", golds=("Denver",), answers=("Denver",), model=server.name, version=1):
             monkeypatch.setattr(qa_judge, "VERSION", version)
-            setup = Setup(judge, None, Runtime(judges={judge: site(server)}, cache=tmp_path / "judged"))
+            setup = Setup("m", None, Runtime(judges={"m": site(server, model=model)}, cache=tmp_path / "judged"))
             return qa_judge.grade_all([(Question("q", text, golds), answer) for answer in answers], setup)
         ask()
         ask()
         assert len(server.bodies) == 1
         ask(**other)
         assert len(server.bodies) == 2
+        with pytest.raises(UserError, match="no model 'm2'"):  # it was asked, though another model of this name has answered
+            ask(model="m2")
 
 
 def test_damaged_or_foreign_entry_is_asked_again_and_mended(tmp_path):

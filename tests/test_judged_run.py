@@ -47,7 +47,7 @@ def test_run_with_a_faulty_judge_ends_and_the_ungraded_are_judged_later_without_
         assert "bamboogle (n=3)" in done.stdout and "66.7 [6 ungraded]" in done.stdout
         [row] = [f for f in store.fingerprints() if f.startswith("aggregate-")]
         [cell] = read_jsonl(store.folder(row) / "cells.jsonl", Cell)
-        assert (cell.correct, cell.n, cell.ungraded, cell.grader) == (2, 3, 6, "qa_judge/1")
+        assert (cell.correct, cell.n, cell.ungraded, cell.grader) == (2, 3, 6, "qa_judge/1 (qwen-plus)")
         [other] = read_jsonl(store.folder(row) / "other_cells.jsonl", Cell)
         assert (other.correct, other.n, other.ungraded, other.grader) == (2, 9, 0, "qa_match/1")
         metrics = store.record(cell.source)["metrics"]

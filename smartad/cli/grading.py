@@ -83,11 +83,13 @@ def read_answers(path: Path, benchmark: str, questions: Mapping[str, Question]) 
 
     Raises UserError with file and line for a row that is none, that names no question of the benchmark, or that is there twice.
     """
-    by_text = {" ".join(question.text.split()): question.id for question in questions.values()}
+    by_text: dict[str, list[str]] = {}
+    for one in questions.values():
+        by_text.setdefault(" ".join(one.text.split()), []).append(one.id)
     count: Counter[str] = Counter()
     found: dict[tuple[str, int], Trajectory] = {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # an answer may hold what else ends a line
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     for number, line in enumerate(lines, 1):
@@ -120,7 +122,7 @@ def _object(where: str, line: str) -> dict[str, Any]:
 
 
 def _named(where: str, row: Mapping[str, Any], benchmark: str, questions: Mapping[str, Question],
-           by_text: Mapping[str, str]) -> str:
+           by_text: Mapping[str, Sequence[str]]) -> str:
     key = next((row[name] for name in ("id", "question_id", "task_id") if name in row), None)
     if key is not None:
         for name in (str(key), str(key).lower(), f"{benchmark}/{key}"):
@@ -128,8 +130,11 @@ def _named(where: str, row: Mapping[str, Any], benchmark: str, questions: Mappin
                 return name
         raise UserError(f"{where}: {benchmark} has no question {key!r}; its ids are like {next(iter(questions))}")
     if isinstance(text := row.get("question"), str):
-        if known := by_text.get(" ".join(text.split())):
-            return known
+        known = by_text.get(" ".join(text.split()), ())
+        if len(known) > 1:
+            raise UserError(f"{where}: {', '.join(known)} all ask {text!r:.80}; give the id of the one that is meant")
+        if known:
+            return known[0]
         raise UserError(f"{where}: {benchmark} has no question {text!r:.80}")
     raise UserError(f"{where}: it does not say which question it answers; give its id, or its text as question")
 

@@ -63,6 +63,12 @@ def versioned(name: str) -> str:
     return f"{name}/{get(name).VERSION}"
 
 
+def signature(versioned_name: str, setup: Setup) -> str:
+    """What a verdict is signed with: ``math_strict/1``, and of a judge ``qa_judge/1 (qwen-plus)``, since it is the model's."""
+    judged = getattr(get(versioned_name.partition("/")[0]), "JUDGE", False)
+    return f"{versioned_name} ({setup.judge})" if judged else versioned_name
+
+
 def score_name(by: str) -> str:
     """What the scores of grader ``by``, as verdicts name it, are called."""
     return str(getattr(get(by.partition("/")[0]), "SCORE", "score"))

@@ -12,8 +12,10 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import IO, Any
 
+import smartad
 from smartad.grading import Grade
 from smartad.processes import ProcessDied, exit_reason
 from smartad.types import Question
@@ -64,8 +66,10 @@ def bare(question: Question) -> Question:
 def _in_processes(module: Any, pairs: Sequence[Pair], workers: int, take: Callable[[Pair, Grade], None], cpu_s: float,
                   memory_gb: float) -> None:
     # sympy's order of terms, and so what it finds, changes with the hash seed.
-    environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, "-m", "smartad.grading._worker", module.__name__, str(os.getpid()), str(workers), str(cpu_s),
+    ours = os.pathsep.join(filter(None, [str(Path(smartad.__file__).parent.parent), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "PYTHONPATH": ours}
+    # -P: what lies in the folder that somebody works in, beside answers that were downloaded, is not to be imported.
+    words = [sys.executable, "-P", "-m", "smartad.grading._worker", module.__name__, str(os.getpid()), str(workers), str(cpu_s),
              str(int(memory_gb * 2**30))]
     with tempfile.TemporaryFile("w+") as todo, tempfile.TemporaryFile("w+") as errors:
         json.dump([[question.text, question.answers, answer] for question, answer in pairs], todo)

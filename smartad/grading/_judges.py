@@ -55,6 +55,11 @@ def site_of(name: str, judges: Mapping[str, EngineSite]) -> EngineSite:
     return judges[name]
 
 
+def model_of(name: str, judges: Mapping[str, EngineSite]) -> str:
+    """What the judge's server calls the model: two profiles may call different ones by one name."""
+    return site_of(name, judges).model or name
+
+
 def key_of(name: str, site: EngineSite) -> str | None:
     """The judge's key, from the environment; None where none is named.  Raises UserError when it is not there."""
     try:

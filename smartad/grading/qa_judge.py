@@ -66,7 +66,8 @@ def grade_all(pairs: Sequence[tuple[Question, str]], setup: Setup) -> tuple[list
         heard += 1
         setup.runtime.progress(heard // len(names), len(pairs))
 
-    asked = [_judges.ask(name, [request_of(name, *pair) for pair in pairs], verdict, setup.runtime, hear) for name in names]
+    asked = [_judges.ask(name, [request_of(_judges.model_of(name, setup.runtime.judges), *pair) for pair in pairs], verdict,
+                         setup.runtime, hear) for name in names]
     first = asked[0]
     metrics: dict[str, float | None] = {f"judge_{name}": sum(one.counts[name] for one in asked) for name in ("calls", "cached")}
     metrics |= {f"judge_{name}": first.counts[name] for name in ("unparsed", "failed")}

@@ -98,10 +98,11 @@ def verdicts_of(attempts: Sequence[Trajectory], questions: Mapping[str, Question
         grades, more = grading.grade_all(grader.partition("/")[0], pairs, _shared(setup, len(found), len(attempts)))
         metrics |= more
         known = dict(zip(answered, grades, strict=True))
+        by = grading.signature(grader, setup)
         for i in places:
             grade = known.get(i) or grading.Grade(None, ": ".join(filter(None, ["the engine failed, not the model",
                                                                                 attempts[i].reason])))
-            found[i] = Verdict(attempts[i].question_id, attempts[i].sample, grade.correct, grader, grade.reason, grade.score)
+            found[i] = Verdict(attempts[i].question_id, attempts[i].sample, grade.correct, by, grade.reason, grade.score)
     return [found[i] for i in range(len(attempts))], metrics
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from smartad import grading
+from smartad import benchmarks, grading
 from smartad.records import read_jsonl
 from smartad.stages.grade import verdicts_of
 from smartad.store import Store
@@ -97,9 +97,10 @@ def _of_attempts(store: Store, maker: str, grades: Sequence[str], also: Sequence
     verdicts = [_verdicts(store, grade) for grade in by_name]
     known = {v.by for of_stage in verdicts for v in of_stage.values()}
     for name in also:
-        if (by := grading.versioned(name)) not in known:
-            sets = {key[0].partition("/")[0] for key in attempts}
-            asked, _ = verdicts_of(list(attempts.values()), questions, dict.fromkeys(sets, by), setup)
+        by = grading.versioned(name)
+        sets = {s: by for s in {_set(key) for key in attempts} if _can_tell(name, s)}
+        if sets and grading.signature(by, setup) not in known:
+            asked, _ = verdicts_of([t for key, t in attempts.items() if _set(key) in sets], questions, sets, setup)
             verdicts.append({(v.question_id, v.sample): v for v in asked})
     for one, other in combinations(verdicts, 2):
         for (name, by, other_by), pairs in _paired(one, other).items():
@@ -108,12 +109,21 @@ def _of_attempts(store: Store, maker: str, grades: Sequence[str], also: Sequence
             yield Comparison(maker, name, (by, other_by), _counts(pairs), tuple(differences))
 
 
+def _set(key: Key) -> str:
+    return key[0].partition("/")[0]
+
+
+def _can_tell(grader: str, questions: str) -> bool:
+    """Whether a grader is for a benchmark's kind of question; of what is imported nobody knows the kind."""
+    return questions not in benchmarks.names() or benchmarks.get(questions).KIND in grading.get(grader).KINDS
+
+
 def _paired(one: Mapping[Key, Verdict], other: Mapping[Key, Verdict]) -> dict[Group, list[tuple[Verdict, Verdict]]]:
     """The two verdicts on each attempt, by set of questions, where two graders gave them."""
     groups: dict[Group, list[tuple[Verdict, Verdict]]] = {}
     for key, verdict in one.items():
         if key in other and other[key].by != verdict.by:
-            groups.setdefault((key[0].partition("/")[0], verdict.by, other[key].by), []).append((verdict, other[key]))
+            groups.setdefault((_set(key), verdict.by, other[key].by), []).append((verdict, other[key]))
     return dict(sorted(groups.items()))
 
 
