@@ -14,9 +14,9 @@ from enclosed import bwrap
 pytestmark = pytest.mark.slow
 
 
-def script(name, *words, folder):
+def script(name, *words, folder, **env):
     done = subprocess.run([sys.executable, str(ROOT / "benchmarks" / name), *words], cwd=folder, capture_output=True, text=True,
-                          env={**environment(None), "PYTHONPATH": str(ROOT)}, timeout=600)
+                          env={**environment(None), "PYTHONPATH": str(ROOT), **env}, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -78,3 +78,10 @@ def test_sandbox_benchmark_compares_with_a_fresh_wall_per_step(tmp_path):
     bwrap()
     said = script("sandbox.py", "--episodes", "5", "--fresh", "1", "--rounds", "1", folder=tmp_path)
     assert len(re.findall(r"^\| (forked|fresh, .*) \| [\d.]+ ms \| .* \| \d+x \|$", said, re.MULTILINE)) == 3, said
+
+
+def test_grading_benchmark_grades_the_same_with_any_number_of_workers(real_data, tmp_path):
+    words = ("--grades", "40", "--plain", "8", "--graders", "math_strict", "math_paper")
+    said = script("grading.py", *words, folder=tmp_path, SMARTAD_DATA=str(real_data))
+    assert len(re.findall(r"^\| math_\w+, 2 workers \| 40 \| [\d.]+ s \| \d+ \|$", said, re.MULTILINE)) == 2, said
+    assert said.count("the same 8 of 8 times") == 2 and "math-verify called plainly" in said, said

@@ -11,7 +11,7 @@ import pytest
 
 import obedient_grader
 from conftest import ROOT
-from smartad.grading import Grade, Setup, _bounded, grade_all
+from smartad.grading import Grade, Setup, _bounded, get, grade_all
 from smartad.processes import ProcessDied
 from smartad.stage import Runtime
 from smartad.types import Question
@@ -122,3 +122,22 @@ def parent_of(pid):
 def stat_of(pid):
     with open(f"/proc/{pid}/stat") as file:
         return file.read().rpartition(")")[2].split()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["math_paper", "math_strict"])
+def test_bounded_grades_are_the_same_with_any_number_of_workers_and_under_load(name):
+    golds = [r"\frac{1}{2}", r"\left( 3, \frac{\pi}{2} \right)", "1,-2", "x=5", r"30^\circ"]
+    given = [*golds, *(f"\\boxed{{{gold}}}" for gold in golds), "0.5", "x*x", "3^{2025}", "10**10**9"]
+    pairs = [(Question("", "?", (gold,)), answer) for gold in golds for answer in given]
+    alone = _bounded.grade_all(get(name), pairs, 1)
+    many = _bounded.grade_all(get(name), pairs, 8)
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
+    try:
+        beside = _bounded.grade_all(get(name), pairs, 8)
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    assert alone == many == beside
+    assert {grade.correct for grade in alone} >= {True, False}

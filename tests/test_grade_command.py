@@ -10,6 +10,8 @@ from smartad import benchmarks
 from smartad.cli import main
 from smartad.cli.grading import read_answers
 from smartad.records import read_jsonl
+from smartad.store import Store
+from smartad.sweep import ledger
 from smartad.types import Question, UserError, Verdict
 
 QUESTIONS = {q.id: q for q in (Question("toy/0", "How many?", ("12",)), Question("toy/1", "Who  is it?", ("Ann",)),
@@ -86,7 +88,7 @@ def run(tmp_path_factory, real_data):
 
 @pytest.mark.slow
 def test_both_graders_of_a_run_are_kept_and_the_first_counts(run, capsys):
-    [name] = [path.stem for path in (run / "sweeps").glob("run-*.json")]
+    [name] = ledger.names(Store(run))
     assert main(["table", name, "--store", str(run), "--format", "md"]) == 0
     assert "Graded by exact/1." in capsys.readouterr().out
     assert main(["table", name, "--store", str(run), "--format", "csv", "--grader", "math_paper"]) == 0
@@ -97,7 +99,7 @@ def test_both_graders_of_a_run_are_kept_and_the_first_counts(run, capsys):
 
 @pytest.mark.slow
 def test_disagreements_of_a_run_are_listed_with_both_reasons(run, capsys):
-    [name] = [path.stem for path in (run / "sweeps").glob("run-*.json")]
+    [name] = ledger.names(Store(run))
     evaluation = next(path.name for path in run.glob("evaluate-*") if "amc23" in (path / "record.json").read_text())
     attempts = [json.loads(line) for line in (run / evaluation / "trajectories.jsonl").read_text().splitlines()]
     grades = [path for path in run.glob("grade-*") if evaluation in (path / "record.json").read_text()]

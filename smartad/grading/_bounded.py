@@ -19,7 +19,7 @@ from smartad.processes import ProcessDied, exit_reason
 from smartad.types import Question
 
 CPU_S = 20.0
-"""CPU seconds for one answer, 10 times what the longest of real ones took (docs/benchmarks.md)."""
+"""CPU seconds for one answer: 14 times what the longest of some 11,000 to questions of mathematics took (docs/grading.md)."""
 MEMORY_GB = 2.0
 """Address space for one answer, on top of what the grader itself takes."""
 Pair = tuple[Question, str]

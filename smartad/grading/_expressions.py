@@ -7,7 +7,7 @@ place of the second stands :func:`python`, and in place of the third its success
 
 import ast
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 Expression = Any
@@ -21,6 +21,7 @@ OPERATIONS: dict[type[ast.AST], Callable[..., Expression]] = {
     ast.UAdd: lambda a: a}
 
 
+@lru_cache(maxsize=1024)
 def read(text: str) -> Expression | str:
     """What ``text`` says; ``text`` itself when nobody can read it."""
     for reader in (latex, python, rich_latex):

@@ -1,6 +1,7 @@
 """What the papers' grader reads in an answer: ``extract_answer`` and ``strip_string`` of Qwen2.5-Math's evaluation/parser.py."""
 
 import re
+from functools import cache
 
 UNITS = (
     "east,degree,mph,kmph,ft,m sqaure, m east,sq m,deg,mile,q .,monkey,prime,ratio,profit of rs,rd,o,gm,p . m,lb,tile,per,dm,"
@@ -10,7 +11,6 @@ UNITS = (
     "∏ cm ³,hectare,more,sec,unit,cu . m,cm 2,rs .,rs,kg,g,month,km,m,cm,mm,apple,liter,loss,yard,pure,year,increase,decrease,"
     "d,less,Surface,litre,pi sq m,s .,metre,meter,inch")
 """Words that are dropped, single letters among them; dots stand for any character.  Mostly MathQA's."""
-UNIT_PATTERNS = [re.compile(rf"(^|\W){unit}{plural}($|\W)") for plural in ("", "s") for unit in UNITS.split(",")]
 FIRST = (("tfrac", "frac"), ("dfrac", "frac"), ("\\neq", "\\ne"), ("\\leq", "\\le"), ("\\geq", "\\ge"), ("\\left", ""),
          ("\\right", ""), ("\\{", "{"), ("\\}", "}"))
 SIGNS = (("^{\\circ}", ""), ("^\\circ", ""), ("\\$", ""), ("$", ""), ("\\(", ""), ("\\)", ""))
@@ -54,7 +54,7 @@ def normalise(text: str) -> str:
     text = re.sub(r"\\begin\{array\}\{.*?\}", r"\\begin{pmatrix}", text).replace("\\end{array}", "\\end{pmatrix}")
     text = _replaced(text.replace("bmatrix", "pmatrix"), FIRST)
     text = re.sub(r"\\text{.*?}$", "", text).strip() or text
-    for unit in 2 * UNIT_PATTERNS:
+    for unit in 2 * _unit_patterns():
         text = unit.sub(r"\1\2", text) or text
     text = re.sub(r"\\text\{(.*?)\}", r"\1", words_to_number(_replaced(text, SIGNS)))
     text = _replaced(text, NAMES)
@@ -68,6 +68,11 @@ def normalise(text: str) -> str:
     text = re.sub(r"\\sqrt(\w+)", r"\\sqrt{\1}", text).replace(" ", "")
     text = re.sub(r"\\frac([^{])(.)", lambda m: f"\\frac{{{m[1]}}}" + (m[2] if m[2] == "{" else f"{{{m[2]}}}"), text)
     return re.sub(rf"^({WHOLE})/({WHOLE})$", r"\\frac{\1}{\2}", text) if text.count("/") == 1 else text
+
+
+@cache
+def _unit_patterns() -> list[re.Pattern[str]]:
+    return [re.compile(rf"(^|\W){unit}{plural}($|\W)") for plural in ("", "s") for unit in UNITS.split(",")]
 
 
 def _replaced(text: str, pairs: tuple[tuple[str, str], ...]) -> str:

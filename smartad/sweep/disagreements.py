@@ -93,7 +93,8 @@ def _of_attempts(store: Store, maker: str, grades: Sequence[str], also: Sequence
                  setup: grading.Setup) -> Iterator[Comparison]:
     attempts = {(t.question_id, t.sample): t for t in read_jsonl(store.folder(maker) / "trajectories.jsonl", Trajectory)}
     questions = _questions(store, maker)
-    verdicts = [_verdicts(store, grade) for grade in grades]
+    by_name = sorted(grades, key=lambda grade: sorted(store.record(grade)["identity"]["config"]["graders"].values()))
+    verdicts = [_verdicts(store, grade) for grade in by_name]
     known = {v.by for of_stage in verdicts for v in of_stage.values()}
     for name in also:
         if (by := grading.versioned(name)) not in known:
