@@ -18,6 +18,13 @@ def table(text):
 
 
 RIGHT = table(r"""
+3\sqrt{13}   3\sqrt{13}\text{ units}
+58,500   x = 58,500
+x \in [-2,7]   x in [-2, 7]
+58,500   58,000 + 500
+288 \pi   288\pi\text{ square units}
+y = -2x   y = -2x \text{ dollars}
+(2,\infty)   (2, infty)
 7   The remainder of 194 divided by 11 is 7.
 3   The units digit of $13^{19} \cdot 19^{13}$ is 3.
 2300   The cost of the feathers and of the gold is $2300.

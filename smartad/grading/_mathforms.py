@@ -115,8 +115,8 @@ DEEPEST = 30
 """Brackets in brackets, and the like."""
 LONGEST = 5000
 """Characters; what is longer is words."""
-GROUPED = r"\d{1,3}(?:,\d{3})+"
-NUMBER = re.compile(rf"([+-]?)\s*(?P<whole>{GROUPED}|\d*)(?P<point>\.\d*)?")
+GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
+NUMBER = re.compile(r"([+-]?)\s*(?P<whole>\d*)(?P<point>\.\d*)?")
 FRACTION = re.compile(r"(?P<sign>[+-]?)\s*(?P<whole>\d*)\s*(?:\\frac\s*(?:\{\s*(-?\d+)\s*\}|(\d))\s*(?:\{\s*(-?\d+)\s*\}|(\d))"
                       r"|(?<=[\s+-])(\d+)\s*/\s*(\d+)|(?<![\d\s])(\d+)\s*/\s*(\d+))")
 EXPONENT = re.compile(r"([+-]?\d+(?:\.\d*)?)[eE]([+-]?\d{1,3})")
@@ -135,7 +135,7 @@ ABOUT = re.compile(r"\s*\\approx(?![a-zA-Z])\s*")
 ENVIRONMENT = re.compile(r"\[?\s*\\begin\s*\{(?P<name>[pbvBV]?matrix|array)\}(?:\s*\{[clr|]*\})?(?P<body>.*)"
                          r"\\end\s*\{(?P=name)\}\s*\]?", re.DOTALL)
 BUILDER = re.compile(r"\s*([a-zA-Z])\s*(?:\\in\s*\\mathbb\{R\})?\s*[|:]\s*(.*)", re.DOTALL)
-MEMBER = re.compile(r"[a-zA-Z]\s*\\in(?![a-zA-Z])\s*(?=[\[(\\])")
+MEMBER = re.compile(r"[a-zA-Z](?:\s*\\|\s+)in(?![a-zA-Z])\s*(?=[\[(\\])")
 NAME = re.compile(r"(?:[a-zA-Z]|\\(?:alpha|beta|theta|lambda|angle\s*[A-Z]+))(?:_\{?\w+\}?)?"
                   r"(?:\s*\(\s*[a-z]\s*(?:,\s*[a-z]\s*)*\))?")
 ANGLED = re.compile(r"(?<![a-zA-Z])\\?(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
@@ -144,7 +144,7 @@ UNIT = (r"(?:cm|mm|km|ft|mph|kg|mg|mL|ml|degrees?|inch(?:es)?|feet|foot|miles?|y
 POWER = r"(?:\s*\^\s*\{?\s*[23]\s*\}?)?"
 UNITS = re.compile(rf"(?<=[\d}})\w%])\s*(?:\\text\s*\{{[^{{}}]*\}}{POWER}|(?:(?:square|cubic|sq\.?|cu\.?)\s+)?(?<![a-zA-Z\\])"
                    rf"{UNIT}(?![a-zA-Z]){POWER}(?:\s*(?:per|/)\s*[a-z]+)?|\s+m\s*\^\s*\{{?\s*[23]\s*\}}?)\s*\.?\s*$")
-INFINITE = re.compile(r"(?<![a-zA-Z\\])(?:infinity|inf|oo)(?![a-zA-Z])")
+INFINITE = re.compile(r"(?<![a-zA-Z\\])(?:infinity|infty|inf|oo)(?![a-zA-Z])")
 COUNTED = re.compile(r"([+-]?[\d.,]*\d)\s*[a-zA-Z]{3,}(?:\s+[a-zA-Z]{2,})*\s*:?")
 """A number of things: 14 right triangles."""
 
@@ -154,8 +154,8 @@ def read(text: str, grouped: bool = True) -> Form:
     text = cleaned(text)
     if len(text) > LONGEST:
         return words(text)
-    number = _number(text) if grouped else None
-    return number or _form(_mathpython.latex(text) or INFINITE.sub(r"\\infty ", text), grouped)
+    text = _ungrouped(text) if grouped else text
+    return _number(text) or _form(_mathpython.latex(text) or INFINITE.sub(r"\\infty ", text))
 
 
 def words(text: str) -> Words:
@@ -165,15 +165,24 @@ def words(text: str) -> Words:
     return Words(re.sub(r"\s+", " ", re.sub(r"\s*([^\w\s])\s*", r"\1", text)).strip(" .,;:!?\"'"))
 
 
-def _form(text: str, grouped: bool = False, depth: int = 0) -> Form:
+def _ungrouped(text: str) -> str:
+    """58500 for 58,500, but not in brackets: (20,100) are two numbers."""
+    def joined(found: re.Match[str]) -> str:
+        before = text[:found.start()]
+        return found[0] if any(before.count(a) > before.count(b) for a, b in ("()", "[]", "{}")) else found[0].replace(",", "")
+
+    return GROUPED.sub(joined, text)
+
+
+def _form(text: str, depth: int = 0) -> Form:
     text = _unwrapped(text)
     if depth > DEEPEST:
         return words(text)
-    inner = lambda part: _form(part, False, depth + 1)  # noqa: E731
-    if simple := _simple(text, grouped):
+    inner = lambda part: _form(part, depth + 1)  # noqa: E731
+    if simple := _simple(text):
         return simple
     if whole := WHOLE_TEXT.fullmatch(text):
-        return _form(whole[1], grouped, depth + 1)
+        return inner(whole[1])
     if matrix := _matrix(text, depth):
         return matrix
     if text == r"\mathbb{R}" or re.fullmatch(r"(?:all )?real numbers", text):
@@ -182,8 +191,8 @@ def _form(text: str, grouped: bool = False, depth: int = 0) -> Form:
         return inner(text[member.end():])
     if len(parts := split(text, CUP)) > 1 and all(parts):
         return Union(tuple(inner(part) for part in parts))
-    if len(parts := _parts(text, grouped)) > 1:
-        return Several(_flat([_form(part, grouped, depth + 1) for part in parts]))
+    if len(parts := [part for part in split(text, COMMA) if part]) > 1:
+        return Several(_flat([inner(part) for part in parts]))
     if bracketed := _bracketed(text, depth):
         return bracketed
     if len(parts := split(text, ABOUT)) == 2 and all(parts):
@@ -196,10 +205,10 @@ def _form(text: str, grouped: bool = False, depth: int = 0) -> Form:
         return interval
     if relations == ("=",) and NAME.fullmatch(sides[0]) and not isinstance(inner(sides[1]), Formula | Number | Words):
         return inner(sides[1])
-    return Formula(tuple(map(_bare, sides)), relations) if _is_formula(text) else words(text)
+    return Formula(tuple(map(_bare, sides)), relations) if _is_formula(_bare(text)) else words(text)
 
 
-def _simple(text: str, grouped: bool) -> Form | None:
+def _simple(text: str) -> Form | None:
     """What needs no taking apart."""
     if based := BASED.fullmatch(text):
         digits, base = based[2], int(based[3] or based[4])
@@ -210,20 +219,17 @@ def _simple(text: str, grouped: bool) -> Form | None:
         return Clock(int(clock[1]), int(clock[2] or 0), (clock[3] or "").lower())
     if choice := CHOICE.fullmatch(text):
         return Words(choice[1].casefold())
-    if number := _number(_bare(text)) if grouped else _number(_bare(text), NUMBER_ALONE):
+    if number := _number(_bare(text)):
         return number
     if (counted := COUNTED.fullmatch(text)) and (number := _number(counted[1])):
         return number
     return words(text) if SENTENCE.fullmatch(text) and not COMMA.search(text) and not ANGLED.search(text) else None
 
 
-NUMBER_ALONE = re.compile(r"([+-]?)\s*(?P<whole>\d*)(?P<point>\.\d*)?")
-
-
-def _number(text: str, pattern: re.Pattern[str] = NUMBER) -> Number | None:
+def _number(text: str) -> Number | None:
     text = text.strip()
-    if (found := pattern.fullmatch(text)) and re.search(r"\d", text):
-        whole, point = found["whole"].replace(",", ""), (found["point"] or "").removeprefix(".")
+    if (found := NUMBER.fullmatch(text)) and re.search(r"\d", text):
+        whole, point = found["whole"], (found["point"] or "").removeprefix(".")
         value = Fraction(int(found[1] + (whole or "0") + point), 10 ** len(point)) if len(text) < 1000 else None
         return value if value is None else Number(value, len(point), len((whole + point).lstrip("0")), text)
     if exponent := EXPONENT.fullmatch(text):
@@ -256,12 +262,6 @@ def _bare(text: str) -> str:
     return shorter or text
 
 
-def _parts(text: str, grouped: bool) -> list[str]:
-    if grouped:
-        text = re.sub(rf"(?<![\d.,]){GROUPED}(?![\d,])", lambda found: found[0].replace(",", ""), text)
-    return [part for part in split(text, COMMA) if part]
-
-
 def _flat(forms: list[Form]) -> tuple[Form, ...]:
     """The items of what is several without brackets, and everything else."""
     return tuple(item for form in forms
@@ -278,7 +278,7 @@ def _bracketed(text: str, depth: int) -> Form | None:
             return None
     elif text[:1] not in PAIRS or text[:1] == "{" or closing(text, 0) != len(text) - 1:
         return None
-    items = _flat([_form(part, False, depth + 1) for part in split(body, COMMA) if part])
+    items = _flat([_form(part, depth + 1) for part in split(body, COMMA) if part])
     if not curly and len(items) == 1 and text[0] + text[-1] == "()":
         return items[0]
     if curly:
@@ -296,7 +296,7 @@ def _matrix(text: str, depth: int) -> Matrix | None:
     found = ENVIRONMENT.fullmatch(text)
     if not found:
         return None
-    rows = tuple(tuple(_form(cell, False, depth + 1) for cell in split(row, re.compile("&")))
+    rows = tuple(tuple(_form(cell, depth + 1) for cell in split(row, re.compile("&")))
                  for row in re.split(r"\\\\(?:\[[^\]]*\])?", found["body"]) if row.strip())
     return Matrix(rows) if rows and len({len(row) for row in rows}) == 1 else None
 
@@ -330,7 +330,7 @@ def _interval(sides: tuple[str, ...], relations: tuple[str, ...], depth: int) ->
         return None
     low = (sides[0], strict[0]) if where == 1 else (r"-\infty", True)
     high = (sides[-1], strict[-1]) if where < len(sides) - 1 else (r"\infty", True)
-    ends = _form(low[0], False, depth + 1), _form(high[0], False, depth + 1)
+    ends = _form(low[0], depth + 1), _form(high[0], depth + 1)
     return Several(ends, "(" if low[1] else "[", ")" if high[1] else "]")
 
 

@@ -14,7 +14,8 @@ OPERATORS: dict[type[ast.operator], str] = {
     ast.Add: "{}+{}", ast.Sub: "{}-{}", ast.Mult: r"{} \cdot {}", ast.Div: r"\frac{{{}}}{{{}}}", ast.Pow: "{}^{{{}}}"}
 RELATIONS: dict[type[ast.cmpop], str] = {
     ast.Lt: "<", ast.LtE: r"\le", ast.Gt: ">", ast.GtE: r"\ge", ast.Eq: "="}
-NAMES = {"pi": r"\pi", "oo": r"\infty", "inf": r"\infty", "I": "i", "E": "e", "Reals": r"\mathbb{R}"}
+INFINITE = dict.fromkeys(("oo", "inf", "infty", "infinity"), r"\infty")
+NAMES = {"pi": r"\pi", "I": "i", "E": "e", "Reals": r"\mathbb{R}", **INFINITE}
 SAME = {"Integer", "int", "float", "Float", "Decimal", "float64", "float32", "int64", "int32", "str", "N", "simplify"}
 """Calls that are their argument."""
 FUNCTIONS = {name: rf"\{name}({{}})" for name in ("sin", "cos", "tan", "cot", "sec", "csc", "ln")} | {

@@ -3,7 +3,7 @@ r"""Mathematics as the papers graded it: the rules of Agent Distillation's ``mat
 Those are Qwen2.5-Math's (evaluation/grader.py and parser.py, MIT, on Hendrycks' MATH, ToRA and PRM800K), at
 Nardien/agent-distillation 0f6cae3 (Apache-2.0).  An answer with a box is cut out of it and normalised; any other answer, and
 the gold, stays as it is.  Then equal is: the same text; the letter that is wanted, named last; numbers within 1e-4 of each
-other, of a hundredth or of a hundredfold; the same but for brackets and blanks; tuples, intervals and matrices whose parts are
+other, of a hundredth or of a hundredfold; the same but for brackets; tuples, intervals and matrices whose parts are
 equal; equations whose sides differ by the same; expressions that sympy finds equal, or within 1e-4, or matrices equal to 3
 decimals.
 
@@ -65,7 +65,7 @@ def equal(given: str, gold: str) -> str | None:
         return rule
     given, gold = given.strip(), gold.strip()
     if _without_brackets(given, gold):
-        return "the same but for brackets and blanks"
+        return "the same but for brackets"
     if LIST.match(given) and LIST.match(gold) and _equal_parts(given[1:-1].split(","), gold[1:-1].split(",")):
         return "equal part by part"
     rows, wanted = _rows(given), _rows(gold)
@@ -109,14 +109,11 @@ def _without_brackets(given: str, gold: str) -> bool:
     ends = given[:1] + given[-1:]
     if (ends == "[]" and gold[:1] != "(") or (ends == "()" and gold[:1] != "["):
         given, gold = given.strip("[]()"), gold.strip("[]()")
-    return _loose(given) == _loose(gold)
-
-
-def _loose(text: str) -> str:
-    # Of \left, \text and blanks the source that we could read says nothing; verdicts that its authors' code left in logs do:
-    # Evelyn is \text{Evelyn} there, and (3,\frac{\pi}{2}) is \left( 3, \frac{\pi}{2} \right), but 30 is not 30^\circ.
-    text = re.sub(r"\\text\{(.*?)\}", r"\1", text.replace("\\left", "").replace("\\right", "")).replace(" ", "")
-    return text.translate(str.maketrans("", "", "{}()")).lower()
+    # Of \left, \text and blanks in a gold the source that we could read says nothing; verdicts that its authors' code left in
+    # logs do: Evelyn is \text{Evelyn} there, and (3,\frac{\pi}{2}) is \left( 3, \frac{\pi}{2} \right), but 30 is not 30^\circ.
+    plain = re.sub(r"\\text\{(.*?)\}", r"\1", gold.replace("\\left", "").replace("\\right", "")).replace(" ", "")
+    bare = str.maketrans("", "", "{}()")
+    return given.translate(bare).lower() in (gold.translate(bare).lower(), plain.translate(bare).lower())
 
 
 def _equal_parts(given: list[str], gold: list[str]) -> bool:
