@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from smartad import benchmarks, corpora, models, tables
+from smartad import benchmarks, corpora, grading, models, tables
 from smartad.benchmarks import Benchmark
 from smartad.stages.aggregate import SECOND
 from smartad.store import Store
@@ -157,7 +157,9 @@ def _score(grade: Record) -> Score:
 
 
 def _graders(grade: Record) -> str:
-    return ", ".join(dict.fromkeys(grade["identity"]["config"]["graders"].values()))
+    config = grade["identity"]["config"]
+    return ", ".join(dict.fromkeys(grading.signature(grader, grading.Setup(config.get("judge")))
+                                   for grader in config["graders"].values()))
 
 
 def _origin(fingerprint: str, record: Record | None) -> Origin:
