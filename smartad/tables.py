@@ -46,7 +46,7 @@ class Entry:
     def text(self, with_n: bool = False) -> str:
         """``71.3 ±2.1``, and what must not be overlooked: ungraded attempts, an n of its own, or why there is nothing."""
         if self.percent is None:
-            return self.note or HOLE
+            return f"[{self.ungraded} ungraded]" if self.ungraded else self.note or HOLE
         parts = [f"{self.percent:.1f}"]
         if self.sd is not None:
             parts.append(f"±{self.sd:.1f}")

@@ -45,7 +45,7 @@ def test_unfinished_row_has_holes_and_no_average_and_never_a_zero():
 def test_nothing_graded_is_ungraded_and_not_zero():
     run = RunCells({"math": Cell("math", 0, 0, 10, "g"), "qa_3": Cell("qa_3", 0, 10, 0, "h")})
     table = build("t", GROUPS, {"a": [run]})
-    assert [table.text("a", c) for c in table.columns] == ["ungraded", "0.0", "–"]
+    assert [table.text("a", c) for c in table.columns] == ["[10 ungraded]", "0.0", "–"]
 
 
 def test_n_is_in_the_header_when_shared_and_in_the_cell_when_not():

@@ -17,6 +17,7 @@ from rich.table import Table as RichTable
 
 from smartad import tables
 from smartad.cluster import Dispatcher
+from smartad.stages.grade import GradeConfig
 from smartad.store import Store, StoreError
 from smartad.sweep.ledger import Ledger
 from smartad.sweep.state import progress
@@ -155,7 +156,9 @@ class Watch:
         if self.known != len(self.dispatcher.specs):  # a search has proposed more since
             self.owner_of, self.known = self.owners(), len(self.dispatcher.specs)
         owner = self.owner_of.get(fingerprint)
-        parts = [fingerprint, "+".join(benchmarks), f"[dim]({escape(owner)})[/dim]" if owner else ""]
+        config = self.dispatcher.specs[fingerprint].config
+        graders = f"by {', '.join(dict.fromkeys(config.graders.values()))}" if isinstance(config, GradeConfig) else ""
+        parts = [fingerprint, "+".join(benchmarks), graders, f"[dim]({escape(owner)})[/dim]" if owner else ""]
         return " ".join(part for part in parts if part)
 
     def _say(self, text: str) -> None:

@@ -60,7 +60,7 @@ def _check(args: argparse.Namespace) -> int:
     for report in reports:
         there = len(report.questions)
         kinds = ", ".join(f"{kind} {count}" for kind, count in counted(report.name, report.questions).items())
-        rows.append([report.name, "wrong" if report.wrong else "as known",
+        rows.append([report.name, "not here" if not report.path and report.wrong else "wrong" if report.wrong else "as known",
                      str(report.path.relative_to(folder)) if report.path else tables.HOLE,
                      *([str(there), str(there - report.without_gold), kinds or tables.HOLE] if there else [tables.HOLE] * 3)])
     _print(["name", "", "file", "questions", "with a gold", "known defects"], rows)
@@ -90,6 +90,9 @@ def _prefetch(args: argparse.Namespace) -> int:
         except UserError as error:
             print(f"{name}: {error}", file=sys.stderr, flush=True)
             failed += 1
+            if "cannot be had: ConnectError" in str(error):
+                print("nothing answers from here: the other sets were not tried", file=sys.stderr, flush=True)
+                break
         else:
             print(f"{name}: {path} ({path.stat().st_size:,} bytes)", flush=True)
     return 1 if failed else 0
@@ -120,7 +123,7 @@ def _overlap(args: argparse.Namespace) -> int:
         print()
         _print(["question", "is like", "how", f"{args.ngram}-grams", "of 8-grams", "of words"],
                [[p.first, p.second, p.how, str(p.ngrams), f"{p.share:.0%}", f"{p.words:.0%}"]
-                for p in sorted(pairs, key=lambda p: (p.first_set, p.second_set, -p.share, -p.words))], form)
+                for p in sorted(pairs, key=lambda p: (p.how != "exact", -p.words, -p.share))], form)
     return 0
 
 
@@ -169,6 +172,8 @@ def _folder(args: argparse.Namespace, option: str) -> Path:
     if args.data is None:
         raise UserError(f"which folder? Say so with {option} DIR, or in $SMARTAD_DATA")
     folder: Path = args.data
+    if option == "--data" and not folder.is_dir():
+        raise UserError(f"no folder {folder}; `smartad data prefetch --to {folder}` makes it and brings the files")
     return folder
 
 

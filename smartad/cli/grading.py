@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from smartad import benchmarks, grading, tables
-from smartad.cli.console import console
+from smartad.cli.console import console, format_metric
 from smartad.cluster import ClusterConfig, on_site
 from smartad.config import load
 from smartad.data import files
@@ -36,7 +36,8 @@ def grade_command(args: argparse.Namespace) -> int:
     """Grade a file of answers to a benchmark's questions."""
     module = benchmarks.get(args.benchmark)
     if module.SOURCE and args.data is None:
-        raise UserError(f"{args.benchmark} is in {module.SOURCE.file}; say below which folder with --data DIR")
+        raise UserError(f"{args.benchmark} is in {module.SOURCE.file}; say below which folder with --data DIR, or in "
+                        "$SMARTAD_DATA")
     published = files.read(args.benchmark, args.data)
     known = benchmarks.corrected(args.benchmark, published) if args.golds == "corrected" else published
     questions = {q.id: q for q in known}
@@ -45,8 +46,12 @@ def grade_command(args: argparse.Namespace) -> int:
     for name in names:
         grading.check(name, module.KIND)
     setup = _setup(args)
-    verdicts = {name: verdicts_of(attempts, questions, {args.benchmark: grading.versioned(name)}, setup)[0] for name in names}
+    found = {name: verdicts_of(attempts, questions, {args.benchmark: grading.versioned(name)}, setup) for name in names}
+    verdicts = {name: of_grader for name, (of_grader, _) in found.items()}
     _print_grades(args.benchmark, verdicts)
+    for name, (_, metrics) in found.items():
+        if metrics:
+            print(f"{name}: {', '.join(f'{metric} {format_metric(value)}' for metric, value in metrics.items())}")
     if missing := len(questions) - len({attempt.question_id for attempt in attempts}):
         print(f"{missing} of the {len(questions)} questions have no answer in {args.file}; they are not counted")
     if args.to:
@@ -58,15 +63,19 @@ def grade_command(args: argparse.Namespace) -> int:
 def _print_grades(benchmark: str, verdicts: Mapping[str, Sequence[Verdict]]) -> None:
     grid = RichTable(title=escape(f"{benchmark}: pass@1 in percent"), title_justify="left")
     several = [name for name in summary(next(iter(verdicts.values()))) if name.startswith("pass@") and name != "pass@1"]
-    for column in ("grader", "pass@1", "95 % interval", *several, "correct", "n", "ungraded", "score"):
+    scores = list(dict.fromkeys(grading.score_name(v.by) for of_grader in verdicts.values() for v in of_grader
+                                if v.score is not None))
+    for column in ("grader", "pass@1", "95 % interval", *several, "correct", "n", *(["questions"] if several else []), "ungraded",
+                   *scores):
         grid.add_column(column, justify="left" if column == "grader" else "right")
     for of_grader in verdicts.values():
         found = summary(of_grader)
         one = cell(benchmark, of_grader, "")
         low, high = tables.wilson(*one.draws) if one.n else (None, None)
         grid.add_row(one.grader, _percent(one.percent), tables.HOLE if low is None else f"{low:.1f} to {high:.1f}",
-                     *(_percent(found[name]) for name in several), str(one.correct), str(one.n), str(one.ungraded),
-                     _percent(found.get(grading.score_name(one.grader))))
+                     *(_percent(found[name]) for name in several), str(one.correct), str(one.n),
+                     *([str(one.questions)] if several else []), str(one.ungraded),
+                     *(_percent(found.get(name)) for name in scores))
     console().print(grid)
 
 
@@ -201,8 +210,9 @@ def _short(text: str) -> str:
 
 
 def _setup(args: argparse.Namespace) -> grading.Setup:
-    """What graders work with here: all cores, the judges of the site profile, and what they have said, where there is a store."""
-    profile, store = load(ClusterConfig, [args.cluster] if args.cluster else []), Store(args.store)
-    runtime = dataclasses.replace(on_site(profile, Runtime()), threads=os.cpu_count() or 1,
-                                  cache=store.root / JUDGED if store.present() else None)
+    """What graders work with here: all cores, the judges of the site profile, and what they have said."""
+    if args.judge is not None and args.judge == args.second_judge:
+        raise UserError(f"--second-judge {args.second_judge} is the judge itself; name another model, or leave it out")
+    profile = load(ClusterConfig, [args.cluster] if args.cluster else [])
+    runtime = dataclasses.replace(on_site(profile, Runtime()), threads=os.cpu_count() or 1, cache=Store(args.store).root / JUDGED)
     return grading.Setup(args.judge, args.second_judge, runtime)

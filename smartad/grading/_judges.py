@@ -83,8 +83,9 @@ def ask(name: str, requests: Sequence[tuple[Mapping[str, Any], Request]], read: 
         judge.ask(missing)
     silent = [opinion.why for opinion in judge.opinions.values() if opinion.correct is None]
     if silent:
-        log.warning("%d of %d answers are not judged; one: %s. What was judged is kept: graded again (smartad forget GRADE "
-                    "--yes, and the same command), only these are asked for", len(silent), len(things), silent[0])
+        log.warning("%d of %d answers are not judged; one: %s. What was judged is kept: graded again, only these are asked for "
+                    "(of a stage, smartad forget GRADE --yes and the same command; of smartad grade, the same command)",
+                    len(silent), len(things), silent[0])
     tokens = None if None in judge.tokens else sum(count or 0 for count in judge.tokens)
     return Asked([judge.opinions[repr(about)] for about, _ in requests], judge.counts, tokens)
 
