@@ -55,6 +55,10 @@ RIGHT = {
     "an indented fence": "1. So:\n   ```python\n   def after(x):\n       return x + 1\n   ```",
     "the last of two functions": f"```python\ndef after(x):\n    return x\n```\nNo, that is wrong:\n```python\n{WHOLE}\n```",
     "a function and then how to call it": f"```python\n{WHOLE}\n```\nFor example:\n```python\nprint(after(2))\n```",
+    "a body with a name of the function's": "    after = x\n    return after + 1\n",
+    "a body with a name of the function's that lost its first blanks": "after = x\n    return after + 1",
+    "a body with a function of the function's name": "    def after(y):\n        return y + 1\n    return after(x)",
+    "a function and then its name for what it returns": f"```python\n{WHOLE}\n```\nFor example:\n```python\nafter = after(2)\n```",
     "a dataclass": "from dataclasses import dataclass\n@dataclass\nclass Box:\n    x: int\n"
                    + WHOLE.replace("x + 1", "Box(x).x + 1"),
     "a main block": f"{WHOLE}\nif __name__ == '__main__':\n    after = None",

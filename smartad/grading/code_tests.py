@@ -62,20 +62,26 @@ def programs(question: Question, answer: str) -> list[str]:
 
     An answer in fences is what is in the last of them that defines the function; without one that does, in the last.  An answer
     that defines the function is put after the question's imports and helpers.  Any other is the function's body, whose
-    indentation may have been lost, of its first line or of all.
+    indentation may have been lost, of its first line or of all; so is one that seems to define it and returns something outside
+    of every function, which is no Python: the name is that of a variable of its own.
     """
-    name = question.entry_point
-    defines = re.compile(rf"^(?:(?:async[ \t]+)?def[ \t]+{name}\b|{name}[ \t]*[:=])", re.MULTILINE)
     texts = FENCE.findall(answer) or [answer]
-    whole = [text for text in map(textwrap.dedent, texts) if defines.search(text)]
-    if whole:
-        return [f"{helpers(question)}\n{whole[-1]}", whole[-1]]  # alone, when it imports from __future__
-    body = texts[-1]
-    return [question.text + form for form in (body, INDENT + body.lstrip(), _indented(body))]
+    whole = _last_that_defines(question.entry_point or "", texts)
+    body = whole or texts[-1]
+    bodies = [question.text + form for form in (body, INDENT + body.lstrip(), textwrap.indent(textwrap.dedent(body), INDENT))]
+    if whole is None:
+        return bodies
+    flush = textwrap.dedent(whole)
+    return [f"{helpers(question)}\n{flush}", flush, *bodies]  # flush alone, when it imports from __future__
 
 
-def _indented(text: str) -> str:
-    return textwrap.indent(textwrap.dedent(text), INDENT)
+def _last_that_defines(name: str, texts: Sequence[str]) -> str | None:
+    """By ``def``; where none does, by ``name = ...``, which beside a ``def`` is how somebody calls it."""
+    for form in (rf"(?:async[ \t]+)?def[ \t]+{name}\b", rf"{name}[ \t]*[:=]"):
+        for text in reversed(texts):
+            if re.search(f"^{form}", textwrap.dedent(text), re.MULTILINE):
+                return text
+    return None
 
 
 def helpers(question: Question) -> str:
