@@ -72,7 +72,7 @@ def _dataclass_from_json(cls: Any, value: Any, where: str) -> Any:
 
 
 def writable(text: str) -> str:
-    """``text`` that can be written as UTF-8: half a surrogate pair, which JSON from elsewhere can hold, becomes a question mark."""
+    """``text`` that can be written as UTF-8: half a surrogate pair, which JSON can hold, becomes a question mark."""
     return text.encode("utf-8", "replace").decode()
 
 

@@ -190,9 +190,9 @@ def test_reply_with_what_no_file_can_hold_is_a_verdict_and_kept(tmp_path):
     (tmp_path / "out").mkdir()
     with double(Judge, says=" \ud83d") as server:
         runtime = Runtime(judges={"m": site(server)}, cache=tmp_path / "judged")
+        inputs = {"questions/b": tmp_path, "attempts": tmp_path}
         for asked in (1, 0):
-            metrics = run(GradeConfig({"b": "qa_judge/1"}, "m"), {"questions/b": tmp_path, "attempts": tmp_path}, tmp_path / "out",
-                          runtime)
+            metrics = run(GradeConfig({"b": "qa_judge/1"}, "m"), inputs, tmp_path / "out", runtime)
             [verdict] = read_jsonl(tmp_path / "out" / "verdicts.jsonl", Verdict)
             assert (verdict.correct, verdict.reason) == (True, "m: right: the same ?") and metrics["judge_calls"] == asked
 

@@ -51,7 +51,8 @@ def test_example_samples_score_what_their_repository_says(real_data, tmp_path):
 
 
 def test_program_that_says_what_no_file_can_hold_is_one_wrong_answer(tmp_path):
-    question = Question("test/0", "def f(x):\n", (), tests="def check(candidate):\n    assert candidate(1) == 1\n", entry_point="f")
+    tests = "def check(candidate):\n    assert candidate(1) == 1\n"
+    question = Question("test/0", "def f(x):\n", (), tests=tests, entry_point="f")
     answers = ["    raise ValueError('\\ud83d')", "    return x"]
     inputs = attempts_of(tmp_path, [question], [("test/0", i, answer) for i, answer in enumerate(answers)])
     run(GradeConfig({"test": "code_tests/1"}), inputs, tmp_path / "out", Runtime())
