@@ -63,6 +63,8 @@ RIGHT = {
     "a body with a name of the function's that lost its first blanks": "after = x\n    return after + 1",
     "a body with a function of the function's name": "    def after(y):\n        return y + 1\n    return after(x)",
     "a function and then its name for what it returns": f"```\n{WHOLE}\n```\nFor example:\n```\nafter = after(2)\n```",
+    "a body in a fence and then its name for what it returns":
+        "```\n    after = x\n    return after + 1\n```\nSo:\n```\nafter = after(2)\n```",
     "a dataclass": "from dataclasses import dataclass\n@dataclass\nclass Box:\n    x: int\n"
                    + WHOLE.replace("x + 1", "Box(x).x + 1"),
     "a main block": f"{WHOLE}\nif __name__ == '__main__':\n    after = None",

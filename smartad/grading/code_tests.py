@@ -77,8 +77,8 @@ def programs(question: Question, answer: str) -> list[str]:
 
 
 def _last_that_defines(name: str, texts: Sequence[str]) -> str | None:
-    """By ``def``; where none does, by ``name = ...``, which beside a ``def`` is how somebody calls it."""
-    for form in (rf"(?:async[ \t]+)?def[ \t]+{name}\b", rf"{name}[ \t]*[:=]"):
+    """By ``def``; where none does, by ``name = ...``, which beside a ``def`` is how one calls it, as ``name = name(...)`` is."""
+    for form in (rf"(?:async[ \t]+)?def[ \t]+{name}\b", rf"{name}[ \t]*[:=](?![ \t]*{name}\b)"):
         for text in reversed(texts):
             if re.search(f"^{form}", textwrap.dedent(text), re.MULTILINE):
                 return text
