@@ -71,6 +71,11 @@ def _dataclass_from_json(cls: Any, value: Any, where: str) -> Any:
     return cls(**{k: from_json(hints[k], v, f"{where}.{k}" if where else k) for k, v in value.items()})
 
 
+def writable(text: str) -> str:
+    """``text`` that can be written as UTF-8: half a surrogate pair, which JSON can hold, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def dump_line(row: Any) -> str:
     """One row as one line of JSON, newline included.  NaN and infinities are refused."""
     return json.dumps(to_json(row), ensure_ascii=False, allow_nan=False) + "\n"

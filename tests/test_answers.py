@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smartad.engines.answers import BROKEN, Garbled, completions
+from smartad.records import dump_line
 from smartad.types import Request, UserError
 
 END = "<|im_end|>"
@@ -102,3 +103,10 @@ def test_answer_that_ended_otherwise_is_an_error_and_says_how(reason, transient)
 def test_model_whose_name_the_server_completes_is_the_one_that_was_asked():
     body = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "model": "m@main"}
     assert completions(body, ASKED, "m")[0].text == "x"
+
+
+def test_half_a_surrogate_pair_in_an_answer_can_be_kept():
+    said = answer(["ab\ud83d"], "ab\ud83d")
+    [found] = completions(said, ASKED, "m")
+    assert found.text == "ab?" and "\ud83d" not in repr(found.choices)
+    dump_line(found).encode()

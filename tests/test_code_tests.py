@@ -4,7 +4,10 @@ Programs that mean harm are run behind bubblewrap, which puts a namespace around
 """
 
 import dataclasses
+import os
 import re
+import subprocess
+import sys
 from contextlib import suppress
 
 import psutil
@@ -14,6 +17,7 @@ from enclosed import bwrap
 from scripted import PAPER, Script, block
 from smartad import grading
 from smartad.agents import Setup, codeact, no_search
+from smartad.agents.executor import Interpreters
 from smartad.dialect import PROMPTS, stop_strings
 from smartad.grading import code_tests
 from smartad.stage import Runtime
@@ -55,6 +59,12 @@ RIGHT = {
     "an indented fence": "1. So:\n   ```python\n   def after(x):\n       return x + 1\n   ```",
     "the last of two functions": f"```python\ndef after(x):\n    return x\n```\nNo, that is wrong:\n```python\n{WHOLE}\n```",
     "a function and then how to call it": f"```python\n{WHOLE}\n```\nFor example:\n```python\nprint(after(2))\n```",
+    "a body with a name of the function's": "    after = x\n    return after + 1\n",
+    "a body with a name of the function's that lost its first blanks": "after = x\n    return after + 1",
+    "a body with a function of the function's name": "    def after(y):\n        return y + 1\n    return after(x)",
+    "a function and then its name for what it returns": f"```\n{WHOLE}\n```\nFor example:\n```\nafter = after(2)\n```",
+    "a body in a fence and then its name for what it returns":
+        "```\n    after = x\n    return after + 1\n```\nSo:\n```\nafter = after(2)\n```",
     "a dataclass": "from dataclasses import dataclass\n@dataclass\nclass Box:\n    x: int\n"
                    + WHOLE.replace("x + 1", "Box(x).x + 1"),
     "a main block": f"{WHOLE}\nif __name__ == '__main__':\n    after = None",
@@ -164,7 +174,7 @@ def texts():
                 yield open(f"/proc/{pid}/{name}", errors="replace").read(10**7)
             except OSError:
                 pass
-    for folder in ("/", "/tmp", "/work", "/root", os.getcwd()):
+    for folder in ("/", "/tmp", "/home", "/root", os.getcwd()):
         try:
             yield from (open(os.path.join(folder, name), errors="replace").read(10**5) for name in os.listdir(folder))
         except OSError:
@@ -205,6 +215,42 @@ def test_programs_beside_those_that_harm_are_graded_as_ever(verdicts):
 def test_program_that_waits_for_nothing_is_ended_by_the_clock(program, monkeypatch):
     monkeypatch.setattr(code_tests, "LIMITS", dataclasses.replace(code_tests.LIMITS, step_timeout_s=0.5))
     assert graded([program]) == [grading.Grade(False, "timeout")]
+
+
+def test_program_does_not_pay_for_the_time_of_its_tests(monkeypatch):
+    monkeypatch.setattr(code_tests, "LIMITS", dataclasses.replace(code_tests.LIMITS, step_timeout_s=2.0))
+    slow = "def check(candidate):\n    import time\n    time.sleep(1.2)\n    assert candidate(1) == 2\n"
+    assert graded([f"import select\nselect.select([], [], [], 1.2)\n{WHOLE}"],
+                  dataclasses.replace(AFTER, tests=slow))[0].correct is True
+
+
+def test_program_that_has_to_wait_for_a_processor_is_not_ended_by_the_clock(monkeypatch):
+    monkeypatch.setattr(code_tests, "LIMITS", dataclasses.replace(code_tests.LIMITS, step_timeout_s=1.0))
+    work = "import time\nwhile time.process_time() < {}: pass\n" + WHOLE
+    others = []
+
+    def crowd(done, total):
+        if not others:  # a session each: the kernel may share processors out among sessions
+            others.extend(subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"], start_new_session=True)
+                          for _ in range(6))
+
+    processors = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(processors)})
+    try:
+        first, crowded = graded([WHOLE, work.format(0.6)], progress=crowd)
+    finally:
+        os.sched_setaffinity(0, processors)
+        for other in others:
+            other.kill()
+            other.wait()
+    assert (first.correct, crowded) == (True, grading.Grade(True, "passes the tests"))
+
+
+def test_program_that_the_clock_ends_is_ungraded_where_nobody_knows_whether_it_had_a_processor(monkeypatch):
+    monkeypatch.setattr(Interpreters, "starved_s", lambda *_: None)  # a kernel that does not tell
+    monkeypatch.setattr(code_tests, "LIMITS", dataclasses.replace(code_tests.LIMITS, step_timeout_s=0.5))
+    [grade] = graded(["import signal\nsignal.raise_signal(signal.SIGSTOP)"])
+    assert grade.correct is None and "this kernel does not tell whether the machine was too busy" in grade.reason
 
 
 def test_arguments_are_the_programs_own():

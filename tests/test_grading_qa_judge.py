@@ -15,9 +15,11 @@ from conftest import ROOT
 from judge_double import REPLIES, Judge
 from smartad import grading
 from smartad.grading import Setup, qa_judge
+from smartad.records import read_jsonl, write_jsonl
 from smartad.site import EngineSite
 from smartad.stage import Runtime
-from smartad.types import Question, UserError
+from smartad.stages.grade import GradeConfig, run
+from smartad.types import Question, Trajectory, UserError, Verdict
 from vllm_double import double
 
 pytestmark = pytest.mark.slow
@@ -181,6 +183,19 @@ def test_verdict_is_kept_for_the_very_same_thing_only(tmp_path, monkeypatch, oth
         assert len(server.bodies) == 2
         with pytest.raises(UserError, match="no model 'm2'"):  # it was asked, though another model of this name has answered
             ask(model="m2")
+
+
+def test_reply_with_what_no_file_can_hold_is_a_verdict_and_kept(tmp_path):
+    write_jsonl(tmp_path / "questions.jsonl", [Question("b/0", "Where?", ("Denver",))])
+    write_jsonl(tmp_path / "trajectories.jsonl", [Trajectory("b/0", 0, (), "Denver", "answered", None, 0.0)])
+    (tmp_path / "out").mkdir()
+    with double(Judge, says=" \ud83d") as server:
+        runtime = Runtime(judges={"m": site(server)}, cache=tmp_path / "judged")
+        inputs = {"questions/b": tmp_path, "attempts": tmp_path}
+        for asked in (1, 0):
+            metrics = run(GradeConfig({"b": "qa_judge/1"}, "m"), inputs, tmp_path / "out", runtime)
+            [verdict] = read_jsonl(tmp_path / "out" / "verdicts.jsonl", Verdict)
+            assert (verdict.correct, verdict.reason) == (True, "m: right: the same ?") and metrics["judge_calls"] == asked
 
 
 def test_damaged_or_foreign_entry_is_asked_again_and_mended(tmp_path):

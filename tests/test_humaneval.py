@@ -50,6 +50,16 @@ def test_example_samples_score_what_their_repository_says(real_data, tmp_path):
     assert (metrics["pass@1"], metrics["correct"], metrics["n"]) == (50.0, 3, 6)
 
 
+def test_program_that_says_what_no_file_can_hold_is_one_wrong_answer(tmp_path):
+    tests = "def check(candidate):\n    assert candidate(1) == 1\n"
+    question = Question("test/0", "def f(x):\n", (), tests=tests, entry_point="f")
+    answers = ["    raise ValueError('\\ud83d')", "    return x"]
+    inputs = attempts_of(tmp_path, [question], [("test/0", i, answer) for i, answer in enumerate(answers)])
+    run(GradeConfig({"test": "code_tests/1"}), inputs, tmp_path / "out", Runtime())
+    wrong, right = read_jsonl(tmp_path / "out" / "verdicts.jsonl", Verdict)
+    assert right.correct and (wrong.correct, wrong.reason) == (False, "fails: assert candidate(1) == 1: ValueError: ?")
+
+
 def test_run_grades_programs_and_leaves_nothing_ungraded(real_data, tmp_path):
     """The toy student cannot write Python, so it is wrong; what it is not is ungraded."""
     smartad("run", "configs/toy.yaml", "benchmarks={in_domain: [], out_of_domain: [humaneval]}", "limits.questions=2",

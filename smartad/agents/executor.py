@@ -4,6 +4,7 @@ smolagents' interpreter keeps honest code honest; what holds against code that m
 (agents/walls.py).
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from smolagents.local_python_executor import CodeOutput, PythonExecutor
@@ -119,6 +121,16 @@ class Interpreters:
     def end(self, pid: int) -> int | None:
         """Kill an interpreter that ``start`` returned; how it ended: its exit code, negative for a signal."""
         return self._ask({"end": pid})["status"]
+
+    def starved_s(self, pid: int) -> float | None:
+        """Seconds for which the interpreter ``pid`` could have run and had no processor; None where the kernel does not tell."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError, ValueError, KeyError):  # others' processes end meanwhile
+                told = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+                if int(told["PPid"]) == self.host_pid and int(told["NSpid"].split()[-1]) == pid:
+                    _, waited_ns, turns = map(int, (folder / "schedstat").read_text().split())
+                    return waited_ns / 1e9 if turns else None  # all zero where it is not counted
+        return None
 
     def _ask(self, request: Mapping[str, Any], link: socket.socket | None = None) -> dict[str, Any]:
         with self._lock:
@@ -266,10 +278,13 @@ class ChildExecutor(PythonExecutor):
 
 
 class Conversation:
-    """JSON lines to and from an interpreter, until a deadline (``time.monotonic``)."""
+    """JSON lines to and from an interpreter, until a deadline (``time.monotonic``).
 
-    def __init__(self, link: socket.socket, deadline: float) -> None:
-        self._link, self._deadline = link, deadline
+    ``more_s``: asked when the deadline has passed: seconds to put it off by.
+    """
+
+    def __init__(self, link: socket.socket, deadline: float, more_s: Callable[[], float] = lambda: 0.0) -> None:
+        self._link, self._deadline, self._more_s = link, deadline, more_s
         self._received = bytearray()
 
     def send(self, message: Mapping[str, Any], descriptor: socket.socket | None = None) -> None:
@@ -287,7 +302,11 @@ class Conversation:
             if len(self._received) > MAX_REPLY_BYTES:
                 raise ValueError(f"an answer of more than {MAX_REPLY_BYTES} bytes")
             self._wait_no_longer()
-            if not (part := self._link.recv(1 << 20)):
+            try:
+                part = self._link.recv(1 << 20)
+            except TimeoutError:
+                continue  # there may be more
+            if not part:
                 raise ConnectionResetError("it ended")
             self._received += part
         line = bytes(self._received[:end])
@@ -299,6 +318,8 @@ class Conversation:
         self._deadline += max(0.0, seconds)
 
     def _wait_no_longer(self) -> None:
+        if self._deadline <= time.monotonic():
+            self.forgive(self._more_s())
         if (left := self._deadline - time.monotonic()) <= 0:
             raise TimeoutError
         self._link.settimeout(left)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from smartad.records import writable
 from smartad.types import Choices, Completion, Request, UserError
 
 BROKEN = "\N{REPLACEMENT CHARACTER}"
@@ -43,7 +44,7 @@ def _completion(choice: Mapping[str, Any], request: Request, counted: int | None
     told: list[Mapping[str, Any]] = (choice.get("logprobs") or {}).get("content") or []
     ids = tuple(int(token) for token in choice.get("token_ids") or ())
     tokens = len(ids) or len(told) or counted
-    text, reason, ended = choice["message"].get("content") or "", choice.get("finish_reason"), choice.get("stop_reason")
+    text, reason, ended = writable(choice["message"].get("content") or ""), choice.get("finish_reason"), choice.get("stop_reason")
     if reason not in ("stop", "length"):
         return Completion("", "error", tokens, detail=f"the server ended its answer with {reason!r}", transient=reason == "abort")
     found = [(text.find(stop), stop) for stop in request.stop if stop in text]
@@ -83,7 +84,7 @@ def _choices(told: Sequence[Mapping[str, Any]], text: str, spoken: bool) -> Iter
         if begun:
             position, begun = position + len(said), False
             continue
-        ranked = [("" if other["token"] == end else other["token"], float(other["logprob"]))
+        ranked = [("" if other["token"] == end else writable(other["token"]), float(other["logprob"]))
                   for other in token.get("top_logprobs") or ()]
         whole = [(name, logprob) for name, logprob in ranked if BROKEN not in name]
         yield Choices(position, position + len(said), tuple(name for name, _ in whole),

@@ -77,7 +77,8 @@ def score_name(by: str) -> str:
 def grade_all(name: str, answered: Sequence[tuple[Question, str | None]], setup: Setup) -> tuple[list[Grade], Metrics]:
     """What grader ``name`` says of each answer, in their order, and what is to be known of how it went.
 
-    No gold answer: cannot be graded.  No answer, or a blank one, is wrong whatever the gold says, and its score is 0.
+    Without a gold answer nothing can be graded, no answer neither.  With one, no answer or a blank one is wrong whatever the gold
+    says, and its score is 0.
     """
     module = get(name)
     wrong = Grade(False, "no answer", 0.0 if hasattr(module, "SCORE") else None)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from smartad.engines import opening, served
 from smartad.grading import _cache
+from smartad.records import writable
 from smartad.redact import HIDDEN, redact
 from smartad.site import EngineSite
 from smartad.stage import Runtime
@@ -143,7 +144,7 @@ class _Judge:
 
     def _hear(self, key: str, about: Mapping[str, Any], completion: Completion | None) -> None:
         opinion = self._opinion(completion)
-        self.opinions[key] = opinion = Opinion(opinion.correct, _without(self._secret, opinion.why))
+        self.opinions[key] = opinion = Opinion(opinion.correct, writable(_without(self._secret, opinion.why)))
         if opinion.correct is not None:
             _cache.write(self._runtime.cache, about, dataclasses.asdict(opinion))
         self._heard()

@@ -21,6 +21,7 @@ from typing import IO, Any
 from smartad.grading import Grade
 from smartad.grading._bounded import Pair
 from smartad.processes import die_with_parent, exit_reason
+from smartad.records import writable
 from smartad.types import Question
 
 REASON_CHARS = 300
@@ -96,7 +97,7 @@ def _work(module: Any, pairs: Sequence[Pair], todo: IO[bytes], slot: mmap.mmap, 
 
 
 def _say(at: int, grade: Grade) -> None:
-    reason = grade.reason.encode("utf-8", "replace").decode()[:REASON_CHARS]
+    reason = writable(grade.reason)[:REASON_CHARS]
     os.write(1, json.dumps([at, grade.correct, reason, grade.score]).encode() + b"\n")
 
 

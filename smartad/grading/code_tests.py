@@ -24,7 +24,8 @@ VERSION = 1
 KINDS = ("code",)
 LIMITS = CodeLimits(step_timeout_s=60.0, cpu_s=5, memory_gb=1.0, imports=[])
 """For a program and all its tests.  CPU time: forty times what HumanEval's slowest canonical solution takes (0.11 s, problem 75).
-The clock ends only what waits for nothing.  Memory is that of an agent's code.  A part of VERSION, not of any config."""
+The clock ends only what waits for nothing: it runs while a process is asked, and not while it lacks a processor.  Memory is that
+of an agent's code.  A part of VERSION, not of any config."""
 FENCE = re.compile(r"^[ \t]*```[\w+-]*[ \t]*\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
 INDENT = "    "
 TIMEOUT = "timeout"
@@ -62,20 +63,26 @@ def programs(question: Question, answer: str) -> list[str]:
 
     An answer in fences is what is in the last of them that defines the function; without one that does, in the last.  An answer
     that defines the function is put after the question's imports and helpers.  Any other is the function's body, whose
-    indentation may have been lost, of its first line or of all.
+    indentation may have been lost, of its first line or of all; so is one that seems to define it and returns something outside
+    of every function, which is no Python: the name is that of a variable of its own.
     """
-    name = question.entry_point
-    defines = re.compile(rf"^(?:(?:async[ \t]+)?def[ \t]+{name}\b|{name}[ \t]*[:=])", re.MULTILINE)
     texts = FENCE.findall(answer) or [answer]
-    whole = [text for text in map(textwrap.dedent, texts) if defines.search(text)]
-    if whole:
-        return [f"{helpers(question)}\n{whole[-1]}", whole[-1]]  # alone, when it imports from __future__
-    body = texts[-1]
-    return [question.text + form for form in (body, INDENT + body.lstrip(), _indented(body))]
+    whole = _last_that_defines(question.entry_point or "", texts)
+    body = whole or texts[-1]
+    bodies = [question.text + form for form in (body, INDENT + body.lstrip(), textwrap.indent(textwrap.dedent(body), INDENT))]
+    if whole is None:
+        return bodies
+    flush = textwrap.dedent(whole)
+    return [f"{helpers(question)}\n{flush}", flush, *bodies]  # flush alone, when it imports from __future__
 
 
-def _indented(text: str) -> str:
-    return textwrap.indent(textwrap.dedent(text), INDENT)
+def _last_that_defines(name: str, texts: Sequence[str]) -> str | None:
+    """By ``def``; where none does, by ``name = ...``, which beside a ``def`` is how one calls it, as ``name = name(...)`` is."""
+    for form in (rf"(?:async[ \t]+)?def[ \t]+{name}\b", rf"{name}[ \t]*[:=](?![ \t]*{name}\b)"):
+        for text in reversed(texts):
+            if re.search(f"^{form}", textwrap.dedent(text), re.MULTILINE):
+                return text
+    return None
 
 
 def helpers(question: Question) -> str:
@@ -88,7 +95,7 @@ def _grade(question: Question, answer: str, interpreters: "Interpreters") -> Gra
         try:
             ready = program.ask({"programs": programs(question, answer), "entry_point": question.entry_point})
         except _Ended as end:
-            return Grade(False, str(end))
+            return Grade(end.correct, str(end))
         if "raised" in ready:
             return Grade(False, f"does not run: {ready['type']}: {ready['raised']}")
         with _Process("tests", interpreters) as tests:
@@ -105,22 +112,24 @@ def _tested(question: Question, program: "_Process", tests: "_Process") -> Grade
         except _Ended as end:
             if not answers:
                 raise RuntimeError(f"{question.id}: the process of the tests ended before they began: {end}") from end
-            return Grade(False, f"{end}, while what it returned was compared")
+            return Grade(end.correct, f"{end}, while what it returned was compared")
         if "broken" in said:
             return Grade(None, f"the tests do not work: {said['broken']}")
         if "failed" in said:
             return Grade(True, "passes the tests") if said["failed"] is None else Grade(False, f"fails: {said['failed']}")
-        began = time.monotonic()
         try:
             message = program.ask({"call": said["call"]})
         except _Ended as end:
-            return Grade(False, str(end))
+            return Grade(end.correct, str(end))
         answers += 1
-        tests.forgive(time.monotonic() - began)
 
 
 class _Ended(Exception):
     """A process is gone, took too long, or says what it may not; the text is a verdict's reason."""
+
+    def __init__(self, why: str, correct: bool | None = False) -> None:
+        super().__init__(why)
+        self.correct = correct
 
 
 class _Process:
@@ -132,7 +141,9 @@ class _Process:
         self._role, self._interpreters = role, interpreters
         # The seed decides what tests with arguments of chance ask.
         self._pid, self._link = interpreters.start({"seed": 0, "role": role})
-        self._stream = Conversation(self._link, time.monotonic() + LIMITS.step_timeout_s)
+        self._asked_until = time.monotonic()
+        self._starved_s: float | None = 0.0
+        self._stream = Conversation(self._link, self._asked_until + LIMITS.step_timeout_s, self._starved_since)
 
     def __enter__(self) -> "_Process":
         return self
@@ -142,10 +153,13 @@ class _Process:
 
     def ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """What it says to ``message``.  Raises _Ended when that is nothing that a process of its role says."""
+        self._stream.forgive(time.monotonic() - self._asked_until)  # the other side was asked meanwhile
         try:
             self._stream.send(message)
             said = self._stream.receive()
         except TimeoutError:
+            if self._starved_s is None:
+                raise _Ended(f"{TIMEOUT}, and this kernel does not tell whether the machine was too busy", None) from None
             raise _Ended(TIMEOUT) from None
         except OSError:
             status = self._end()
@@ -155,11 +169,13 @@ class _Process:
         if not isinstance(said, dict) or set(said) not in SAYS[self._role] or \
                 not all(isinstance(text, str | None) for text in said.values()):
             raise _Ended("it sends what is no answer, or is too long for one")
+        self._asked_until = time.monotonic()
         return said
 
-    def forgive(self, seconds: float) -> None:
-        """It had to wait so long for the other side."""
-        self._stream.forgive(seconds)
+    def _starved_since(self) -> float:
+        """Seconds for which it had no processor, since this was last asked."""
+        before, self._starved_s = self._starved_s, self._interpreters.starved_s(self._pid)
+        return 0.0 if before is None or self._starved_s is None else self._starved_s - before
 
     def _end(self) -> int | None:
         """How it ended; None when that has been told."""

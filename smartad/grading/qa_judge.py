@@ -13,6 +13,7 @@ from typing import Any
 
 from smartad.grading import Grade, Setup, _judges
 from smartad.grading._judges import Opinion, key_of, site_of
+from smartad.records import writable
 from smartad.stage import Metrics, Runtime
 from smartad.types import Question, Request, UserError
 
@@ -84,17 +85,12 @@ def grade_all(pairs: Sequence[tuple[Question, str]], setup: Setup) -> tuple[list
 
 def request_of(judge: str, question: Question, answer: str) -> tuple[dict[str, Any], Request]:
     """Everything that the judge's verdict depends on, and how it is asked for."""
-    content = {"question": _sendable(question.text), "answer": _sendable(answer[:LONGEST]),
-               "gold_answers": [_sendable(gold) for gold in question.answers if gold.strip()]}
+    content = {"question": writable(question.text), "answer": writable(answer[:LONGEST]),
+               "gold_answers": [writable(gold) for gold in question.answers if gold.strip()]}
     data = json.dumps(content, ensure_ascii=False, indent=1)  # encoded, no text can end its field
     request = Request(({"role": "system", "content": SYSTEM}, {"role": "user", "content": data}), max_tokens=MAX_TOKENS,
                       schema=SCHEMA)
     return {"judge": judge, "prompt": f"qa_judge/{VERSION}", **content}, request
-
-
-def _sendable(text: str) -> str:
-    """Half a surrogate pair, which JSON can hold, is no text that can be sent or kept."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def verdict(text: str) -> Opinion | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from smartad import grading
-from smartad.records import read_jsonl, write_jsonl
+from smartad.records import read_jsonl, writable, write_jsonl
 from smartad.stage import Metrics, Runtime, Stage
 from smartad.stages import questions_of
 from smartad.types import Cell, Kind, Question, Trajectory, UserError, Verdict
@@ -102,7 +102,9 @@ def verdicts_of(attempts: Sequence[Trajectory], questions: Mapping[str, Question
         for i in places:
             grade = known.get(i) or grading.Grade(None, ": ".join(filter(None, ["the engine failed, not the model",
                                                                                 attempts[i].reason])))
-            found[i] = Verdict(attempts[i].question_id, attempts[i].sample, grade.correct, by, grade.reason, grade.score)
+            # A reason quotes what programs and judges say.
+            found[i] = Verdict(attempts[i].question_id, attempts[i].sample, grade.correct, by, writable(grade.reason),
+                               grade.score)
     return [found[i] for i in range(len(attempts))], metrics
 
 
