@@ -11,6 +11,7 @@ from small_interpreters import SHORT, gone, outcome, seen_from_here
 from smartad.agents.executor import ChildExecutor, CodeError, Interpreters
 
 
+@pytest.mark.slow
 def test_copy_has_the_state_and_goes_its_own_way(executor, interpreters):
     outcome(executor, "x = [1]\ndef more():\n    x.append(web_search('y'))\n    return x")
     copy = executor.branch()

@@ -16,6 +16,8 @@ from smartad.processes import ProcessDied
 from smartad.stage import Runtime
 from smartad.types import Question
 
+pytestmark = pytest.mark.slow
+
 QUESTION = Question("toy/1", "What?", ("7", "seven"))
 GAVE_UP = "gave up after 0.3 s of CPU time"
 
@@ -124,7 +126,6 @@ def stat_of(pid):
         return file.read().rpartition(")")[2].split()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["math_paper", "math_strict"])
 def test_bounded_grades_of_eight_workers_under_load_are_those_of_one(name):
     golds = [r"\frac{1}{2}", r"\left( 3, \frac{\pi}{2} \right)", "x=5"]

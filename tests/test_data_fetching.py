@@ -16,6 +16,8 @@ from smartad.records import write_jsonl
 from smartad.types import Question, UserError
 from test_benchmarks import REAL
 
+pytestmark = pytest.mark.slow
+
 ANSWERED = {"question": "text", "answer": "gold", "id": "id", "level": "level", "type": "subject"}
 COLUMNS = {"aime": {"problem": "text", "answer": "gold"}, "amc23": {"question": "text", "answer": "gold"},
            "bamboogle": {"Question": "text", "Answer": "gold"}, "gaokao": {"question": "text", "answer": "gold"},
@@ -75,7 +77,6 @@ def test_other_file_from_github_is_refused_and_not_kept(github, real_data, tmp_p
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
 
 
-@pytest.mark.slow
 def test_where_nobody_has_it_both_places_are_named(both, tmp_path):
     said = smartad("data", "prefetch", "gaokao", "--to", tmp_path / "data", store=tmp_path, status=1, **both[1]).stderr
     first, second = said.splitlines()
@@ -143,7 +144,6 @@ def hub_row(name, question):
     return {column: parts[part] for column, part in COLUMNS.get(name, ANSWERED).items()}
 
 
-@pytest.mark.slow
 def test_questions_built_of_the_hubs_files_are_those_of_the_papers_files(both, real_data, tmp_path):
     """Rows of another form, order and company; OlymMATH's and Gaokao's files are the real ones."""
     (tmp_path / "hub").mkdir()
@@ -164,7 +164,6 @@ def test_questions_built_of_the_hubs_files_are_those_of_the_papers_files(both, r
     assert checked.count("as known") == len(REAL)
 
 
-@pytest.mark.slow
 def test_hub_that_has_other_rows_is_refused_and_they_are_named(both, real_data, tmp_path):
     given, variables = both
     rows = (real_data / "gaokao2023en/test.jsonl").read_text().splitlines()
@@ -175,7 +174,6 @@ def test_hub_that_has_other_rows_is_refused_and_they_are_named(both, real_data, 
     assert files.located("gaokao", tmp_path / "data") is None
 
 
-@pytest.mark.slow
 def test_data_check_names_what_is_missing_and_what_changed(real_data, tmp_path):
     for name in ("amc23", "gaokao"):
         path = tmp_path / benchmarks.get(name).SOURCE.file
@@ -191,7 +189,6 @@ def test_data_check_names_what_is_missing_and_what_changed(real_data, tmp_path):
     assert "| amc23 | wrong |" in said and "amc23/0 has another text" in said and f"aime: not in {tmp_path}" in said
 
 
-@pytest.mark.slow
 def test_data_list_says_what_may_be_passed_on_and_what_is_here(real_data, tmp_path):
     said = smartad("data", "list", "--data", real_data, store=tmp_path).stdout
     assert "| hotpotqa | qa | 500 | cc-by-sa-4.0 | yes, with attribution, under the same licence | agent-distillation/" in said
@@ -200,7 +197,6 @@ def test_data_list_says_what_may_be_passed_on_and_what_is_here(real_data, tmp_pa
         "data", "list", store=tmp_path, SMARTAD_DATA="").stdout
 
 
-@pytest.mark.slow
 def test_data_overlap_compares_questions_of_ones_own(real_data, tmp_path):
     mine = tmp_path / "mine.jsonl"
     problem = files.read("amc23", real_data)[0].text
@@ -218,7 +214,6 @@ def test_data_overlap_compares_questions_of_ones_own(real_data, tmp_path):
         "data", "overlap", store=tmp_path, status=2, SMARTAD_DATA="").stderr
 
 
-@pytest.mark.slow
 def test_data_overlap_takes_the_questions_of_a_stage(tmp_path):
     smartad("run", "configs/toy.yaml", "limits.questions=2", "train=null", "--until", "prepare", "--track", "none", "--jobs", "0",
             store=tmp_path)

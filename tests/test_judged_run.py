@@ -135,6 +135,7 @@ def test_doctor_asks_each_judge_a_question_and_says_what_is_wrong():
     assert "mend judges.gone" in found["gone"].way_out
 
 
+@pytest.mark.slow
 def test_bill_of_a_judged_grade_is_from_judged_grades_alone(store):
     def calls(*overrides):
         lines = [line for line in estimate(store, specs_of(*overrides)) if line.stage == "grade"]

@@ -101,6 +101,7 @@ def test_paper_numbers_differ_from_a_broken_rule(broken, gold, answer):
     assert right(gold, answer) is reference(gold, answer) is not reference(gold, answer, **broken)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.text(alphabet="0123456789abdxy{}()[]\\,.=/^$ %", max_size=30))
 def test_normalised_text_stays_as_it_is_but_for_what_comes_to_light(text):
@@ -118,6 +119,7 @@ PAYLOADS = ["__import__('os').system('touch {}')", "open('{}', 'w')", "exec(\"op
             "Symbol('x', open('{}', 'w'))"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("payload", PAYLOADS)
 @pytest.mark.parametrize("gold", ["2", "(1,2)", "x=1", "\\begin{pmatrix}1\\end{pmatrix}", "?"])
 def test_paper_runs_nothing_of_an_answer(payload, gold, tmp_path):

@@ -175,6 +175,7 @@ def test_scorer_gives_tokens_that_are_equally_likely_the_best_of_their_ranks(tok
         assert (turn.rank, turn.nll) == (1.0, pytest.approx(math.log(len(tokenizer))))
 
 
+@pytest.mark.slow
 def test_scorer_in_bf16_is_near_fp32_however_far_back_it_looks():
     """Rotary frequencies rounded like weights would turn by whole radians after a thousand tokens."""
     tokenizer = load_tokenizer(identify("toy"), {})

@@ -47,6 +47,7 @@ def inputs(tmp_path):
     return make_inputs(tmp_path)
 
 
+@pytest.mark.slow
 def test_train_writes_an_adapter_that_names_its_student_and_nothing_else(student, inputs, tmp_path):
     steps, runtime = recorder()
     metrics = train(student, inputs, tmp_path / "out", runtime)
@@ -122,6 +123,7 @@ def test_train_first_step_is_eq_5_of_its_trajectories(student, inputs, tmp_path,
     assert steps[0][1]["grad_norm"] == pytest.approx(norm.item(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_train_sees_every_trajectory_once_an_epoch_in_a_new_order(student, inputs, tmp_path):
     """With a learning rate that changes nothing, a trajectory's loss is its name."""
     steps, runtime = recorder()
