@@ -16,6 +16,8 @@ from smartad.dialect import PROMPTS, chat, stop_strings
 from smartad.types import Ballot, Completion, ToolDown
 from test_agents_codeact import EPISODES
 
+pytestmark = pytest.mark.slow
+
 DONE = block("final_answer(42)")
 
 
@@ -83,7 +85,6 @@ def test_candidates_do_not_see_each_other_and_the_losers_are_gone(interpreters):
     assert psutil.Process(interpreters.server.pid).children(recursive=True) == before
 
 
-@pytest.mark.slow
 def test_when_all_fail_the_first_ones_error_is_the_turn(interpreters):
     first = block("kept = 7\nprint('so far')\n1 / 0")
     played, _ = play(interpreters, [first, "no code", block("nothing"), block("while True: pass")], block("print(kept)"), DONE)

@@ -10,8 +10,9 @@ import pytest
 from small_interpreters import SHORT, gone, outcome, seen_from_here
 from smartad.agents.executor import ChildExecutor, CodeError, Interpreters
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_copy_has_the_state_and_goes_its_own_way(executor, interpreters):
     outcome(executor, "x = [1]\ndef more():\n    x.append(web_search('y'))\n    return x")
     copy = executor.branch()
@@ -59,7 +60,6 @@ def test_copy_keeps_the_limits_and_has_no_processes_of_its_own(executor, interpr
     copy.cleanup()
 
 
-@pytest.mark.slow
 def test_copy_that_is_stuck_is_stopped_and_its_original_is_not():
     with Interpreters(SHORT) as running:
         child = ChildExecutor(running, seed=0)

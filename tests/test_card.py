@@ -14,6 +14,8 @@ from smartad.registry import pulled
 from smartad.registry.card import card
 from smartad.registry.provenance import about
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def adapter(store, tmp_path):
