@@ -18,6 +18,7 @@ def table(text):
 
 
 RIGHT = table(r"""
+\sqrt{xy}   sqrt(x)*sqrt(y)
 3\sqrt{13}   3\sqrt{13}\text{ units}
 58,500   x = 58,500
 x \in [-2,7]   x in [-2, 7]
@@ -248,6 +249,7 @@ x^2   x²
 -5   −5
 """)
 WRONG = table(r"""
+x   \sqrt{x^2}
 1   \frac{x^{2}}{2} - \frac{y^{2}}{2} = 1
 0   12x - 4y + 3z - 169 = 0
 7   The speed is 6 when the time is 8.

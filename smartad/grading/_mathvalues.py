@@ -140,7 +140,7 @@ def same(gold: Any, answer: Any) -> bool:
     if not (gold.free_symbols or answer.free_symbols):
         return _zero(difference, gold)
     told = [_zero(difference.xreplace(point), gold.xreplace(point)) for point in _points(gold, answer)
-            if _real(gold.xreplace(point)) and _real(answer.xreplace(point))]
+            if _there(gold, point) and _there(answer, point)]
     return len(told) >= 3 and all(told)
 
 
@@ -151,7 +151,7 @@ def proportional(gold: Any, answer: Any) -> bool:
     ratios = []
     for point in _points(gold, answer):
         over, under = gold.xreplace(point), answer.xreplace(point)
-        if not (_real(over) and _real(under)):
+        if not (_there(gold, point) and _there(answer, point)):
             continue
         if _zero(over, over) or _zero(under, under):
             if _zero(over, over) and _zero(under, under):
@@ -169,12 +169,13 @@ def _points(*expressions: Any) -> list[dict[Any, Any]]:
             for k, (over, under) in enumerate(POINTS)]
 
 
-def _real(expression: Any) -> bool:
-    """Whether it is a number and its imaginary part vanishes; so is a complex number, when no unknown made it one."""
+def _there(expression: Any, point: dict[Any, Any]) -> bool:
+    """Whether it has a value at ``point``; a complex one only if it is itself written with i: roots are of what is positive."""
     import sympy
 
-    number = sympy.N(expression, 30)
-    return bool(number.is_number) and not number.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo)
+    number = sympy.N(expression.xreplace(point), 30)
+    finite = bool(number.is_number) and not number.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo)
+    return finite and (not number.has(sympy.I) or bool(expression.has(sympy.I)))
 
 
 def _zero(difference: Any, scale: Any) -> bool:
