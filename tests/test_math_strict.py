@@ -19,6 +19,7 @@ def table(text):
 
 RIGHT = table(r"""
 \sqrt{xy}   sqrt(x)*sqrt(y)
+30p \sqrt{p}   \sqrt{900p^3}
 3\sqrt{13}   3\sqrt{13}\text{ units}
 58,500   x = 58,500
 x \in [-2,7]   x in [-2, 7]

@@ -173,6 +173,9 @@ def _there(expression: Any, point: dict[Any, Any]) -> bool:
     """Whether it has a value at ``point``; a complex one only if it is itself written with i: roots are of what is positive."""
     import sympy
 
+    roots = [part for part in expression.atoms(sympy.Pow) if not part.exp.is_integer]
+    if any(root.base.xreplace(point).is_negative for root in roots):
+        return False
     number = sympy.N(expression.xreplace(point), 30)
     finite = bool(number.is_number) and not number.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo)
     return finite and (not number.has(sympy.I) or bool(expression.has(sympy.I)))
