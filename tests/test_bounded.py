@@ -42,7 +42,12 @@ def test_bounded_answers_that_take_too_much_are_ungraded_and_all_others_graded_i
     assert said == [right, Grade(None, GAVE_UP), wrong, Grade(None, GAVE_UP), Grade(None, "gave up: it takes too much memory"),
                     Grade(None, "gave up: its process ended by SIGSEGV"),
                     Grade(None, "gave up: its process ended by exit status 7"),
-                    Grade(None, "KeyError: 'it'"), Grade(True, "'' What? seven", 0.5)]
+                    Grade(None, "the grader failed: KeyError: 'it'"), Grade(True, "'' What? seven", 0.5)]
+
+
+def test_bounded_faults_of_the_grader_are_counted_apart_from_work_that_was_given_up():
+    said = graded("7", "raise it", "leave", "spin")
+    assert [grade.correct for grade in said] == [True, None, None, None] and _bounded.faults(said) == 1
 
 
 def test_bounded_answers_that_are_the_same_are_graded_once_and_progress_counts_all(tmp_path):
@@ -100,7 +105,7 @@ def test_grade_all_runs_a_bounded_grader_with_the_threads_of_the_runtime():
     answered = [(half, "0.5"), (QUESTION, "7"), (QUESTION, " "), (goldless, "7")]
     said, metrics = grade_all("math_paper", answered, Setup(runtime=runtime))
     assert [grade.correct for grade in said] == [True, True, False, None]
-    assert seen[-1] == (2, 2) and metrics == {}
+    assert seen[-1] == (2, 2) and metrics == {"grader_faults": 0}
 
 
 def until(condition):

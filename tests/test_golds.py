@@ -39,6 +39,7 @@ def questions(real_data):
 
 def verdicts(grader, pairs):
     grades, _ = grading.grade_all(grader, pairs, grading.Setup(runtime=Runtime(threads=2)))
+    assert [(q.id, answer, grade.reason) for (q, answer), grade in zip(pairs, grades, strict=True) if grade.correct is None] == []
     return grades
 
 

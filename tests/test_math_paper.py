@@ -161,6 +161,12 @@ HOSTILE = ["(((((10**10)**10)**10)**10)**10)**10", "9" * 10**6, "(" * 10**4 + ")
            "\x00", "\ud800"]
 
 
+@pytest.mark.parametrize("answer", ["is " * 10_000, "the answer is " * 3000, "7 " * 2000, rf"\boxed{{{'7 ' * 2000}}}"])
+def test_paper_reads_nothing_of_a_long_answer_but_the_letter(answer):
+    assert right("7", answer) is False
+    assert right("B", f"{answer} (B)") is ("boxed" not in answer)
+
+
 @pytest.mark.slow
 def test_paper_is_over_hostile_answers_and_grades_the_rest():
     question = Question("q/0", "?", ("x^2",))

@@ -18,6 +18,8 @@ def table(text):
 
 
 RIGHT = table(r"""
+\sqrt{xy}   sqrt(x)*sqrt(y)
+30p \sqrt{p}   \sqrt{900p^3}
 3\sqrt{13}   3\sqrt{13}\text{ units}
 58,500   x = 58,500
 x \in [-2,7]   x in [-2, 7]
@@ -246,8 +248,28 @@ None   None
 5   \[ 5 \]
 x^2   x²
 -5   −5
+4000000   4 million
+4.5 million   4500000
+\$4\text{ million}   4,000,000
+400000   4 hundred thousand
+48   4 dozen
+5   5\text{ m}
+1-\frac{1}{2^{2023}}   1-2^{-2023}
+60   m+n = 18 + 42 = 60
+5   \frac{m}{n} = 5
+5   P(A) = 5
+5   f(f(2)) = 5
+5   x := 5
+\frac{1}{2}   P(X = 2) = \frac{1}{2}
+2   \sqrt{4} = 2
+(1,2)   y=2, x=1
+3+2i   3+2\mathrm{i}
+\text{the cat}   cat
+\text{the small cat}   a small cat
+f(2)   f(2)
 """)
 WRONG = table(r"""
+x   \sqrt{x^2}
 1   \frac{x^{2}}{2} - \frac{y^{2}}{2} = 1
 0   12x - 4y + 3z - 169 = 0
 7   The speed is 6 when the time is 8.
@@ -327,6 +349,99 @@ Quadrant I   Quadrant II
 1   True
 0   None
 5   The speed is 6 and not 5
+5   .5
+25   .25
+175   .175
+.5   5
+12   12!
+5!   5
+f'   f
+a - b   -b
+a + b   +b
+n!   n
+5   -x = 5
+5   |x| = 5
+5   \sqrt{x} = 5
+5   \log x = 5
+5   x != 5
+5   n!=5
+5   4 = 5
+5   x = 4 = 5
+5   x \not= 5
+5   -x=-5=5
+x=5   x = 4 = 5
+4   4 million
+4   4\text{ million}
+4   4 thousand
+4   4 hundred
+4   4 dozen
+4   4 squared
+4   4\text{ squared}
+3   3 factorial
+20   20 thousandths
+2   2 halves
+2   2 thirds
+5   5 fourths
+5   5 plus pi
+5   5 times pi
+5   5 over two
+5   5 choose two
+5   5 minus seven
+5   5 and more
+5   5 does not work
+2   2abc
+2   2 xyz
+2abc   2
+6abc   6xyz
+3   3\mathrm{i}
+2+3   2+3\mathrm{i}
+3   3\text{e}
+2   2\mathrm{e}
+2+3\text{i}   2+3
+4\mathrm{x}   4
+2.5   int(2.5)
+[0,1]   Interval(0, 1, left_open=True)
+(1,2)   y=1, x=2
+z   \overline{z}
+\overline{z}   z
+X+x   x+x
+\frac{Ab}{a}   \frac{ab}{a}
+\sum_{i=1}^{N} i   \sum_{i=1}^{n} i
+\begin{pmatrix} 1 & 0 \\ 0 & 1 \end{pmatrix}   \begin{vmatrix} 1 & 0 \\ 0 & 1 \end{vmatrix}
+5   5 :
+5   5'
+5   5''
+5   5...
+5   5_2
+5   5!!
+5   !5
+5   5*
+0.3   0.3...
+x   x'
+\{1,2\}   \{\{1,2\}\}
+A   \overline{A}
+A   A'
+3   3rds
+7   7 per hundred
+7   7 below zero
+7   7 degrees below zero
+7   7 negative
+7   7\text{ below zero}
+7   7\text{ times }
+7   7 tens
+7   7 mod
+7   7 quarters
+7   7 eighths
+7   7 root two
+7   7 sinx
+7   7 sin
+7   7 exp
+7   7 sqrt
+7   7 sqrt two
+7   7 NaN
+7   7\text{ infinity}
+7   7\text{(mod 8)}
+7   7\text{ (base 8)}
 """)
 DAMAGED = [
     ('\\begin{pmatrix} 1 & 0 \\\\ 0 & 1 \\end{pmatrix}', '[[1 0]\n [0 1]]', True),
@@ -397,3 +512,17 @@ def test_strict_says_no_to_what_is_no_answer(answer):
 def test_strict_compares_a_gold_it_cannot_read_as_text(gold):
     assert right(gold, f" {gold} ") is True
     assert right(gold, "12") is False
+
+
+LONG = [40_000 // len(part) * part for part in (" ", "is ", "A is ", "(", r"\frac{1}{2}", "½", "1 dozen ")]
+
+
+@pytest.mark.parametrize("long", LONG)
+def test_strict_of_a_long_answer_reads_what_its_end_states(long):
+    assert right("7", rf"{long} so the answer is $\boxed{{7}}$") is True
+    assert right("7", rf"the answer is 7 {long} so the answer is $\boxed{{8}}$") is False
+
+
+@pytest.mark.parametrize("answer", ["1" * 4400 + "/3", "x+0." + "1" * 4400, "1_" + "1" * 4400, "1" * 2000 + "/3", "5+f(2)"])
+def test_strict_calls_numbers_beyond_reading_wrong(answer):
+    assert right("x+5", answer) is right("5", answer) is False

@@ -90,7 +90,8 @@ def grade_all(name: str, answered: Sequence[tuple[Question, str | None]], setup:
     elif getattr(module, "BOUNDED", False):
         from smartad.grading import _bounded
 
-        found, metrics = _bounded.grade_all(module, pairs, setup.runtime.threads, setup.runtime.progress), {}
+        found = _bounded.grade_all(module, pairs, setup.runtime.threads, setup.runtime.progress)
+        metrics = {"grader_faults": _bounded.faults(found)}
     else:
         found, metrics = [module.grade(question, answer) for question, answer in pairs], {}
     rest = iter(found)

@@ -24,6 +24,8 @@ CPU_S = 20.0
 """CPU seconds for one answer: 14 times what the longest of some 11,000 to questions of mathematics took (docs/grading.md)."""
 MEMORY_GB = 2.0
 """Address space for one answer, on top of what the grader itself takes."""
+FAULT = "the grader failed: "
+"""How the reason begins of what a fault of the grader left ungraded."""
 Pair = tuple[Question, str]
 
 
@@ -56,6 +58,11 @@ def grade_all(module: Any, pairs: Sequence[tuple[Question, str]], workers: int =
     if rest:
         _in_processes(module, rest, min(workers, len(rest)), take, cpu_s, memory_gb)
     return [found[bare(question), answer] for question, answer in pairs]
+
+
+def faults(grades: Sequence[Grade]) -> int:
+    """How many answers are ungraded by a fault of the grader; others only took too much."""
+    return sum(grade.reason.startswith(FAULT) for grade in grades)
 
 
 def bare(question: Question) -> Question:

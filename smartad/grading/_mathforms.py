@@ -31,7 +31,7 @@ class Words:
     """Anything that is compared letter by letter: names, choices, sentences, and what is no formula that is known."""
 
     text: str
-    """Lower case, without articles, punctuation and blanks at the ends."""
+    """Prose in lower case and without articles; without punctuation and blanks at the ends."""
 
     def __str__(self) -> str:
         return repr(self.text)
@@ -115,24 +115,28 @@ DEEPEST = 30
 """Brackets in brackets, and the like."""
 LONGEST = 5000
 """Characters; what is longer is words."""
+MOST_DIGITS = 1000
+"""Characters of a number; Python itself reads no more than 4,300 digits."""
 GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 NUMBER = re.compile(r"([+-]?)\s*(?P<whole>\d*)(?P<point>\.\d*)?")
 FRACTION = re.compile(r"(?P<sign>[+-]?)\s*(?P<whole>\d*)\s*(?:\\frac\s*(?:\{\s*(-?\d+)\s*\}|(\d))\s*(?:\{\s*(-?\d+)\s*\}|(\d))"
                       r"|(?<=[\s+-])(\d+)\s*/\s*(\d+)|(?<![\d\s])(\d+)\s*/\s*(\d+))")
 EXPONENT = re.compile(r"([+-]?\d+(?:\.\d*)?)[eE]([+-]?\d{1,3})")
 BASED = re.compile(r"(-?)(?:\\text\s*\{\s*)?([0-9A-Z]*\d[0-9A-Z]*)\s*\}?\s*_\s*"
-                   r"(?:\{\s*(?:\\text\s*\{\s*)?(\d+)\s*\}?\s*\}|(\d+))")
+                   r"(?:\{\s*(?:\\text\s*\{\s*)?(\d{1,2})\s*\}?\s*\}|(\d{1,2}))")
 CLOCK = re.compile(r"(\d{1,2})(?:\s*:\s*(\d\d))?\s*(am|pm)?", re.IGNORECASE)
 SENTENCE = re.compile(r"[^\W\d_]{4,}|[^\W\d_]+(?:[\s'.-]+[^\W\d_]+)+\.?")
 CHOICE = re.compile(r"(?:(?:option|choice)\s*)?\(?\s*([A-Za-z])\s*\)?\s*[.:)]?", re.IGNORECASE)
 WHOLE_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 ARTICLES = re.compile(r"\b(?:a|an|the)\b(?=\s)")
+PROSE = re.compile(r"(?=(?:.*?[^\W\d_]{2}){2})[^\W\d_]+(?:[\s,.'-]+[^\W\d_]+)+[.,;:?!]?|[^\W\d_]{3,}")
+"""Names and sentences, and never a formula: in those case matters, and a is an unknown."""
 COMMA = re.compile(r"\s*(?:[,;]|(?:,\s*)?(?:\\text\s*\{\s*(?:,\s*)?(?:and|or)\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])))\s*"
                    r"(?:(?:and|or)(?![a-zA-Z])|\\text\s*\{\s*(?:and|or)\s*\})?\s*")
 CUP = re.compile(r"\s*(?:\\cup(?![a-zA-Z])|(?<=[)\]])\s*U(?=\s*[\[(]))\s*")
 RELATION = re.compile(r"\s*(\\le(?![a-zA-Z])|\\ge(?![a-zA-Z])|<=|>=|<|>|=)\s*")
 ABOUT = re.compile(r"\s*\\approx(?![a-zA-Z])\s*")
-ENVIRONMENT = re.compile(r"\[?\s*\\begin\s*\{(?P<name>[pbvBV]?matrix|array)\}(?:\s*\{[clr|]*\})?(?P<body>.*)"
+ENVIRONMENT = re.compile(r"\[?\s*\\begin\s*\{(?P<name>[pbB]?matrix|array)\}(?:\s*\{[clr|]*\})?(?P<body>.*)"
                          r"\\end\s*\{(?P=name)\}\s*\]?", re.DOTALL)
 BUILDER = re.compile(r"\s*([a-zA-Z])\s*(?:\\in\s*\\mathbb\{R\})?\s*[|:]\s*(.*)", re.DOTALL)
 MEMBER = re.compile(r"[a-zA-Z](?:\s*\\|\s+)in(?![a-zA-Z])\s*(?=[\[(\\])")
@@ -141,11 +145,20 @@ NAME = re.compile(r"(?:[a-zA-Z]|\\(?:alpha|beta|theta|lambda|angle\s*[A-Z]+))(?:
 ANGLED = re.compile(r"(?<![a-zA-Z])\\?(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 UNIT = (r"(?:cm|mm|km|ft|mph|kg|mg|mL|ml|degrees?|inch(?:es)?|feet|foot|miles?|yards?|meters?|metres?|dollars?|cents?|USD|"
         r"percent|units?|hours?|minutes?|seconds?|days?|weeks?|months?|years?|pounds?|grams?|liters?|litres?)")
+SCALES = {"dozen": 12, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+SCALED = re.compile(r"(?<![\w.,/^}])([+-]?(?:\d[\d,]{0,30})?(?:\.\d{1,30})?)(?<=\d)\s*(\\text\s*\{)?\s*"
+                    rf"({'|'.join(SCALES)})s?(?![a-zA-Z])")
+NO_UNIT = (rf"(?:{'|'.join(SCALES)}|square[ds]|cubed|factorial|hal(?:f|ves)|thirds?|fourth|quarter|fifth|sixth|seventh|eighth|"
+           r"ninth|tenth|ten|hundredth|thousandth|millionth|plus|minus|times|over|divided|mod|modulo|base|choose|power|root|"
+           r"more|less|fewer|and|or|not|no|negative|below|above|to|if|sqrt|exp|log|ln|sin|cos|tan|cot|csc|pi|nan|inf|"
+           r"infinity|infty|abc|xyz|pqr|def|rst|uvw)s?(?![a-zA-Z])")
+"""What makes another number of the one before it, or is a product of unknowns."""
 POWER = r"(?:\s*\^\s*\{?\s*[23]\s*\}?)?"
-UNITS = re.compile(rf"(?<=[\d}})\w%])\s*(?:\\text\s*\{{[^{{}}]*\}}{POWER}|(?:(?:square|cubic|sq\.?|cu\.?)\s+)?(?<![a-zA-Z\\])"
-                   rf"{UNIT}(?![a-zA-Z]){POWER}(?:\s*(?:per|/)\s*[a-z]+)?|\s+m\s*\^\s*\{{?\s*[23]\s*\}}?)\s*\.?\s*$")
+UNITS = re.compile(rf"(?<=[\d}})\w%])\s*(?:\\text\s*\{{(?![^{{}}]*\b{NO_UNIT})[^{{}}]*\}}{POWER}|"
+                   rf"(?:(?:square|cubic|sq\.?|cu\.?)\s+)?(?<![a-zA-Z\\]){UNIT}(?![a-zA-Z]){POWER}(?:\s*(?:per|/)\s*[a-z]+)?|\s+m\s*\^\s*\{{?\s*[23]\s*\}}?)\s*\.?\s*$")
 INFINITE = re.compile(r"(?<![a-zA-Z\\])(?:infinity|infty|inf|oo)(?![a-zA-Z])")
-COUNTED = re.compile(r"([+-]?[\d.,]*\d)\s*[a-zA-Z]{3,}(?:\s+[a-zA-Z]{2,})*\s*:?")
+COUNTED = re.compile(rf"([+-]?[\d.,]*\d)\s+(?!.*(?<![a-zA-Z]){NO_UNIT}|sin|cos|tan)"
+                     r"[a-zA-Z]{3,}(?:\s+[a-zA-Z]{2,})*", re.IGNORECASE)
 """A number of things: 14 right triangles."""
 
 
@@ -154,15 +167,26 @@ def read(text: str, grouped: bool = True) -> Form:
     text = cleaned(text)
     if len(text) > LONGEST:
         return words(text)
-    text = _ungrouped(text) if grouped else text
+    text = _scaled(_ungrouped(text) if grouped else text)
     return _number(text) or _form(_mathpython.latex(text) or INFINITE.sub(r"\\infty ", text))
 
 
 def words(text: str) -> Words:
     """``text`` to be compared as it is written."""
-    text = re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", text)
-    text = ARTICLES.sub("", text.casefold().replace("\\", " \\"))
-    return Words(re.sub(r"\s+", " ", re.sub(r"\s*([^\w\s])\s*", r"\1", text)).strip(" .,;:!?\"'"))
+    text = re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", text).strip()
+    if PROSE.fullmatch(text) and not ANGLED.search(text):
+        text = ARTICLES.sub("", text.casefold())
+    text = re.sub(r"\s+", " ", re.sub(r"\s*([^\w\s])\s*", r"\1", text.replace("\\", " \\")))
+    return Words(text.strip(' ,;:?"').rstrip(" .") if not text.endswith("..") else text)
+
+
+def _scaled(text: str) -> str:
+    """4000000 for 4 million."""
+    while found := SCALED.search(text):
+        value = Fraction(found[1].replace(",", "")) * SCALES[found[3]]
+        number = f"{value.numerator}" if value.denominator == 1 else f"{float(value)!r}"
+        text = f"{text[:found.start()]}{number}{' ' + found[2] if found[2] else ''}{text[found.end():]}"
+    return text
 
 
 def _ungrouped(text: str) -> str:
@@ -214,7 +238,7 @@ def _simple(text: str) -> Form | None:
         digits, base = based[2], int(based[3] or based[4])
         if 2 <= base <= 36 and all(int(digit, 36) < base for digit in digits):
             return Based(based[1] + digits.lstrip("0"), base)
-    clock = CLOCK.fullmatch(re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", text).replace(".", ""))
+    clock = CLOCK.fullmatch(re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", text).replace(".m", "m").replace("m.", "m"))
     if clock and (clock[3] or clock[2]):
         return Clock(int(clock[1]), int(clock[2] or 0), (clock[3] or "").lower())
     if choice := CHOICE.fullmatch(text):
@@ -228,10 +252,12 @@ def _simple(text: str) -> Form | None:
 
 def _number(text: str) -> Number | None:
     text = text.strip()
+    if len(text) > MOST_DIGITS:
+        return None
     if (found := NUMBER.fullmatch(text)) and re.search(r"\d", text):
         whole, point = found["whole"], (found["point"] or "").removeprefix(".")
-        value = Fraction(int(found[1] + (whole or "0") + point), 10 ** len(point)) if len(text) < 1000 else None
-        return value if value is None else Number(value, len(point), len((whole + point).lstrip("0")), text)
+        value = Fraction(int(found[1] + (whole or "0") + point), 10 ** len(point))
+        return Number(value, len(point), len((whole + point).lstrip("0")), text)
     if exponent := EXPONENT.fullmatch(text):
         value = Fraction(text)
         decimals = len(exponent[1].partition(".")[2]) - int(exponent[2])
@@ -246,7 +272,8 @@ def _number(text: str) -> Number | None:
 
 def _unwrapped(text: str) -> str:
     """Without braces and blanks around all of it, and without a full stop."""
-    text = text.strip().removesuffix(".").strip()
+    text = text.strip()
+    text = text if text.endswith("..") else text.removesuffix(".").strip()
     while text.startswith("{") and closing(text, 0) == len(text) - 1:
         text = text[1:-1].strip()
     return text
@@ -257,7 +284,7 @@ def _bare(text: str) -> str:
     text = text.strip()
     if not ANGLED.search(text):
         text = re.sub(r"\^\\circ\s*[CF]?(?![a-zA-Z])", "", text).strip()
-    text = re.sub(r"\s*%", "", text)
+    text = re.sub(r"\s*%(?!\s*[\w(])", "", text)
     shorter = UNITS.sub("", text).strip()
     return shorter or text
 

@@ -16,7 +16,7 @@ RELATIONS: dict[type[ast.cmpop], str] = {
     ast.Lt: "<", ast.LtE: r"\le", ast.Gt: ">", ast.GtE: r"\ge", ast.Eq: "="}
 INFINITE = dict.fromkeys(("oo", "inf", "infty", "infinity"), r"\infty")
 NAMES = {"pi": r"\pi", "I": "i", "E": "e", "Reals": r"\mathbb{R}", **INFINITE}
-SAME = {"Integer", "int", "float", "Float", "Decimal", "float64", "float32", "int64", "int32", "str", "N", "simplify"}
+SAME = {"Integer", "float", "Float", "Decimal", "float64", "float32", "int64", "int32", "str", "N", "simplify"}
 """Calls that are their argument."""
 FUNCTIONS = {name: rf"\{name}({{}})" for name in ("sin", "cos", "tan", "cot", "sec", "csc", "ln")} | {
     "sqrt": r"\sqrt{{{}}}", "exp": "e^{{{}}}", "log": r"\ln({})", "Abs": "|{}|", "abs": "|{}|", "factorial": "({})!",
@@ -24,6 +24,8 @@ FUNCTIONS = {name: rf"\{name}({{}})" for name in ("sin", "cos", "tan", "cot", "s
     "arccos": r"\arccos({})", "arctan": r"\arctan({})", "cbrt": r"\sqrt[3]{{{}}}"}
 PAIRED = {"Rational": r"\frac{{{}}}{{{}}}", "Fraction": r"\frac{{{}}}{{{}}}", "binomial": r"\binom{{{}}}{{{}}}",
           "comb": r"\binom{{{}}}{{{}}}", "Pow": "({})^{{{}}}", "Eq": "{}={}", "log": r"\log_{{{1}}}({0})"}
+OPTIONS = {"dtype", "evaluate"}
+"""Arguments by name that change nothing."""
 INTERVALS = {"Interval": "[]", "Interval.open": "()", "Interval.Lopen": "(]", "Interval.Ropen": "[)"}
 
 
@@ -65,6 +67,7 @@ class _Writer:
             case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=operand):
                 return ("-" if isinstance(node.op, ast.USub) else "") + self._atom(operand)
             case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
+                left, right = _unbraced(left), _unbraced(right)
                 write = self.write if isinstance(op, ast.Div) else self._atom
                 upper = self.write if isinstance(op, ast.Div | ast.Pow) else self._atom
                 first = write(left) if not isinstance(op, ast.Add | ast.Sub) else self.write(left)
@@ -81,7 +84,7 @@ class _Writer:
             case ast.Dict(keys=keys, values=values):
                 pairs_ = [(key, value) for key, value in zip(keys, values, strict=True) if key is not None]
                 return ", ".join(f"{self.write(key)}={self.write(value)}" for key, value in pairs_)
-            case ast.Call(func=function, args=arguments):
+            case ast.Call(func=function, args=arguments, keywords=options) if {option.arg for option in options} <= OPTIONS:
                 return self._call(_name(function), arguments)
         raise _Unknown
 
@@ -148,6 +151,11 @@ class _Writer:
         flags = [isinstance(flag, ast.Constant) and flag.value is True for flag in arguments[2:]]
         opened, closed = "(" if flags[:1] == [True] else brackets[0], ")" if flags[1:] == [True] else brackets[1]
         return f"{opened}{self._joined(arguments[:2])}{closed}"
+
+
+def _unbraced(node: ast.expr) -> ast.expr:
+    """The one thing in braces: nobody calculates with sets, and 2^{-3} is LaTeX."""
+    return node.elts[0] if isinstance(node, ast.Set) and len(node.elts) == 1 else node
 
 
 def _name(function: ast.expr) -> str:

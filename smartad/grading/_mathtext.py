@@ -16,6 +16,7 @@ LOST_BLANKS = {
 """A blank may be meant, unless what follows it is the rest of one of these commands."""
 SIGNS = {
     "−": "-", "–": "-", "—": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "π": r"\pi ", "∞": r"\infty ",
+    ":=": "=", "!=": r"\ne ",
     "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "±": r"\pm ", "∪": r"\cup ", "∈": r"\in ", "ℝ": r"\mathbb{R}",
     "°": r"^\circ", "²": "^{2}", "³": "^{3}", "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "θ": r"\theta ",
     "“": '"', "”": '"', "’": "'", "‘": "'", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "€": "", "£": "",
@@ -26,7 +27,9 @@ SPELLINGS = [(re.compile(pattern), plain) for pattern, plain in [
     (r"\\(?:displaystyle|textstyle|limits|rm|bf|it)(?![a-zA-Z])", ""),
     (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
     (r"\\(?:mbox|textbf|textit|textrm|textnormal|textsf|mathrm|mathbf|mathit|mathsf|operatorname|hbox)\s*(?=\{)", r"\\text"),
-    (r"\\(?:overrightarrow|overline|vec|overleftrightarrow)\s*\{([a-zA-Z]+)\}", r"\1"),
+    (r"\\(?:overrightarrow|vec|overleftrightarrow)\s*\{([a-zA-Z]+)\}|\\overline\s*\{([a-zA-Z]{2,})\}", r"\1\2"),
+    # Upright letters are no units, but for those that are: m, g, s, h, l.
+    (r"\\text\s*\{\s*([a-fijknp-rt-z])\s*\}", r" \1 "),
     (r"\\mathbb\s*\{?([A-Z])\}?|\\([RZNQ])(?![a-zA-Z])", r"\\mathbb{\1\2}"),
     (r"\\leq(?:slant)?(?![a-zA-Z])", r"\\le "), (r"\\geq(?:slant)?(?![a-zA-Z])", r"\\ge "), (r"\\neq(?![a-zA-Z])", r"\\ne "),
     (r"\\lt(?![a-zA-Z])", "<"), (r"\\gt(?![a-zA-Z])", ">"),
@@ -39,6 +42,8 @@ SPELLINGS = [(re.compile(pattern), plain) for pattern, plain in [
     (r"\\\$|\$|\\[()\[\]]|\\text\s*\{\s*\}", " "), (r"\\%", "%"),
     (r"\s+", " "),
 ]]
+LONGEST = 5000
+"""Characters: of a longer text, what its end states.  Some of these patterns take the square of the length."""
 SAID = re.compile(r"\b(?:answer|result|solution)s?\s*(?:is|are|:|=)+:?\s*", re.IGNORECASE)
 TOLD = re.compile(r"\s*(?:[A-Z][a-z]*|[Tt]he)\s[^.]*\w\s")
 """How a sentence begins."""
@@ -50,18 +55,22 @@ def cleaned(text: str) -> str:
     """``text`` repaired, cut to the answer it states, and in one spelling.
 
     The answer: what is in ``\\boxed{}`` (in all of them, where nothing but "and" is between), else what follows the last
-    "answer is" or a sentence's "is", else the whole.
+    "answer is" or a sentence's "is", else the whole; of more than LONGEST characters nothing.
     """
-    text = repaired(text)
+    long, text = len(text) > LONGEST, repaired(text[-LONGEST:])
     for sign, plain in SIGNS.items():
         text = text.replace(sign, plain)
     text = re.sub(r"√\s*(\d+|[a-z])", r"\\sqrt{\1}", text).replace("√", "sqrt")
     if re.search(r"\\\\[a-zA-Z]", text) and not re.search(r"(?<!\\)\\[a-zA-Z]", text):
         text = text.replace("\\\\", "\\")  # a string that was escaped twice
-    text = stated(text)
+    whole, text = text, stated(text)
+    if long and text == whole:
+        return ""
     for pattern, plain in SPELLINGS:
         text = pattern.sub(plain, text)
-    text = text.strip().strip("*`").strip()
+    text = text.strip()
+    while len(text) > 1 and text[0] == text[-1] and text[0] in "*`":
+        text = text[1:-1].strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
         text = text[1:-1].strip()
     return text.removesuffix(".").strip() if not text.endswith("..") else text

@@ -24,6 +24,7 @@ LARGEST_BITS = 200_000
 POINTS = ((3, 7), (5, 3), (11, 13), (-7, 5), (-13, 11), (17, 2))
 """Where formulas with unknowns are evaluated: the first unknown is 3/7, the next a little more, and so on."""
 MOST_DIGITS = 400
+UNREAD = re.compile(rf"\d{{{MOST_DIGITS}}}|(?<![a-zA-Z])\d\s*_|\.\s*\.")
 FUNCTION = re.compile(r"(?<![a-zA-Z\\])(arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|log|ln|exp|pi)(?![a-zA-Z])")
 
 
@@ -37,7 +38,8 @@ def value(latex: str) -> Any:
     plain = _plain(latex)
     if len(plain) > LONGEST or set(re.findall(r"\\([a-zA-Z]+)", plain)) - COMMANDS:
         raise Unreadable(latex)
-    if re.search(rf"\d{{{MOST_DIGITS}}}", plain) or (r"\binom" in plain and re.search(r"\d{5}", plain)):
+    # Its parser drops what it does not understand: 5_2 and 5... were 5.
+    if UNREAD.search(plain) or (r"\binom" in plain and re.search(r"\d{5}", plain)):
         raise Unreadable(latex)
     import sympy
 
@@ -59,15 +61,19 @@ def value(latex: str) -> Any:
 
 def _parsed(plain: str) -> Any:
     from latex2sympy2_extended import latex2sympy
+    from latex2sympy2_extended.latex2sympy2 import ConversionConfig
 
     _quiet()
-    return latex2sympy(plain, is_real=True, convert_degrees=False, normalization_config=None)
+    return latex2sympy(plain, is_real=True, convert_degrees=False, normalization_config=None,
+                       conversion_config=ConversionConfig(lowercase_symbols=False))
 
 
 def _plain(latex: str) -> str:
     """In the spelling that latex2sympy reads: \\frac12 has its braces, decimals are fractions, ``*`` is ``\\cdot``."""
     from latex2sympy2_extended.math_normalization import NormalizationConfig, normalize_latex
 
+    if len(latex) > LONGEST:
+        raise Unreadable(latex)
     text = re.sub(r"(?<![a-zA-Z])(?:C|\\text\s*\{\s*C\s*\})_\{?(\w+)\}?\^\{?(\w+)\}?", r"\\binom{\1}{\2}", latex)
     text = re.sub(r"\\frac\s*(\\[a-z]+|\d)\s*(\\[a-z]+|[a-z\d])", r"\\frac{\1}{\2}", text)
     text = FUNCTION.sub(r"\\\1 ", _braced(text.replace("**", "^"))).replace("*", r" \cdot ")
@@ -103,8 +109,7 @@ def _bounded(expression: Any) -> bool:
     for part in sympy.preorder_traversal(expression):
         if isinstance(part, sympy.Pow) and part.exp.is_number:
             size = _magnitude(part.exp)
-            base = _magnitude(part.base) if part.base.is_number else 2.0
-            if size * math.log2(max(base, 2.0)) > LARGEST_BITS:
+            if size * (_bits(part.base) if part.base.is_number else 1.0) > LARGEST_BITS:
                 return False
         if isinstance(part, sympy.factorial | sympy.binomial | sympy.gamma) and any(
                 not arg.is_number or _magnitude(arg) > 2000 for arg in part.args):
@@ -112,6 +117,15 @@ def _bounded(expression: Any) -> bool:
         if isinstance(part, sympy.Integral | sympy.Sum | sympy.Product | sympy.Limit | sympy.Derivative):
             return False
     return True
+
+
+def _bits(expression: Any) -> float:
+    """An upper bound of the logarithm of its absolute value, to base 2 and at least 1."""
+    import sympy
+
+    if isinstance(expression, sympy.Pow):
+        return max(1.0, _magnitude(expression.exp)) * _bits(expression.base)
+    return math.log2(max(_magnitude(expression), 2.0))
 
 
 def _magnitude(expression: Any) -> float:
@@ -140,7 +154,7 @@ def same(gold: Any, answer: Any) -> bool:
     if not (gold.free_symbols or answer.free_symbols):
         return _zero(difference, gold)
     told = [_zero(difference.xreplace(point), gold.xreplace(point)) for point in _points(gold, answer)
-            if _real(gold.xreplace(point)) and _real(answer.xreplace(point))]
+            if _there(gold, point) and _there(answer, point)]
     return len(told) >= 3 and all(told)
 
 
@@ -151,7 +165,7 @@ def proportional(gold: Any, answer: Any) -> bool:
     ratios = []
     for point in _points(gold, answer):
         over, under = gold.xreplace(point), answer.xreplace(point)
-        if not (_real(over) and _real(under)):
+        if not (_there(gold, point) and _there(answer, point)):
             continue
         if _zero(over, over) or _zero(under, under):
             if _zero(over, over) and _zero(under, under):
@@ -169,12 +183,16 @@ def _points(*expressions: Any) -> list[dict[Any, Any]]:
             for k, (over, under) in enumerate(POINTS)]
 
 
-def _real(expression: Any) -> bool:
-    """Whether it is a number and its imaginary part vanishes; so is a complex number, when no unknown made it one."""
+def _there(expression: Any, point: dict[Any, Any]) -> bool:
+    """Whether it has a value at ``point``; a complex one only if it is itself written with i: roots are of what is positive."""
     import sympy
 
-    number = sympy.N(expression, 30)
-    return bool(number.is_number) and not number.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo)
+    roots = [part for part in expression.atoms(sympy.Pow) if not part.exp.is_integer]
+    if any(root.base.xreplace(point).is_negative for root in roots):
+        return False
+    number = sympy.N(expression.xreplace(point), 30)
+    finite = bool(number.is_number) and not number.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo)
+    return finite and (not number.has(sympy.I) or bool(expression.has(sympy.I)))
 
 
 def _zero(difference: Any, scale: Any) -> bool:
@@ -183,6 +201,8 @@ def _zero(difference: Any, scale: Any) -> bool:
 
     if difference.is_Rational:
         return bool(difference == 0)
+    if not difference.is_number:
+        return False  # a function nobody knows, of a number
     if difference.has(sympy.oo, -sympy.oo, sympy.nan, sympy.zoo):
         return bool(difference == 0)
     digits = 60 + max((len(str(n)) for n in difference.atoms(sympy.Integer)), default=0)
@@ -207,6 +227,8 @@ def verified(gold: str, answer: str) -> bool:
             return False
     try:
         both = [_parsed(_plain(side)) for side in (gold, answer)]
+    except MemoryError:
+        raise
     except Exception:
         return False  # its parser raises bare exceptions
     if any(found in (sympy.true, sympy.false) for found in both):

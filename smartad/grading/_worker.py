@@ -19,7 +19,7 @@ from contextlib import redirect_stdout
 from typing import IO, Any
 
 from smartad.grading import Grade
-from smartad.grading._bounded import Pair
+from smartad.grading._bounded import FAULT, Pair
 from smartad.processes import die_with_parent, exit_reason
 from smartad.records import writable
 from smartad.types import Question
@@ -87,7 +87,7 @@ def _work(module: Any, pairs: Sequence[Pair], todo: IO[bytes], slot: mmap.mmap, 
         except MemoryError:
             grade, status = Grade(None, "gave up: it takes too much memory"), ANEW
         except Exception as error:
-            grade, status = Grade(None, f"{type(error).__name__}: {error}"), ANEW
+            grade, status = Grade(None, f"{FAULT}{type(error).__name__}: {error}"), ANEW
         signal.setitimer(signal.ITIMER_PROF, 0)
         slot[0] = 0
         _say(int.from_bytes(place), grade)

@@ -14,6 +14,7 @@ numbers; what counts is ``math_strict``.  Not as there:
   (grading/_bounded.py), and what is not done by then is ungraded, not wrong.
 - A crashed run without an answer was right where the gold was None, and a gold of None was the text "None".  Here no answer is
   wrong, and no gold cannot be graded.
+- Of more than 1,000 characters it looks at the letter that is wanted, and at no more.
 - It reads a text as Python's ``eval`` does where LaTeX fails, and with latex2sympy2 where that fails too.  Here nothing is
   evaluated, and the last reader is that one's successor (grading/_expressions.py).
 """
@@ -23,14 +24,12 @@ from math import isclose
 from typing import Any
 
 from smartad.grading import Grade
-from smartad.grading._paper_text import extracted
+from smartad.grading._paper_text import LONGEST, extracted
 from smartad.types import Question
 
 VERSION = 1
 KINDS = ("math",)
 BOUNDED = True
-AT_SIGHT_CHARS = 1000
-"""Longer answers are looked at where they can be given up: some of these patterns take the square of the length."""
 LIST = re.compile(r"[(\[].+[)\]]")
 MATRIX = re.compile(r"\\begin\{[pb]matrix\}(.*)\\end\{[pb]matrix\}", re.DOTALL)
 
@@ -46,8 +45,6 @@ def grade(question: Question, answer: str) -> Grade:
 
 def settled(question: Question, answer: str) -> Grade | None:
     """What ``grade`` says, where that takes no algebra."""
-    if len(answer) > AT_SIGHT_CHARS:
-        return None
     given, golds = extracted(answer), [gold for gold in question.answers if gold.strip()]
     rules = [at_sight(given, gold) for gold in golds]
     return grade(question, answer) if rules[0] or all(rule == "" for rule in rules) else None
@@ -86,7 +83,7 @@ def at_sight(given: str, gold: str) -> str | None:
     if number is not None and wanted is not None:
         close = (factor for factor in (1.0, 0.01, 100.0) if _close(number, factor * wanted))
         return {1.0: "numbers within 1e-4", 0.01: "a hundredth", 100.0: "a hundredfold"}.get(next(close, 0.0), "")
-    return None if given else ""
+    return None if 0 < len(given) <= LONGEST else ""
 
 
 def _number(text: str) -> float | None:

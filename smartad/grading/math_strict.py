@@ -10,10 +10,12 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
+from typing import Any
 
 from smartad.grading import Grade
 from smartad.grading import _mathvalues as values
 from smartad.grading._mathforms import NAME, Based, Clock, Form, Formula, Matrix, Number, Several, Union, Words, read, words
+from smartad.grading._mathtext import cleaned
 from smartad.types import Question
 
 VERSION = 1
@@ -27,6 +29,9 @@ DOUBLE_DIGITS = 15
 """Significant digits from which on a decimal is a double, as Python prints it."""
 NOISE = Fraction(1, 10**14)
 """How far floating-point arithmetic takes a number from what it should be, as a share of it."""
+NAMES = rf"{NAME.pattern}(?:\s*(?:[+*/-]|\\cdot(?![a-zA-Z])|\\times(?![a-zA-Z]))?\s*{NAME.pattern})*"
+NAMED = re.compile(rf"{NAMES}|\\frac\s*\{{{NAMES}\}}\s*\{{{NAMES}\}}|[a-wA-W]\s*\([^()]*(?:\([^()]*\)[^()]*)?\)")
+"""What stands before an equals sign for what follows it: m + n, m/n, f(2)."""
 KINDS_OF_BRACKETS = {"": "none", r"\{\}": "set", "()": "round", "[]": "square"}
 
 
@@ -34,7 +39,7 @@ def grade(question: Question, answer: str) -> Grade:
     """Right when ``answer`` is any of the accepted answers; the reason has both as they were understood."""
     golds = [gold for gold in question.answers if gold.strip()]
     for gold in golds:
-        if words(gold) == words(answer):
+        if _same_text(gold, answer):
             return Grade(True, f"{answer.strip()!r:.100} is {gold!r:.100}")
         understood = _read(gold)
         if any(equal(understood, form) for form in _readings(answer, understood)):
@@ -48,12 +53,16 @@ def settled(question: Question, answer: str) -> Grade | None:
         return None
     golds = [gold for gold in question.answers if gold.strip()]
     plain = _plain(_read(answer)) and all(_plain(_read(gold)) for gold in golds)
-    return grade(question, answer) if plain or words(golds[0]) == words(answer) else None
+    return grade(question, answer) if plain or _same_text(golds[0], answer) else None
 
 
 def warm() -> None:
     """Have what the workers share: sympy imported, the grammar's tables built."""
     equal(read("\\frac{x+1}{2}"), read("2^{3}-\\sqrt{5}\\cdot 1"))
+
+
+def _same_text(gold: str, answer: str) -> bool:
+    return bool(text := cleaned(gold)) and text == cleaned(answer)
 
 
 @lru_cache(maxsize=4096)
@@ -85,7 +94,7 @@ def equal(gold: Form, answer: Form) -> bool:
         case Number(), Number():
             return _close(gold, answer)
         case (Words(), Words()) | (Based(), Based()):
-            return gold == answer
+            return gold == answer and gold != Words("")
         case Clock(), Clock():
             return _minutes(gold) == _minutes(answer)
         case Based(), Number():
@@ -107,7 +116,10 @@ def equal(gold: Form, answer: Form) -> bool:
 
 def _only(form: Form) -> Form:
     """The one thing in brackets, where there is one: Python prints lists and sets of solutions."""
-    return _only(form.items[0]) if isinstance(form, Several) and len(form.items) == 1 else form
+    if not isinstance(form, Several) or len(form.items) != 1:
+        return form
+    only = form.items[0]
+    return form if isinstance(only, Several) and only.opened == form.opened == r"\{" else _only(only)
 
 
 def _several(gold: Several, answer: Several) -> bool:
@@ -116,7 +128,15 @@ def _several(gold: Several, answer: Several) -> bool:
         return (_covered if asked == "set" else _matched)(gold.items, answer.items)
     # Of two numbers, square brackets are a closed interval and round ones an open one, or a point.
     alike = {asked, given} == {"round", "square"} and len(gold.items) != 2
-    return (alike or asked == given or (asked, given) == ("round", "none")) and _in_order(gold.items, answer.items)
+    return (alike or asked == given or (asked, given) == ("round", "none")) and _in_order(gold.items, _by_name(answer.items))
+
+
+def _by_name(items: Sequence[Form]) -> Sequence[Form]:
+    """y = 1, x = 2 is the point (2, 1)."""
+    names = [item.sides[0] for item in items if isinstance(item, Formula) and len(item.sides) > 1]
+    if len(names) < len(items):
+        return items
+    return [item for _, item in sorted(zip(names, items, strict=True), key=lambda pair: pair[0])]
 
 
 def _in_order(golds: Sequence[Form], answers: Sequence[Form]) -> bool:
@@ -163,11 +183,15 @@ def _formulas(gold: Number | Words | Formula, answer: Number | Words | Formula) 
     if str(gold) == str(answer):
         return True
     first, second = _sides(gold), _sides(answer)
-    if first is None or second is None:
+    if first is None and second is not None and len(second.sides) == 1:
+        return gold == words(second.sides[0])
+    if first is None or second is None or not _consistent(second):
         return False
     if len(first.sides) == 1 or (len(second.sides) == 1 and NAME.fullmatch(first.sides[0])):
         # One of them only: what follows the last "=" is the value, and what is before it, its name.
-        if set(first.relations + second.relations) - {"="} or (second.relations and not _names(second.sides[0])):
+        if set(first.relations + second.relations) - {"="}:
+            return False
+        if second.relations and not NAMED.fullmatch(second.sides[0]) and _as_constant(second.sides[0]) is None:
             return False
         return _values(gold if isinstance(gold, Number) else first.sides[-1],
                        answer if isinstance(answer, Number) else second.sides[-1])
@@ -178,10 +202,21 @@ def _formulas(gold: Number | Words | Formula, answer: Number | Words | Formula) 
     return values.verified(str(first), str(second))
 
 
-def _names(side: str) -> bool:
-    """Whether the left side of an equation is a name for the right one, f(2) or m + n, or itself a number; and not x^2 + 3y."""
-    plain = re.sub(r"\([^()]*\)|_\{?\w+\}?", "", side)
-    return not re.search(r"[\d^]", plain) or not re.search(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", plain))
+def _consistent(answer: Formula) -> bool:
+    """Whether all numbers between which it has an equals sign are the last: 3 + 2 = 5, and not 4 = 5."""
+    if set(answer.relations) != {"="}:
+        return True
+    constants = [side for side in answer.sides if _as_constant(side) is not None]
+    return all(_values(_as_number(constants[-1]), side) for side in constants[:-1])
+
+
+def _as_constant(side: str) -> Any:
+    """Its value, if it is a number; None if it is not."""
+    try:
+        found = values.value(side)
+    except values.Unreadable:
+        return None
+    return found if found.is_number else None
 
 
 def _sides(form: Number | Words | Formula) -> Formula | None:
