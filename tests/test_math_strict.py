@@ -18,6 +18,11 @@ def table(text):
 
 
 RIGHT = table(r"""
+p - q   -q+p
+p - q   -(q-p)
+p - q   S = p - q
+a-b-c   \boxed{-c+a-b}
+ab-c   -c + b*a
 \sqrt{xy}   sqrt(x)*sqrt(y)
 30p \sqrt{p}   \sqrt{900p^3}
 3\sqrt{13}   3\sqrt{13}\text{ units}
@@ -269,6 +274,8 @@ x^2   x²
 f(2)   f(2)
 """)
 WRONG = table(r"""
+p - q   q - p
+x-axis   y-axis
 x   \sqrt{x^2}
 1   \frac{x^{2}}{2} - \frac{y^{2}}{2} = 1
 0   12x - 4y + 3z - 169 = 0

@@ -125,7 +125,7 @@ EXPONENT = re.compile(r"([+-]?\d+(?:\.\d*)?)[eE]([+-]?\d{1,3})")
 BASED = re.compile(r"(-?)(?:\\text\s*\{\s*)?([0-9A-Z]*\d[0-9A-Z]*)\s*\}?\s*_\s*"
                    r"(?:\{\s*(?:\\text\s*\{\s*)?(\d{1,2})\s*\}?\s*\}|(\d{1,2}))")
 CLOCK = re.compile(r"(\d{1,2})(?:\s*:\s*(\d\d))?\s*(am|pm)?", re.IGNORECASE)
-SENTENCE = re.compile(r"[^\W\d_]{4,}|[^\W\d_]+(?:[\s'.-]+[^\W\d_]+)+\.?")
+SENTENCE = re.compile(r"[^\W\d_]{4,}|(?=.*?[^\W\d_]{3})[^\W\d_]+(?:[\s'.-]+[^\W\d_]+)+\.?")  # x-axis, and not p - q
 CHOICE = re.compile(r"(?:(?:option|choice)\s*)?\(?\s*([A-Za-z])\s*\)?\s*[.:)]?", re.IGNORECASE)
 WHOLE_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 ARTICLES = re.compile(r"\b(?:a|an|the)\b(?=\s)")
