@@ -18,6 +18,8 @@ def table(text):
 
 
 RIGHT = table(r"""
+\text{yes}   Yes
+no   No.
 p - q   -q+p
 p - q   -(q-p)
 p - q   S = p - q
@@ -274,6 +276,8 @@ x^2   x²
 f(2)   f(2)
 """)
 WRONG = table(r"""
+\text{odd}   dod
+yes   no
 p - q   q - p
 x-axis   y-axis
 x   \sqrt{x^2}

@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from smartad.grading import _mathpython
 from smartad.grading._mathtext import PAIRS, cleaned, closing, split
+from smartad.grading._mathunits import ANGLED, COUNTED, bare, scaled
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,8 @@ BASED = re.compile(r"(-?)(?:\\text\s*\{\s*)?([0-9A-Z]*\d[0-9A-Z]*)\s*\}?\s*_\s*"
 CLOCK = re.compile(r"(\d{1,2})(?:\s*:\s*(\d\d))?\s*(am|pm)?", re.IGNORECASE)
 SENTENCE = re.compile(r"[^\W\d_]{4,}|(?=.*?[^\W\d_]{3})[^\W\d_]+(?:[\s'.-]+[^\W\d_]+)+\.?")  # x-axis, and not p - q
 CHOICE = re.compile(r"(?:(?:option|choice)\s*)?\(?\s*([A-Za-z])\s*\)?\s*[.:)]?", re.IGNORECASE)
+SAID = re.compile(r"yes|no|true|false|odd|none", re.IGNORECASE)
+"""Words that are short enough to be products of unknowns, and never are."""
 WHOLE_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 ARTICLES = re.compile(r"\b(?:a|an|the)\b(?=\s)")
 PROSE = re.compile(r"(?=(?:.*?[^\W\d_]{2}){2})[^\W\d_]+(?:[\s,.'-]+[^\W\d_]+)+[.,;:?!]?|[^\W\d_]{3,}")
@@ -142,24 +145,8 @@ BUILDER = re.compile(r"\s*([a-zA-Z])\s*(?:\\in\s*\\mathbb\{R\})?\s*[|:]\s*(.*)",
 MEMBER = re.compile(r"[a-zA-Z](?:\s*\\|\s+)in(?![a-zA-Z])\s*(?=[\[(\\])")
 NAME = re.compile(r"(?:[a-zA-Z]|\\(?:alpha|beta|theta|lambda|angle\s*[A-Z]+))(?:_\{?\w+\}?)?"
                   r"(?:\s*\(\s*[a-z]\s*(?:,\s*[a-z]\s*)*\))?")
-ANGLED = re.compile(r"(?<![a-zA-Z])\\?(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
-UNIT = (r"(?:cm|mm|km|ft|mph|kg|mg|mL|ml|degrees?|inch(?:es)?|feet|foot|miles?|yards?|meters?|metres?|dollars?|cents?|USD|"
-        r"percent|units?|hours?|minutes?|seconds?|days?|weeks?|months?|years?|pounds?|grams?|liters?|litres?)")
-SCALES = {"dozen": 12, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-SCALED = re.compile(r"(?<![\w.,/^}])([+-]?(?:\d[\d,]{0,30})?(?:\.\d{1,30})?)(?<=\d)\s*(\\text\s*\{)?\s*"
-                    rf"({'|'.join(SCALES)})s?(?![a-zA-Z])")
-NO_UNIT = (rf"(?:{'|'.join(SCALES)}|square[ds]|cubed|factorial|hal(?:f|ves)|thirds?|fourth|quarter|fifth|sixth|seventh|eighth|"
-           r"ninth|tenth|ten|hundredth|thousandth|millionth|plus|minus|times|over|divided|mod|modulo|base|choose|power|root|"
-           r"more|less|fewer|and|or|not|no|negative|below|above|to|if|sqrt|exp|log|ln|sin|cos|tan|cot|csc|pi|nan|inf|"
-           r"infinity|infty|abc|xyz|pqr|def|rst|uvw)s?(?![a-zA-Z])")
-"""What makes another number of the one before it, or is a product of unknowns."""
-POWER = r"(?:\s*\^\s*\{?\s*[23]\s*\}?)?"
-UNITS = re.compile(rf"(?<=[\d}})\w%])\s*(?:\\text\s*\{{(?![^{{}}]*\b{NO_UNIT})[^{{}}]*\}}{POWER}|"
-                   rf"(?:(?:square|cubic|sq\.?|cu\.?)\s+)?(?<![a-zA-Z\\]){UNIT}(?![a-zA-Z]){POWER}(?:\s*(?:per|/)\s*[a-z]+)?|\s+m\s*\^\s*\{{?\s*[23]\s*\}}?)\s*\.?\s*$")
 INFINITE = re.compile(r"(?<![a-zA-Z\\])(?:infinity|infty|inf|oo)(?![a-zA-Z])")
-COUNTED = re.compile(rf"([+-]?[\d.,]*\d)\s+(?!.*(?<![a-zA-Z]){NO_UNIT}|sin|cos|tan)"
-                     r"[a-zA-Z]{3,}(?:\s+[a-zA-Z]{2,})*", re.IGNORECASE)
-"""A number of things: 14 right triangles."""
+
 
 
 def read(text: str, grouped: bool = True) -> Form:
@@ -167,7 +154,7 @@ def read(text: str, grouped: bool = True) -> Form:
     text = cleaned(text)
     if len(text) > LONGEST:
         return words(text)
-    text = _scaled(_ungrouped(text) if grouped else text)
+    text = scaled(_ungrouped(text) if grouped else text)
     return _number(text) or _form(_mathpython.latex(text) or INFINITE.sub(r"\\infty ", text))
 
 
@@ -178,15 +165,6 @@ def words(text: str) -> Words:
         text = ARTICLES.sub("", text.casefold())
     text = re.sub(r"\s+", " ", re.sub(r"\s*([^\w\s])\s*", r"\1", text.replace("\\", " \\")))
     return Words(text.strip(' ,;:?"').rstrip(" .") if not text.endswith("..") else text)
-
-
-def _scaled(text: str) -> str:
-    """4000000 for 4 million."""
-    while found := SCALED.search(text):
-        value = Fraction(found[1].replace(",", "")) * SCALES[found[3]]
-        number = f"{value.numerator}" if value.denominator == 1 else f"{float(value)!r}"
-        text = f"{text[:found.start()]}{number}{' ' + found[2] if found[2] else ''}{text[found.end():]}"
-    return text
 
 
 def _ungrouped(text: str) -> str:
@@ -229,7 +207,7 @@ def _form(text: str, depth: int = 0) -> Form:
         return interval
     if relations == ("=",) and NAME.fullmatch(sides[0]) and not isinstance(inner(sides[1]), Formula | Number | Words):
         return inner(sides[1])
-    return Formula(tuple(map(_bare, sides)), relations) if _is_formula(_bare(text)) else words(text)
+    return Formula(tuple(map(bare, sides)), relations) if _is_formula(bare(text)) else words(text)
 
 
 def _simple(text: str) -> Form | None:
@@ -241,9 +219,11 @@ def _simple(text: str) -> Form | None:
     clock = CLOCK.fullmatch(re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", text).replace(".m", "m").replace("m.", "m"))
     if clock and (clock[3] or clock[2]):
         return Clock(int(clock[1]), int(clock[2] or 0), (clock[3] or "").lower())
+    if SAID.fullmatch(text):
+        return Words(text.casefold())
     if choice := CHOICE.fullmatch(text):
         return Words(choice[1].casefold())
-    if number := _number(_bare(text)):
+    if number := _number(bare(text)):
         return number
     if (counted := COUNTED.fullmatch(text)) and (number := _number(counted[1])):
         return number
@@ -277,16 +257,6 @@ def _unwrapped(text: str) -> str:
     while text.startswith("{") and closing(text, 0) == len(text) - 1:
         text = text[1:-1].strip()
     return text
-
-
-def _bare(text: str) -> str:
-    """``text`` without its unit, degrees, percent sign: what is left is the number."""
-    text = text.strip()
-    if not ANGLED.search(text):
-        text = re.sub(r"\^\\circ\s*[CF]?(?![a-zA-Z])", "", text).strip()
-    text = re.sub(r"\s*%(?!\s*[\w(])", "", text)
-    shorter = UNITS.sub("", text).strip()
-    return shorter or text
 
 
 def _flat(forms: list[Form]) -> tuple[Form, ...]:
