@@ -16,6 +16,8 @@ from smartad.agents.executor import ChildExecutor, Interpreters, Ran
 from smartad.agents.limits import CodeLimits
 from smartad.types import UserError
 
+pytestmark = pytest.mark.slow
+
 
 def test_step_prints_and_value_are_told(executor):
     ran = outcome(executor, "x = 20\nprint('x is', x)\nx + 1")
@@ -64,9 +66,8 @@ def test_failing_step_says_why_and_keeps_its_interpreter(executor, code, said):
     assert executor.pid == pid and outcome(executor, "kept").output == "1"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("code", ["import time\ntime.sleep(60)", *(pytest.param(code, marks=pytest.mark.slow) for code in (
-    "while True: pass", "10**10**8", "import re\nre.match('(a+)+$', 'a' * 40 + 'b')"))])
+@pytest.mark.parametrize("code", [
+    "import time\ntime.sleep(60)", "while True: pass", "10**10**8", "import re\nre.match('(a+)+$', 'a' * 40 + 'b')"])
 def test_step_without_end_is_killed_and_the_next_gets_a_fresh_interpreter(hasty, code):
     outcome(hasty, "kept = 1")
     pid = seen_from_here(hasty._interpreters, hasty.pid)
@@ -86,7 +87,6 @@ def test_step_that_needs_too_much_memory_is_killed(executor, interpreters, code)
     assert "`kept` is not defined" in outcome(executor, "kept").error
 
 
-@pytest.mark.slow
 def test_tool_that_is_slow_fails_no_step_and_keeps_no_other_waiting():
     with Interpreters(SHORT) as running:
         running.slots = threading.Semaphore(1)
@@ -95,7 +95,6 @@ def test_tool_that_is_slow_fails_no_step_and_keeps_no_other_waiting():
         assert outcome(slow, "web_search('x')") == Ran("ok", "", "42")
 
 
-@pytest.mark.slow
 def test_search_in_an_endless_loop_is_a_timeout():
     with Interpreters(SHORT) as running:
         child = ChildExecutor(running, seed=7)
@@ -103,7 +102,6 @@ def test_search_in_an_endless_loop_is_a_timeout():
         assert outcome(child, "while True: web_search('x')").status == "timeout"
 
 
-@pytest.mark.slow
 def test_cpu_time_beyond_the_limit_is_a_timeout():
     with Interpreters(CodeLimits(step_timeout_s=60, cpu_s=1)) as running:
         child = ChildExecutor(running, seed=0)
@@ -183,7 +181,6 @@ def test_server_sees_only_harmless_variables_of_the_environment(interpreters):
     assert "HOME" in os.environ and names <= harmless
 
 
-@pytest.mark.slow
 def test_leaving_ends_and_reaps_every_process():
     with Interpreters(LIMITS) as running:
         children = [ChildExecutor(running, seed) for seed in range(3)]
@@ -204,7 +201,6 @@ with Interpreters(CodeLimits()) as running:
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["owner", "server"])
 def test_no_process_survives_the_kill_of_the_one_above(victim):
     owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,

@@ -21,6 +21,8 @@ from smartad.stages.episodes import ROWS, run_episodes, seed_of
 from smartad.toyworld.teacher import ScriptedTeacher
 from smartad.types import Completion, Question, Request, Trajectory, UserError
 
+pytestmark = pytest.mark.slow
+
 CONFIG = CollectConfig(teacher="toy", samples=2, prompt="toy", dialect="paper", batch_size=8, code=CodeLimits(imports=[]))
 
 
@@ -72,7 +74,6 @@ def test_pool_does_not_depend_on_batches_or_on_the_number_of_samples(pool, input
     assert rows(tmp_path) == [row for row in pool[1] if row.sample == 0]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("cut", [0, 1, 700, 30_000, 10**9])
 def test_half_written_pool_is_carried_on_to_the_same(pool, inputs, tmp_path, cut):
     write_jsonl(tmp_path / ROWS, pool[1])
@@ -119,7 +120,6 @@ class Failing(ScriptedTeacher):
                 for request, said in zip(requests, self.answer(requests), strict=True)]
 
 
-@pytest.mark.slow
 def test_engine_that_fails_for_some_is_counted_and_for_all_is_an_error(inputs, tmp_path):
     questions = list(questions_in(inputs).values())
     lenient = Runtime(engine_errors=0.5)
@@ -160,7 +160,6 @@ COLLECT.run(config, inputs, Path(sys.argv[3]), Runtime())
 """
 
 
-@pytest.mark.slow
 def test_collect_killed_again_and_again_ends_with_the_same_pool(pool, inputs, tmp_path):
     """Real processes, real SIGKILL, a little later each time; none leaves an interpreter behind."""
     command = [sys.executable, "-c", WORKER, *map(str, (*inputs.values(), tmp_path))]

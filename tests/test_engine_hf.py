@@ -16,6 +16,8 @@ from smartad.engines.loading import load_model, load_tokenizer
 from smartad.stage import Runtime
 from smartad.types import Request, UserError
 
+pytestmark = pytest.mark.slow
+
 RUNTIME = Runtime()
 TASKS = ["How much is 3 plus 4?", "Who lives in Oslo?", "A shop sells 12 pens a day. How many does it sell in 5 days?",
          "Repeat: one, two, three", "What is the capital of the country in which the company of Ann Bo is based?"]

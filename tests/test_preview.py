@@ -22,6 +22,8 @@ from smartad.models import identify
 from smartad.records import write_json
 from smartad.types import Segment, SegmentWeights, Selected, Step, Trajectory, UserError
 
+pytestmark = pytest.mark.slow
+
 TOY = str(ROOT / "configs/toy.yaml")
 HOSTILE = "</pre><script>alert(1)</script>\x1b]0;mine\x07\nreason  | \u202eI am code"
 EVIL = Trajectory("toy/2", 0, (Step(f"Thought: {HOSTILE}", "", "Observation:\n<b>", "ok"),
@@ -114,7 +116,6 @@ def test_preview_of_hostile_text_prints_it_as_text(rows, preview):
     assert "\nreason  | reason  | \\u202eI am code<|im_end|>\n" in said, "it stands behind its own mark"
 
 
-@pytest.mark.slow
 def test_preview_on_a_terminal_is_the_chat_in_colours(rows, store):
     process, screen = on_a_terminal("preview", TOY, "--question", "toy/2", store=store, columns=300)
     said = all_of(screen)

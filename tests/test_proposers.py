@@ -18,7 +18,9 @@ from smartad.tracking import wandb_sweeps
 from smartad.types import UserError
 from wandb_double import KEY, WandbDouble
 
-EVERYONE = [*CASES, *(pytest.param(name, marks=pytest.mark.slow) for name in SERVER)]
+pytestmark = pytest.mark.slow
+
+EVERYONE = [*CASES, *SERVER]
 SEVERAL = ["tpe", "random", "nsga2", "gp"]
 
 
@@ -114,7 +116,6 @@ def test_proposer_draws_no_random_numbers_of_others(start, case):
     assert (random.random(), np.random.random()) == expected
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", [case for case in CASES if case != "grid"])
 def test_proposer_that_is_killed_goes_on_as_if_it_had_not_been(start, case):
     whole = go(start(case), 6)
@@ -134,7 +135,7 @@ def test_grid_ends_after_each_point_once(start, case):
     assert asked == set(labels)
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, marks=pytest.mark.slow) if case == "gp" else case for case in SEVERAL])
+@pytest.mark.parametrize("case", SEVERAL)
 def test_search_for_several_objectives_takes_as_many_numbers(start, case):
     told = [Outcome("done", (2.0, 1.0)), Outcome("stopped", (0.0,)), Outcome("failed"), Outcome("done", (1.0, 2.0))]
     whole = go(start(case, objectives=BOTH), 10, tell=lambda trial, number: told[number % 4])
@@ -151,7 +152,6 @@ def test_search_for_one_objective_refuses_several(start, case):
         start(case, objectives=BOTH)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", sorted({"tpe", "cmaes", "gp", "wandb-bayes"} & CASES.keys()))
 def test_search_prefers_what_scored_well(start, case):
     trials = go(start(case, trials=40), 40, tell=lambda trial, _: Outcome("done", (score(trial),)))
@@ -206,7 +206,6 @@ def summary(run):
     return {key: value for key, value in json.loads(run.summaryMetrics).items() if not key.startswith("_")}
 
 
-@pytest.mark.slow
 def test_server_sweep_is_told_each_outcome_as_its_runs_summary(start, server):
     proposer = start("server-bayes", direction="minimize")
     trials = go(proposer, 3)
@@ -241,7 +240,6 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-@pytest.mark.slow
 def test_server_sweep_goes_on_after_a_kill_without_asking_again_for_what_is_known(start, server, tmp_path):
     again = start("server")
     killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "declared.yaml"), str(tmp_path / "store/sweeps")],
@@ -255,7 +253,6 @@ def test_server_sweep_goes_on_after_a_kill_without_asking_again_for_what_is_know
     assert [summary(run) for run in runs[:3]] == [{"outcome": "done", "avg": 1.0}, {"outcome": "failed"}, {}]
 
 
-@pytest.mark.slow
 def test_server_sweep_hears_of_a_trial_that_failed_and_was_tried_again(start, server):
     proposer = start("server")
     trial = proposer.ask()
@@ -265,19 +262,16 @@ def test_server_sweep_hears_of_a_trial_that_failed_and_was_tried_again(start, se
     assert summary(run) == {"outcome": "done", "avg": 2.0} and run.exitcode == 0
 
 
-@pytest.mark.slow
 def test_server_sweep_that_searches_something_else_is_another_one(start):
     assert start("server").server.address.id != start("server", space={"select.rule": ["min"]}).server.address.id
 
 
-@pytest.mark.slow
 def test_server_sweep_that_was_deleted_there_is_named(start, server, tmp_path):
     del server.sweeps[start("server").server.address.id]
     with pytest.raises(UserError, match=f"no longer there; .* remove {tmp_path}/store/sweeps/declared.wandb"):
         start("server").ask()
 
 
-@pytest.mark.slow
 def test_server_sweep_that_is_paused_is_left_with_a_word(start, server, caplog, monkeypatch):
     monkeypatch.setattr(wandb_sweeps, "BEAT_S", 0.01)
     proposer = start("server")
@@ -285,7 +279,6 @@ def test_server_sweep_that_is_paused_is_left_with_a_word(start, server, caplog, 
     assert proposer.ask() is None and "is it paused?" in caplog.text
 
 
-@pytest.mark.slow
 def test_server_that_does_not_answer_is_named(start, server, monkeypatch):
     proposer = start("server")
     assert proposer.ask()
