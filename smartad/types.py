@@ -24,6 +24,10 @@ class UserError(ValueError):
     """Something its reader can mend: the command line prints the message and no traceback."""
 
 
+class Unreachable(UserError):
+    """A server that nobody gets at from this machine, whatever is asked of it."""
+
+
 class ToolDown(RuntimeError):
     """What a tool needs does not answer.  That is no result, and no agent must be told of it as if it were one."""
 

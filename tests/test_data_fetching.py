@@ -11,6 +11,7 @@ import pytest
 from command import smartad
 from hub_server import Hub, loopback
 from smartad import benchmarks
+from smartad.cli import main
 from smartad.data import fetching, files
 from smartad.records import write_jsonl
 from smartad.types import Question, UserError
@@ -90,6 +91,20 @@ def test_github_that_does_not_answer_is_named(monkeypatch, tmp_path):
         monkeypatch.setenv("SMARTAD_GITHUB", f"http://127.0.0.1:{taken.getsockname()[1]}")
     with pytest.raises(UserError, match="amc23/test.jsonl cannot be had: ConnectError"):
         fetching.fetch("amc23", tmp_path, "github")
+
+
+def test_prefetch_asks_nobody_again_who_cannot_be_reached(monkeypatch, tmp_path, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("SMARTAD_GITHUB", f"http://127.0.0.1:{taken.getsockname()[1]}")
+    assert main(["data", "prefetch", "amc23", "gaokao", "--from", "github", "--to", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert "amc23" in told and "the other sets were not tried" in told and "gaokao" not in told
+
+
+def test_prefetch_goes_on_after_a_set_that_a_server_has_not(github, tmp_path, capsys):
+    assert main(["data", "prefetch", "amc23", "gaokao", "--from", "github", "--to", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert "amc23: " in told and "gaokao: " in told and "not tried" not in told
 
 
 def test_file_that_is_there_and_wrong_is_not_written_over(github, real_data, tmp_path):

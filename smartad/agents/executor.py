@@ -25,6 +25,7 @@ from smolagents.local_python_executor import CodeOutput, PythonExecutor
 
 from smartad.agents import walls
 from smartad.agents.limits import CodeLimits
+from smartad.records import writable
 from smartad.types import StepStatus, ToolDown
 
 log = logging.getLogger(__name__)
@@ -327,4 +328,4 @@ class Conversation:
 
 def _printable(text: str) -> str:
     """Text that can be written as UTF-8, and that does not change with where an object happens to lie in memory."""
-    return ADDRESS.sub("at 0x0", text.encode("utf-8", "replace").decode())
+    return ADDRESS.sub("at 0x0", writable(text))

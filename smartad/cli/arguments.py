@@ -131,9 +131,7 @@ def parser() -> argparse.ArgumentParser:
                     "that an experiment asks for this kind of question.")
     grade.add_argument("file", type=Path, metavar="FILE", help="answers, one JSON object a line")
     grade.add_argument("--benchmark", required=True, metavar="NAME", help="whose questions they answer")
-    data = os.environ.get("SMARTAD_DATA")
-    grade.add_argument("--data", type=Path, default=Path(data) if data else None, metavar="DIR",
-                       help="folder of the benchmark files, as data= in an experiment (default: $SMARTAD_DATA)")
+    data_arguments.add_folder(grade, "--data")
     grade.add_argument("--golds", choices=["original", "corrected"], default="original",
                        help="the benchmark's answers as published, or with its known errors corrected (default: original)")
     grade.add_argument("--to", type=Path, metavar="FILE", help="write every verdict with its reason")

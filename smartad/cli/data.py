@@ -17,7 +17,7 @@ from smartad.data import fetching, ids, overlap
 from smartad.data.files import check, counted, defects_among, located, read
 from smartad.records import read_jsonl
 from smartad.store import Store
-from smartad.types import Question, UserError
+from smartad.types import Question, Unreachable, UserError
 
 TRAINING = ("hotpotqa_train", "math_hard", "math_medium")
 """The papers'."""
@@ -90,7 +90,7 @@ def _prefetch(args: argparse.Namespace) -> int:
         except UserError as error:
             print(f"{name}: {error}", file=sys.stderr, flush=True)
             failed += 1
-            if "cannot be had: ConnectError" in str(error):
+            if isinstance(error, Unreachable):
                 print("nothing answers from here: the other sets were not tried", file=sys.stderr, flush=True)
                 break
         else:

@@ -25,14 +25,14 @@ def add(data: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
                                   formatter_class=argparse.RawDescriptionHelpFormatter)
 
     listed = action("list", "list benchmarks and training sets: how many questions, whose, and whether they are here")
-    _add_folder(listed, "--data")
+    add_folder(listed, "--data")
 
     checked = action("check", "check files against what is known of them: hash, rows, answers, known defects by name",
                      "  smartad data check math500 gaokao --data DATA\n"
                      "A changed file is not only refused: the rows that differ are named, from the id lists in\n"
                      "smartad/benchmarks/ids.  The exit status is 1 when a file is missing or another one.")
     checked.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all that have a file)")
-    _add_folder(checked, "--data")
+    add_folder(checked, "--data")
 
     fetched = action("prefetch", "bring benchmarks into the data folder",
                      "  smartad data prefetch --to DATA                   all of them, 3 MB from GitHub\n"
@@ -42,7 +42,7 @@ def add(data: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
                      "way the questions are checked, and stages made of them are the same.  What is there stays.  HF_ENDPOINT\n"
                      "and SMARTAD_GITHUB name mirrors.")
     fetched.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all that have a file)")
-    _add_folder(fetched, "--to")
+    add_folder(fetched, "--to")
     fetched.add_argument("--from", dest="place", choices=["github", "hub"], default=None,
                          help="where to take them from (default: GitHub, and the hub where that fails)")
 
@@ -61,10 +61,11 @@ def add(data: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
                           help=f"words in a row (default: {overlap.NGRAM}, as in GPT-3's analysis)")
     compared.add_argument("--format", choices=["terminal", "md", "csv"], default=None,
                           help="default: terminal on a terminal, md elsewhere")
-    _add_folder(compared, "--data")
+    add_folder(compared, "--data")
 
 
-def _add_folder(action: argparse.ArgumentParser, option: str) -> None:
+def add_folder(action: argparse.ArgumentParser, option: str) -> None:
+    """The folder of the benchmarks' files."""
     default = os.environ.get("SMARTAD_DATA")
     action.add_argument(option, dest="data", type=Path, default=Path(default) if default else None, metavar="DIR",
                         help="the data folder (default: $SMARTAD_DATA)")

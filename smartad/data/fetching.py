@@ -18,7 +18,7 @@ from smartad.data import ids
 from smartad.data.files import SHOWN, built, check, located
 from smartad.fingerprint import digest, file_sha256
 from smartad.records import write_jsonl
-from smartad.types import Question, UserError
+from smartad.types import Question, Unreachable, UserError
 
 Place = Literal["github", "hub"]
 GITHUB = "https://raw.githubusercontent.com"
@@ -31,7 +31,7 @@ def fetch(name: str, data: Path, place: Place | None = None, say: Callable[[str]
     """The questions of benchmark ``name`` in folder ``data``: their file.  What is there and as known stays.
 
     ``place``: None is GitHub, and the hub where that does not give it, which ``say`` is told.  Raises UserError when no place
-    gives it, and when there is a file that is another.
+    gives it (Unreachable when none could be reached), and when there is a file that is another.
     """
     source = benchmarks.get(name).SOURCE
     if source is None:
@@ -41,15 +41,16 @@ def fetch(name: str, data: Path, place: Place | None = None, say: Callable[[str]
             raise UserError(f"{'; '.join(wrong)}. Move it away to fetch the known one")
         return there
     ways = {"github": _from_github, "hub": _from_hub}
-    errors = []
+    errors: list[UserError] = []
     for way in [place] if place else ways:
         try:
             return ways[way](name, source, data)
         except UserError as error:
-            errors.append(str(error))
+            errors.append(error)
             if not place and way == "github":
                 say(f"{name}: {error}; trying the model hub")
-    raise UserError("; ".join(errors))
+    kind = Unreachable if all(isinstance(error, Unreachable) for error in errors) else UserError
+    raise kind("; ".join(map(str, errors)))
 
 
 def _from_github(name: str, source: Source, data: Path) -> Path:
@@ -85,7 +86,8 @@ def _download(url: str, path: Path) -> None:
         except httpx.HTTPError as error:
             path.unlink(missing_ok=True)
             if attempt == TRIES or isinstance(error, httpx.HTTPStatusError):
-                raise UserError(f"{url} cannot be had: {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
+                kind = Unreachable if isinstance(error, httpx.ConnectError) else UserError
+                raise kind(f"{url} cannot be had: {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
 
 
 def _from_hub(name: str, source: Source, data: Path) -> Path:

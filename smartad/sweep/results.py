@@ -44,9 +44,9 @@ def graders(store: Store, book: Ledger) -> set[str]:
             for name in ("cells.jsonl", "other_cells.jsonl") for cell in read_jsonl(store.folder(run.goal) / name, Cell)}
 
 
-def table(store: Store, book: Ledger, grader: str | None = None) -> Table:
+def table(store: Store, book: Ledger) -> Table:
     """The comparison table as it is now."""
-    return tables.build(book.name, book.groups, rows(store, book, grader))
+    return tables.build(book.name, book.groups, rows(store, book))
 
 
 def some_question(store: Store, run: Run) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from smartad.engines.retrieval.recipe import Bm25, Embedding, Vectors
+from smartad.records import writable
 from smartad.stage import Metrics, Runtime
 from smartad.types import Passage, ToolDown, UserError
 
@@ -80,7 +81,7 @@ def tool(retriever: Retriever, k: int) -> Callable[[str], str]:
     Raises ToolDown when searching itself failed: an agent must not be told so, as if it were a result.
     """
     def search(query: str) -> str:
-        query = query[:LONGEST].encode("utf-8", "replace").decode()
+        query = writable(query[:LONGEST])
         try:
             return render(retriever.search(query, k))
         except ToolDown:

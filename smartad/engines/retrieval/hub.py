@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import LocalEntryNotFoundError
 
-from smartad.types import UserError
+from smartad.types import Unreachable, UserError
 
 BLOCK = 1 << 24
 
@@ -43,5 +44,6 @@ def download(dataset: str, parts: Sequence[str], folder: Path, otherwise: str, r
     try:
         return [hf_hub_download(dataset, part, repo_type="dataset", revision=revision, local_dir=folder) for part in parts]
     except Exception as error:  # of which library they are depends on the hub's version
-        raise UserError(f"{dataset} on the model hub does not give {', '.join(parts)}: {type(error).__name__}: "
-                        f"{str(error).partition(chr(10))[0]}. {otherwise}") from error
+        kind = Unreachable if isinstance(error, LocalEntryNotFoundError) else UserError
+        raise kind(f"{dataset} on the model hub does not give {', '.join(parts)}: {type(error).__name__}: "
+                   f"{str(error).partition(chr(10))[0]}. {otherwise}") from error
