@@ -10,9 +10,13 @@ import pytest
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium.  Fails in CI, and skips elsewhere, where there is none."""
+    """Chromium.  Fails in CI, and skips elsewhere, where there is none.
+
+    For one module: while playwright's synchronous interface is open, its event loop runs in the thread of the tests, and no
+    other can.
+    """
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         reason = "no chromium here: apt-get install chromium"
