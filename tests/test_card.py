@@ -9,7 +9,7 @@ import yaml
 
 from made_up import declare, finish, launch, of
 from small_adapters import TRAIN, finish_adapters, finished, pull
-from smartad import benchmarks, corpora, models, tables
+from smartad import benchmarks, corpora, models, stats
 from smartad.registry import pulled
 from smartad.registry.card import card
 from smartad.registry.provenance import about
@@ -171,4 +171,4 @@ def wilson(correct, n):
 
 @pytest.mark.parametrize(("correct", "n"), [(0, 10), (5, 10), (10, 10), (1, 500)])
 def test_wilson_interval_is_that_of_its_formula(correct, n):
-    assert tables.wilson(correct, n) == pytest.approx(wilson(correct, n), abs=1e-9)
+    assert stats.wilson(correct, n) == pytest.approx(wilson(correct, n), abs=1e-9)

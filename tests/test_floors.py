@@ -8,15 +8,17 @@ import pytest
 from conftest import ROOT
 
 FLOORS = [
-    {"types", "records", "fingerprint", "config", "plugins", "redact", "processes", "site", "prompts"},
+    {"types", "records", "fingerprint", "config", "plugins", "redact", "processes", "site", "prompts", "stats"},
     {"dialect", "selection", "difficulty", "tables", "stage", "models", "claims"},
-    {"engines", "agents", "toyworld"},
+    {"engines", "agents", "toyworld", "figures"},
     {"benchmarks", "corpora", "importers", "grading"},
     {"data"},
     {"stages", "store", "tracking"},
     {"experiment", "runner", "registry"},
     {"cluster"},
     {"sweep"},
+    {"analysis"},
+    {"report"},
     {"cli"},
     {"__main__"},
 ]
@@ -31,7 +33,8 @@ HOMES = {"omegaconf": {"config"}, "torch": {"engines", "toyworld"}, "transformer
          "wandb_workspaces": {"tracking"}, "trackio": {"tracking"}, "psutil": {"tracking", "engines"},
          "duckdb": {"data"},
          "pynvml": {"tracking"}, "submitit": {"cluster"},
-         "optuna": {"sweep"}, "sweeps": {"sweep"}, "rich": {"cli"}, "matplotlib": {"sweep"}}
+         "optuna": {"sweep"}, "sweeps": {"sweep"}, "rich": {"cli"}, "matplotlib": {"figures"}, "statsmodels": {"stats"},
+         "jinja2": {"report"}}
 PACKAGE = ROOT / "smartad"
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

@@ -14,8 +14,9 @@ from smartad.records import read_jsonl, write_jsonl
 from smartad.stage import Runtime
 from smartad.stages.aggregate import AggregateConfig, run
 from smartad.stages.grade import pass_at, summary
+from smartad.stats import wilson
 from smartad.sweep.stopping import Part, Race, Standing, StoppingConfig, course, wilcoxon
-from smartad.tables import RunCells, as_csv, build, wilson
+from smartad.tables import RunCells, as_csv, build
 from smartad.types import Cell, Verdict
 
 

@@ -6,12 +6,13 @@ import pytest
 
 import small_sweeps
 from conftest import ROOT
+from smartad.figures.scores import draw_scores, pooled
 from smartad.records import write_json, write_jsonl
+from smartad.stats import wilson
 from smartad.sweep import ledger, results
 from smartad.sweep.driver import Driver
-from smartad.sweep.figures import draw_scores, pooled
 from smartad.sweep.summary import summary
-from smartad.tables import RunCells, wilson
+from smartad.tables import RunCells
 from smartad.types import Cell, Verdict
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -66,10 +66,12 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
     from smartad.cli import (
         adapters,
         buckets,
+        comparing,
         control,
         dashboards,
         data,
         doctor,
+        figures,
         grading,
         keeping,
         looking,
@@ -77,9 +79,12 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
         pool,
         preview,
         publishing,
+        reporting,
+        reproducing,
         running,
         serving,
         status,
+        walking,
     )
 
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
@@ -90,6 +95,8 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
         "ask": adapters.ask_command, "gc": keeping.gc_command, "forget": keeping.forget_command, "logs": control.logs_command,
         "cancel": control.cancel_command, "retry": control.retry_command, "doctor": doctor.doctor_command,
         "grade": grading.grade_command, "disagreements": grading.disagreements_command,
+        "compare": comparing.compare_command, "figure": figures.figure_command, "report": reporting.report_command,
+        "walk": walking.walk_command, "reproduce": reproducing.reproduce_command,
         "import": pool.import_command, "pool": pool.pool_command,
         "serve-retriever": serving.serve_command, "fetch": serving.fetch_command, "data": data.data_command,
         "dashboard": dashboards.dashboard_command, "publish": publishing.publish_command}

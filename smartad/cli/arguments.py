@@ -6,7 +6,7 @@ from pathlib import Path
 
 from smartad import __version__
 from smartad.agents import walls
-from smartad.cli import data_arguments
+from smartad.cli import data_arguments, results_arguments
 
 ABOUT = """Distil a teacher's tool-using agent into a small student, and see which recipe is best.
 
@@ -122,6 +122,8 @@ def parser() -> argparse.ArgumentParser:
     table.add_argument("--grader", metavar="NAME", help="by this grader where it has graded, instead of the one that counts")
     table.add_argument("--format", choices=["terminal", "md", "tex", "csv"], default=None,
                        help="default: terminal on a terminal, md elsewhere")
+
+    results_arguments.add(command)
 
     grade = command("grade", "grade answers made elsewhere to a benchmark's questions; no agent runs",
                     "  smartad grade answers.jsonl --benchmark math500 --data DATA\n"

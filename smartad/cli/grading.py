@@ -14,7 +14,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from smartad import benchmarks, grading, tables
+from smartad import benchmarks, grading, stats, tables
 from smartad.cli.console import console, format_metric
 from smartad.cluster import ClusterConfig, on_site
 from smartad.config import load
@@ -71,7 +71,7 @@ def _print_grades(benchmark: str, verdicts: Mapping[str, Sequence[Verdict]]) -> 
     for of_grader in verdicts.values():
         found = summary(of_grader)
         one = cell(benchmark, of_grader, "")
-        low, high = tables.wilson(*one.draws) if one.n else (None, None)
+        low, high = stats.wilson(*one.draws) if one.n else (None, None)
         grid.add_row(one.grader, _percent(one.percent), tables.HOLE if low is None else f"{low:.1f} to {high:.1f}",
                      *(_percent(found[name]) for name in several), str(one.correct), str(one.n),
                      *([str(one.questions)] if several else []), str(one.ungraded),

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from smartad import benchmarks, corpora, grading, models, tables
+from smartad import benchmarks, corpora, grading, models, stats, tables
 from smartad.benchmarks import Benchmark
 from smartad.stages.aggregate import SECOND
 from smartad.store import Store
@@ -152,7 +152,7 @@ def _score(grade: Record) -> Score:
     questions = metrics.get("questions")
     cell = Cell("", int(metrics["correct"]), int(metrics["n"]), int(metrics["ungraded"]), grade["fingerprint"], _graders(grade),
                 None if questions is None else int(questions), metrics.get("pass@1"))
-    low, high = tables.wilson(*cell.draws) if cell.n else (None, None)
+    low, high = stats.wilson(*cell.draws) if cell.n else (None, None)
     return Score(cell.correct, cell.n, cell.ungraded, cell.percent, low, high, cell.grader, cell.source, cell.questions)
 
 

@@ -1,9 +1,9 @@
 """A sweep as trackers show it: its comparison table, its trials with their swept values, its figure."""
 
 from smartad import tables
+from smartad.figures.scores import draw_scores
 from smartad.store import Store, explained
 from smartad.sweep import disagreements, results
-from smartad.sweep.figures import draw_scores
 from smartad.sweep.ledger import Ledger
 from smartad.tracking import Summary, Table
 

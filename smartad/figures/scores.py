@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from smartad.tables import RunCells, wilson
+from smartad.stats import wilson
+from smartad.tables import RunCells
 
 ROWS = 40
 """The rows with the best averages are drawn; more cannot be told apart."""

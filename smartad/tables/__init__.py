@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -138,16 +137,6 @@ def _sd(scores: Sequence[float]) -> float | None:
 
 def _ns(counts: Sequence[str]) -> str:
     return "/".join(dict.fromkeys(counts))
-
-
-def wilson(correct: float, n: int) -> tuple[float, float]:
-    """The 95 % Wilson score interval of ``correct`` out of ``n``, in percent: what pass@1 may be on questions like these.
-
-    ``correct`` need not be whole: of several attempts at each question, it is a sum of shares (``Cell.draws``).
-    """
-    share, z2 = correct / n, statistics.NormalDist().inv_cdf(0.975) ** 2
-    middle, half = share + z2 / (2 * n), math.sqrt(z2 * (share * (1 - share) + z2 / (4 * n)) / n)
-    return tuple(100 * min(1.0, max(0.0, bound / (1 + z2 / n))) for bound in (middle - half, middle + half))  # type: ignore[return-value]
 
 
 def caption(table: Table) -> str:

@@ -1,0 +1,8 @@
+"""reproduce: see smartad reproduce --help."""
+
+import argparse
+
+
+def reproduce_command(args: argparse.Namespace) -> int:
+    """."""
+    raise NotImplementedError
