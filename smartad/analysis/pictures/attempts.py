@@ -1,4 +1,4 @@
-"""Pictures of what students did on the benchmarks: by level and subject, tokens, errors, searches (Agent Distillation, Fig. 4-8)."""
+"""Pictures of what students did on the benchmarks, after Agent Distillation's Fig. 4 and 6 to 8."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -89,8 +89,8 @@ def retrieval_calls(found: Finished) -> "Figure":
         raise NotDrawable(f"no row of {found.book.name} is an agent's with something to search: corpus is null, or all are "
                           "chains of thought")
     return rows.dots([_sized(row, of[row.label]) for row in shown], panels, "calls", (
-        "Calls of web_search per attempt, as written in the code of its steps (in a loop: once), with Student's 95 % intervals of "
-        f"the mean. n: attempts over all seeds. {found.notes(shown, acting)}").strip(), (0, None),
+        "Calls of web_search per attempt, as written in the code of its steps (in a loop: once), with Student's 95 % intervals "
+        f"of the mean. n: attempts over all seeds. {found.notes(shown, acting)}").strip(), (0, None),
         [size_of(of[row.label]["student"]) for row in shown])
 
 

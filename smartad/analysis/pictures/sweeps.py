@@ -37,7 +37,7 @@ def k_curve(found: Finished) -> "Figure":
                           "sweeps/table6_k.yaml")
     kept = sorted(lines, key=lambda rows: max(score for _, score, _ in rows), reverse=True)[:style.SERIES]
     kept = [rows for rows in lines if any(rows is one for one in kept)]
-    panels: dict[str, dict[str, list[tuple[float, Point]]]] = {name: {} for name in [*found.benchmarks, AVERAGE, "coverage"]}
+    panels: dict[str, dict[str, list[tuple[float, Point]]]] = {name: {} for name in [AVERAGE, "coverage", *found.benchmarks]}
     for rows in kept:
         name = _line(found, [row for _, _, row in rows])
         for first, _, row in sorted(rows, key=lambda one: one[0]):
