@@ -34,6 +34,8 @@ def weights(triples: Sequence[Weights], scores: Sequence[float], scales: Sequenc
 
     ``triples``: reason, action, final of each trial.  ``best``: which trial is marked.
     """
+    import numpy as np
+
     figure = style.figure(style.PAGE, 2.9, caption)
     left, right = style.grid(figure, 2, 2, width_ratios=(1, 1.5))
     order = sorted(range(len(scores)), key=lambda trial: (trial == best, abs(scores[trial] - scores[best]) * -1))
@@ -44,7 +46,8 @@ def weights(triples: Sequence[Weights], scores: Sequence[float], scales: Sequenc
                         zorder=3)
     left.scatter(*_flat(triples[best]), s=80, facecolors="none", edgecolors=BEST, linewidths=1.4, zorder=4)
     left.set_title("best " + " : ".join(f"{w:.3g}" for w in triples[best]), color=BEST)
-    _parallel(right, scales, [(trial, dots.cmap(dots.norm(scores[trial]))) for trial in order], best)
+    colours = dots.cmap(dots.norm(np.array(scores)))
+    _parallel(right, scales, [(trial, colours[trial]) for trial in order], best)
     figure.colorbar(dots, ax=right, label=style.plain(metric), shrink=0.9)
     return figure
 
