@@ -8,7 +8,7 @@ from smartad.figures import difficulty as drawn
 from smartad.figures.points import Point, share
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from smartad.figures import Figure
 
 MOST = 8
 """Training sets side by side."""
