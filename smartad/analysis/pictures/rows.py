@@ -103,9 +103,9 @@ class Finished:
 
     @cached_property
     def pools(self) -> list[tuple[str, list[difficulty.Measured]]]:
-        """(name, trajectories) of every training set under every student, the pool in the name where there are several."""
+        """(name, trajectories) of every training set under every student; where there are several, the name says which pool."""
         found = buckets.behind(self.store, self.book.stages())
-        sets = [(name, student.partition("@")[0].rpartition("/")[2], source.pool, rows)
+        sets = [(name, student.partition("@")[0].rpartition("/")[2], source.pool[:-6], rows)
                 for source in found for name, student, rows in buckets.measured(self.store, source)]
         students, pools = ({one[at] for one in sets} for at in (1, 2))
         return [(", ".join([name or "all", *([student] if len(students) > 1 else []), *([pool] if len(pools) > 1 else [])]), rows)
