@@ -29,9 +29,9 @@ def dots(axis):
     return [(float(dot.get_xdata()[0]), tuple(map(float, bar.get_xdata()))) for bar, dot in zip(bars, found, strict=True)]
 
 
-def written(figure):
-    """The texts of its svg, lines of one label joined."""
-    return [text.text or "" for text in ET.fromstring(figures.svg(figure)).iter("{http://www.w3.org/2000/svg}text")]
+def written(svg):
+    """Its texts, line by line."""
+    return [text.text or "" for text in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
 
 
 def test_dots_are_the_points_given_and_a_hole_has_none():
@@ -95,7 +95,7 @@ def test_file_of_another_kind_is_refused_by_name(tmp_path):
 def test_hostile_names_are_written_as_they_are(tmp_path):
     point = Point(50, 40, 60, 10)
     figure = rows.dots(HOSTILE, {name: [point] * len(HOSTILE) for name in HOSTILE[:4]}, "$", "In $caption$ <&> _", kinds=HOSTILE)
-    found = written(figure)
+    found = written(figures.svg(figure))
     for label in ("$x_1$ costs 5$", "_hidden", r"\alpha{} \frac{1}{2}", "<b>&amp; \"quoted\"</b>", "]]>", "{}", "$", "^_^",
                   "Ünïcode 模型", "a�b�[31m"):
         assert found.count(label) >= 2, f"{label!r} as a row and in the legend"
