@@ -117,9 +117,16 @@ def parser() -> argparse.ArgumentParser:
     retry.add_argument("--class", dest="classes", metavar="CLASSES",
                        help="only failures of these classes: node, timeout, oom, ... with commas between (default: all)")
 
-    table = command("table", "print a sweep's comparison table", "Holes are marked, never printed as zeros.")
+    table = command("table", "print a sweep's comparison table",
+                    "Holes are marked, never printed as zeros.\n"
+                    "  smartad table table2_main --paper         as the paper has it, with what it prints\n"
+                    "  smartad table quickstart --layout smartad_table3     laid out as another one\n"
+                    "  smartad table smartad_table2 --paper      what the paper prints, and nothing else")
     table.add_argument("sweep", metavar="SWEEP", help="its name, the beginning of it, or its file")
     table.add_argument("--grader", metavar="NAME", help="by this grader where it has graded, instead of the one that counts")
+    table.add_argument("--layout", metavar="NAME", help="as this printed table, instead of the one that the sweep declares")
+    table.add_argument("--paper", action="store_true",
+                       help="with what the paper prints, the difference, and whether that is more than chance")
     table.add_argument("--format", choices=["terminal", "md", "tex", "csv"], default=None,
                        help="default: terminal on a terminal, md elsewhere")
 

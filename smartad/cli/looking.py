@@ -6,8 +6,9 @@ import sys
 import time
 from typing import Any
 
-from smartad import grading, tables
+from smartad import grading, papers, tables
 from smartad.cli.console import format_metric, print_table
+from smartad.cli.paper import needs_layout, print_paper
 from smartad.fingerprint import differences
 from smartad.store import Store
 from smartad.sweep import ledger, results
@@ -17,12 +18,18 @@ from smartad.types import UserError
 def table_command(args: argparse.Namespace) -> int:
     """The comparison table of a sweep."""
     store = Store(args.store)
-    book = ledger.load(store, args.sweep)
     form = args.format or ("terminal" if sys.stdout.isatty() else "md")
-    rows = results.rows(store, book, args.grader)
+    if args.paper and args.sweep in papers.names() and not ledger.candidates(store, args.sweep):
+        print_paper(args.sweep, form)
+        return 0
+    book = ledger.load(store, args.sweep)
+    layout = results.layout_of(book, args.layout)
+    if args.paper and layout is None:
+        raise needs_layout(book.name)
     if args.grader:
         _check_grader(args.grader, book, results.graders(store, book))
-    table = tables.build(book.name, book.groups, rows)
+    rows = results.rows_for(store, book, layout, args.grader)
+    table = results.arranged(book, rows, layout, args.paper)
     if form == "terminal":
         print_table(table)
     elif form == "csv":

@@ -24,9 +24,10 @@ def as_csv(table: Table, rows: Mapping[str, Sequence[RunCells]], seeds: Sequence
         for seed, run in zip(seeds, runs, strict=True):
             for group, names in table.groups.items():
                 for name in names:
+                    paper = table.printed.get((label, name))
                     numbers, about, bounds = _fields(run.cells.get(name))
                     writer.writerow([label, seed, group, name, *numbers, run.note, *about, table.sizes.get(label, ""), *bounds,
-                                     table.marks.get((label, name), ""), table.printed.get((label, name), "")])
+                                     table.marks.get((label, name), ""), paper.text if paper else ""])
     return file.getvalue()
 
 
