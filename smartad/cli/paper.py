@@ -14,7 +14,7 @@ from smartad.types import UserError
 FORMS = ("terminal", "md", "tex", "csv")
 
 
-def print_paper(name: str, form: str) -> None:
+def print_paper(name: str, form: str) -> int:
     """The table called ``name``, and what is known to be wrong with it."""
     if form not in FORMS:
         raise UserError(f"a printed table is written as {', '.join(FORMS)}, not as {form}; with the numbers of a sweep, it is: "
@@ -37,10 +37,11 @@ def print_paper(name: str, form: str) -> None:
         console().print(grid)
         for note in notes:
             console().print(escape(note), soft_wrap=True)
+    return 0
 
 
 def needs_layout(sweep: str) -> UserError:
     """Said to whoever asks for printed numbers beside a sweep's that is laid out as no printed table."""
     some = ", ".join(name for name in papers.names() if papers.get(name).kind != "buckets")
-    return UserError(f"--paper puts what a paper prints beside the numbers of {sweep}, which declares no layout; name a printed table "
-                     f"with --layout: {some}")
+    return UserError(f"--paper puts what a paper prints beside the numbers of {sweep}, which declares no layout; name a printed "
+                     f"table with --layout: {some}")

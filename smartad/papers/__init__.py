@@ -129,6 +129,6 @@ def of_rows(name: str) -> PaperTable:
     paper = get(name)
     if paper.kind == "buckets":
         others = ", ".join(name for name in names() if get(name).kind != "buckets")
-        raise UserError(f"{name} is not of a sweep's rows but of its pools' buckets: smartad buckets SWEEP --paper.  Tables of rows "
-                        f"are {others}")
+        raise UserError(f"{name} is not of a sweep's rows but of its pools' buckets: smartad buckets SWEEP --paper.  Tables of "
+                        f"rows are {others}")
     return paper

@@ -3,30 +3,38 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from smartad.papers import PaperTable
-from smartad.tables import AVERAGE, Printed, RunCells, Table, build
+from smartad.papers import SIZE, PaperTable
+from smartad.tables import AVERAGE, HOLE, Printed, RunCells, Table, build
 
 OTHERS = "Not in the paper"
 """Group of the benchmarks that a sweep has and the paper's table has not."""
 
 
 def laid_out(paper: PaperTable, title: str, groups: Mapping[str, Sequence[str]], rows: Mapping[str, Sequence[RunCells]],
-             beside: bool = False) -> Table:
+             sizes: Mapping[str, str] | None = None, beside: bool = False) -> Table:
     """The table of ``rows``, label -> its runs, as ``paper`` has it.
 
     What a sweep lacks of it is a hole; what a sweep has besides stands behind its benchmarks and below its rows, under its own
-    name.  ``beside``: with what the paper prints.
+    name.  ``sizes``: of rows that the paper has not, label -> size.  ``beside``: with what the paper prints.
     """
     own = [name for names in groups.values() for name in names if name not in paper.columns]
-    columns = {**paper.groups, **({OTHERS: own} if own else {})}
+    labels = list(dict.fromkeys([*paper.rows, *rows]))
     lacking = [RunCells({})] * max(map(len, rows.values()), default=1)
-    table = build(title, columns, {label: rows.get(label, lacking) for label in [*paper.rows, *rows]},
-                  {label: paper.size_of(label) for label in paper.rows})
-    remarks = [f"Laid out as {paper.title}.", *_differences(paper, rows, own)]
+    of_size = {label: paper.size_of(label) if label in paper.rows else (sizes or {}).get(label, "") for label in labels}
+    table = build(title, {**paper.groups, OTHERS: own}, {label: rows.get(label, lacking) for label in labels},
+                  of_size if SIZE in paper.heads else None)
+    remarks = [*table.remarks, f"Laid out as {paper.title}.", *_differences(paper, rows, own)]
     return dataclasses.replace(
-        table, heads=paper.heads, heads_of={label: paper.heads_of(label) for label in paper.rows}, names=paper.names,
-        transposed=paper.transposed, micro=table.micro and paper.average, remarks=[*table.remarks, *remarks],
+        table, heads=paper.heads, heads_of={label: _heads(paper, label, of_size[label]) for label in labels}, names=paper.names,
+        transposed=paper.transposed, micro=table.micro and paper.average, remarks=remarks,
         printed=_printed(paper, averaged=not own) if beside else {})
+
+
+def _heads(paper: PaperTable, label: str, size: str) -> tuple[str, ...]:
+    """What names a row; one that the paper has not must not seem to be of the kind of the row above it."""
+    if label in paper.rows:
+        return paper.heads_of(label)
+    return (*((size if head == SIZE and size else HOLE) for head in paper.heads[:-1]), label)
 
 
 def _differences(paper: PaperTable, rows: Mapping[str, Sequence[RunCells]], own: Sequence[str]) -> list[str]:

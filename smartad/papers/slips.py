@@ -10,7 +10,7 @@ KINDS = {
     "average": "its numbers average to",
     "share": "the nearest shares of its questions are",
     "twice": "the same condition has",
-    "underline": "as a second best it is",
+    "underline": "it is",
     "text": "against the text,",
 }
 """Kind -> how it is said."""
