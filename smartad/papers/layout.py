@@ -26,8 +26,8 @@ def laid_out(paper: PaperTable, title: str, groups: Mapping[str, Sequence[str]],
     remarks = [*table.remarks, f"Laid out as {paper.title}.", *_differences(paper, rows, own)]
     return dataclasses.replace(
         table, heads=paper.heads, heads_of={label: _heads(paper, label, of_size[label]) for label in labels}, names=paper.names,
-        transposed=paper.transposed, micro=table.micro and paper.average, remarks=remarks,
-        printed=_printed(paper, averaged=not own) if beside else {})
+        transposed=paper.transposed, average=paper.average, micro=table.micro and paper.average,
+        remarks=remarks, printed=_printed(paper, averaged=not own) if beside else {})
 
 
 def _heads(paper: PaperTable, label: str, size: str) -> tuple[str, ...]:
@@ -39,11 +39,11 @@ def _heads(paper: PaperTable, label: str, size: str) -> tuple[str, ...]:
 
 def _differences(paper: PaperTable, rows: Mapping[str, Sequence[RunCells]], own: Sequence[str]) -> list[str]:
     """What of the two does not meet, in words."""
+    averaged = "; averages are over these too, and no printed one stands beside them" if paper.average else ""
     missing, more = [label for label in paper.rows if label not in rows], [label for label in rows if label not in paper.rows]
-    averages = f"; averages are over these too, and no printed one stands beside them: {', '.join(own)}" if own else ""
     return [*([f"Rows of the paper that this sweep has not: {_listed(missing)}."] if missing else []),
             *([f"Rows of this sweep that the paper has not: {_listed(more)}."] if more else []),
-            *([f"Benchmarks that the paper's table has not{averages}."] if own else [])]
+            *([f"Benchmarks that the paper's table has not: {', '.join(own)}{averaged}."] if own else [])]
 
 
 def _listed(labels: Sequence[str]) -> str:

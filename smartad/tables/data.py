@@ -97,6 +97,8 @@ class Table:
     """Column -> how it is printed, where that is otherwise: hotpotqa -> HotPotQA."""
     transposed: bool = False
     """Benchmarks are the rows, as in SmartAD's Tables 4-6."""
+    average: bool = True
+    """Whether there is an average."""
     micro: bool = False
     """Whether the micro average stands beside the macro one."""
     marks: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -117,8 +119,8 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
-        """Benchmarks in order, then the averages."""
-        return [*self.benchmarks, AVERAGE, *([MICRO] if self.micro else [])]
+        """Benchmarks in order, then what there is of averages."""
+        return [*self.benchmarks, *([AVERAGE] if self.average else []), *([MICRO] if self.micro else [])]
 
     def blocks(self) -> dict[str, list[str]]:
         """Size -> labels of its rows.  One block without a size when no row has one."""
