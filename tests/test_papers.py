@@ -69,7 +69,8 @@ def wrong_shares(name, paper):
     for row in paper.rows if paper.n else ():
         for column, text in paper.texts(row).items():
             near = shares_near(text, paper.n[column]) if column in paper.n else ()
-            if near and Decimal(text) not in [written(share, text, mode) for share in near for mode in (ROUND_HALF_UP, ROUND_DOWN)]:
+            fits = [written(share, text, mode) for share in near for mode in (ROUND_HALF_UP, ROUND_DOWN)]
+            if near and Decimal(text) not in fits:
                 yield "share", name, row, column, text
 
 
@@ -207,8 +208,8 @@ def test_docs_list_the_slips():
     page = (ROOT / "docs/papers.md").read_text(encoding="utf-8")
     rows = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in page.splitlines() if line.startswith("| ")]
     said = [row for row in rows if row[0] in KINDS]
-    quoted = [f": “{slip.quote}”" if slip.quote else "" for slip in slips()]
-    assert said == [(s.kind, s.table, s.row, s.column, s.printed, s.found + more) for s, more in zip(slips(), quoted, strict=True)]
+    quoted = {slip: f": “{slip.quote}”" if slip.quote else "" for slip in slips()}
+    assert said == [(s.kind, s.table, s.row, s.column, s.printed, s.found + quoted[s]) for s in slips()]
     assert re.findall(r"^\| `(\w+)`", page, re.MULTILINE) == papers.names()
 
 

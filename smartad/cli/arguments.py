@@ -122,10 +122,10 @@ def parser() -> argparse.ArgumentParser:
                     "  smartad table table2_main --paper       as the paper has it, with what it prints beside our numbers\n"
                     "  smartad table quickstart --layout smartad_table3     as another printed table has it\n"
                     "  smartad table smartad_table2 --paper    what the paper prints, and nothing else\n"
-                    "Best and second are marked among the models of one size.  Holes are marked, never printed as zeros, and\n"
-                    "so are rows of which seeds are missing; of a half-finished sweep, what is there is printed.  Cells that\n"
-                    "did not come about as the others of their column (other graders, questions, sandboxes, engines,\n"
-                    "versions), though the sweep does not declare it, are marked, and below it says what differs.")
+                    "Best and second are marked among the models of one size.  Holes are marked, never printed as zeros, and so\n"
+                    "are rows of which seeds are missing; of a half-finished sweep, what is there is printed.  Cells that did\n"
+                    "not come about as the others of their column (other graders, questions, sandboxes, engines, versions),\n"
+                    "though the sweep does not declare it, are marked, and below it says what differs.")
     table.add_argument("sweep", metavar="SWEEP", help="its name, the beginning of it, or its file")
     table.add_argument("--grader", metavar="NAME", help="by this grader where it has graded, instead of the one that counts")
     table.add_argument("--layout", metavar="NAME", help="as this printed table, instead of the one that the sweep declares")
