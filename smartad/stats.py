@@ -1,5 +1,12 @@
 """Intervals and tests, taken from scipy and statsmodels: what chance may have done to a number, and to a difference."""
 
+from collections.abc import Sequence
+from math import hypot
+from statistics import fmean
+
+Share = tuple[float, float]
+"""(right, out of)."""
+
 
 def wilson(correct: float, n: float) -> tuple[float, float]:
     """The 95 % Wilson score interval of ``correct`` out of ``n``, in percent: what pass@1 may be on questions like these.
@@ -10,3 +17,34 @@ def wilson(correct: float, n: float) -> tuple[float, float]:
 
     low, high = proportion_confint(correct, n, alpha=0.05, method="wilson")
     return 100 * float(low), 100 * float(high)
+
+
+def macro(shares: Sequence[Share]) -> tuple[float, float]:
+    """The 95 % interval of the mean of independent shares, in percent; of a single one, its Wilson interval.
+
+    The distances to the Wilson bounds are added as variances are ("MOVER": Zou and Donner, Statistics in Medicine 27, 2008).
+    """
+    mean = _mean(shares)
+    low, high = _reach(shares)
+    return mean - low, mean + high
+
+
+def macro_difference(ours: Sequence[Share], theirs: Sequence[Share]) -> tuple[float, float]:
+    """The 95 % interval of the mean of ``ours`` minus that of ``theirs``, in points; all are independent of each other.
+
+    Of one share each, it is Newcombe's hybrid score interval (method 10, Statistics in Medicine 17, 1998).
+    """
+    difference = _mean(ours) - _mean(theirs)
+    (low, high), (their_low, their_high) = _reach(ours), _reach(theirs)
+    return difference - hypot(low, their_high), difference + hypot(high, their_low)
+
+
+def _mean(shares: Sequence[Share]) -> float:
+    return 100 * fmean(correct / n for correct, n in shares)
+
+
+def _reach(shares: Sequence[Share]) -> tuple[float, float]:
+    """How far the mean may be below and above, in points."""
+    bounds = [(100 * correct / n, *wilson(correct, n)) for correct, n in shares]
+    return (hypot(*(percent - low for percent, low, _ in bounds)) / len(bounds),
+            hypot(*(high - percent for percent, _, high in bounds)) / len(bounds))
