@@ -23,9 +23,9 @@ def nll_buckets(found: Finished) -> "Figure":
             panels[f"{title}: {meaning}"] = {name: [_point(of, f"{way}-{bucket}", row) for bucket in difficulty.BUCKETS]
                                            for name, of in numbers.items()}
     return drawn.bars(panels, list(NAMES.values()), ["nats per token"] * 2 + ["% right"] * 2, (
-        "Trajectories of the pool parted in three by their NLL under the untrained student (Eq. 3). In each bar, n: trajectories "
-        "above, graded ones below. 95 % Wilson intervals of accuracy, as if trajectories were independent, which those of one "
-        f"question are not. {_few(found)}").strip())
+        "Trajectories of the pool parted in three by their NLL under the untrained student (Eq. 3). In each bar its n: "
+        "trajectories, and of accuracy the graded ones. 95 % Wilson intervals of accuracy, as if trajectories were "
+        f"independent, which those of one question are not. {_few(found)}").strip())
 
 
 def hard_minus_easy(found: Finished) -> "Figure":
