@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smartad.stats import macro, macro_difference, wilson
@@ -18,6 +18,7 @@ def percent(share):
     return 100 * share[0] / share[1]
 
 
+@settings(deadline=None)
 @given(shares, shares)
 def test_difference_of_two_shares_is_newcombes(ours, theirs):
     """Against statsmodels', which is written otherwise."""
@@ -34,6 +35,7 @@ def test_difference_of_two_shares_is_that_of_the_textbook():
     assert macro_difference([(0, 10)], [(0, 20)]) == (pytest.approx(-16.11, abs=0.005), pytest.approx(27.75, abs=0.005))
 
 
+@settings(deadline=None)
 @given(st.lists(shares, min_size=1, max_size=9))
 def test_interval_of_a_mean_holds_it_and_is_no_wider_than_the_mean_of_the_intervals(found):
     low, high = macro(found)
@@ -59,6 +61,7 @@ def test_interval_of_an_average_covers_the_truth_in_95_of_100_draws():
     assert 0.93 <= np.mean(held) <= 0.97
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(shares, shares), min_size=1, max_size=4))
 def test_what_is_apart_lies_outside_and_what_is_the_same_inside(pairs):
     ours, theirs = zip(*pairs, strict=True)
