@@ -120,6 +120,9 @@ def test_buckets_are_parted_at_the_tertiles_of_nll(drawn):
         accuracy = found["accuracy: all trajectories of a set together"].patches[which].get_height()
         assert nll == pytest.approx(np.mean([scores[key] for key in keys]))
         assert accuracy == pytest.approx(100 * np.mean(graded))
+        (_, low), (_, high) = found["accuracy: all trajectories of a set together"].collections[which].get_segments()[0]
+        questions = len({question for question, _ in keys})
+        assert questions < len(graded) and (low, high) == pytest.approx(wilson(np.mean(graded) * questions, questions))
     heights = [found["accuracy: all trajectories of a set together"].patches[which].get_height() for which in (0, 2)]
     cells = panels(picture(drawn, "ks", "hard_minus_easy"))["accuracy (points)"]
     assert cells.texts[0].get_text() == f"{heights[1] - heights[0]:+.2f}"
