@@ -6,6 +6,7 @@ import pytest
 
 import small_sweeps
 from conftest import ROOT
+from smartad import figures
 from smartad.figures.scores import draw_scores, pooled
 from smartad.records import write_json, write_jsonl
 from smartad.stats import wilson
@@ -81,7 +82,7 @@ def test_cell_that_seeds_share_is_pooled_once():
 @pytest.mark.slow
 def test_figure_of_more_rows_than_can_be_told_apart_is_still_one(tmp_path):
     rows = {f"trial {i}": [RunCells({"toy": Cell("toy", i, 200, 0, f"grade-{i}")} if i % 2 else {})] for i in range(120)}
-    draw_scores(tmp_path / "scores.png", rows, ["toy"])
+    figures.save(draw_scores(rows, ["toy"]), tmp_path / "scores.png")
     content = (tmp_path / "scores.png").read_bytes()
     height = int.from_bytes(content[20:24], "big")
     assert content.startswith(PNG) and 1000 < height < 2500 and [path.name for path in tmp_path.iterdir()] == ["scores.png"]

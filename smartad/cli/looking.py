@@ -26,7 +26,7 @@ def table_command(args: argparse.Namespace) -> int:
     if form == "terminal":
         print_table(table)
     elif form == "csv":
-        print(tables.as_csv(book.groups, rows, [run.seed for run in book.trials[0].runs]), end="")
+        print(tables.as_csv(table, rows, [run.seed for run in book.trials[0].runs]), end="")
     else:
         print({"md": tables.markdown, "tex": tables.latex}[form](table), end="")
     return 0

@@ -1,11 +1,14 @@
-"""Pictures of a sweep's results."""
+"""pass@1 of a sweep's rows."""
 
-import os
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from smartad.stats import wilson
-from smartad.tables import RunCells
+from smartad.figures import rows
+from smartad.figures.points import average, share
+from smartad.tables import AVERAGE, RunCells
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ROWS = 40
 """The rows with the best averages are drawn; more cannot be told apart."""
@@ -17,30 +20,22 @@ def pooled(runs: Iterable[RunCells], benchmark: str) -> tuple[float, int]:
     return sum(c.draws[0] for c in cells), sum(c.draws[1] for c in cells)
 
 
-def draw_scores(path: Path, rows: dict[str, list[RunCells]], benchmarks: list[str]) -> None:
-    """A panel per benchmark: pass@1 of every row with its interval.  Rows without a finished cell have no dot."""
-    import matplotlib
+def overall(runs: Iterable[RunCells], benchmarks: Sequence[str]) -> float:
+    """The macro average over those of ``benchmarks`` that are graded, in percent; -1 when none is.  For putting rows in order."""
+    runs = list(runs)
+    shares = [100 * correct / n for b in benchmarks for correct, n in [pooled(runs, b)] if n]
+    return sum(shares) / len(shares) if shares else -1.0
 
-    matplotlib.use("agg")  # there may be no display, and none is needed
-    import matplotlib.pyplot as plt
 
-    def average(label: str) -> float:
-        shares = [100 * correct / n for b in benchmarks for correct, n in [pooled(rows[label], b)] if n]
-        return sum(shares) / len(shares) if shares else -1.0
+def draw_scores(found: Mapping[str, Sequence[RunCells]], benchmarks: Sequence[str], note: str = "") -> "Figure":
+    """A panel per benchmark, and one of their average: pass@1 of every row with its interval, the best row on top.
 
-    labels = sorted(rows, key=average)[-ROWS:]
-    figure, axes = plt.subplots(1, len(benchmarks), sharey=True, squeeze=False, layout="constrained",
-                                figsize=(2.5 + 3 * len(benchmarks), 1.2 + 0.3 * len(labels)))
-    for axis, benchmark in zip(axes[0], benchmarks, strict=True):
-        for height, label in enumerate(labels):
-            correct, n = pooled(rows[label], benchmark)
-            if n:
-                low, high = wilson(correct, n)
-                axis.plot([low, high], [height, height], color="0.7", linewidth=2, zorder=1)
-                axis.plot(100 * correct / n, height, "o", color="#2a62c9", zorder=2)
-        axis.set(title=benchmark, xlabel="pass@1", xlim=(0, 100), yticks=range(len(labels)), yticklabels=labels)
-        axis.grid(axis="x", color="0.93")
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    figure.savefig(temporary, dpi=120)
-    plt.close(figure)
-    os.replace(temporary, path)
+    Rows without a finished cell have no dot, and rows that miss a benchmark no average.  ``note`` ends the caption.
+    """
+    labels = sorted(found, key=lambda label: overall(found[label], benchmarks), reverse=True)[:ROWS]
+    panels = {name: [share(*pooled(found[label], name)) for label in labels] for name in benchmarks}
+    if len(benchmarks) > 1:
+        panels[AVERAGE] = [average([panels[name][row] for name in benchmarks]) for row in range(len(labels))]
+    best = f"The {ROWS} best of {len(found)} rows. " if len(found) > ROWS else ""
+    return rows.dots(labels, panels, "pass@1", f"pass@1 in percent with 95 % Wilson intervals; n: graded attempts over all "
+                     f"seeds. Avg: macro average. {best}{note}".strip())

@@ -1,6 +1,6 @@
 """A sweep as trackers show it: its comparison table, its trials with their swept values, its figure."""
 
-from smartad import tables
+from smartad import figures, tables
 from smartad.figures.scores import draw_scores
 from smartad.store import Store, explained
 from smartad.sweep import disagreements, results
@@ -21,7 +21,7 @@ def summary(store: Store, book: Ledger) -> Summary:
     if drawn := any(run.cells for runs in rows.values() for run in runs):
         with explained(store.root):
             figure.parent.mkdir(parents=True, exist_ok=True)
-            draw_scores(figure, rows, benchmarks)
+            figures.save(draw_scores(rows, benchmarks), figure)
     return Summary(book.name, book.config, metrics, views, {"scores": figure} if drawn else {})
 
 
