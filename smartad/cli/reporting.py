@@ -1,8 +1,35 @@
-"""report: see smartad report --help."""
+"""report: a sweep as one HTML file."""
 
 import argparse
+import sys
+import webbrowser
+from pathlib import Path
+
+from smartad.analysis import arms
+from smartad.cli.dashboards import desktop
+from smartad.report.page import TRAJECTORIES, page, write
+from smartad.store import Store
+from smartad.sweep import ledger, results
+from smartad.sweep.ledger import Ledger, LedgerTrial
+from smartad.types import UserError
 
 
 def report_command(args: argparse.Namespace) -> int:
-    """."""
-    raise NotImplementedError
+    """Write the page."""
+    store = Store(args.store)
+    book = ledger.load(store, args.sweep)
+    path: Path = args.to or Path(f"{Path(book.name).name}.html")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise UserError(f"--to {path} {'is a folder' if path.is_dir() else 'is in no folder that there is'}: name a file to write, "
+                        f"as in --to {Path(book.name).name}.html")
+    html = page(store, book, results.table(store, book), _baseline(store, book, args.baseline), args.trajectories,
+                lambda what: print(f"{book.name}: {what}", file=sys.stderr))
+    write(path, html)
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    if args.open and desktop():
+        webbrowser.open(path.absolute().as_uri())
+    return 0
+
+
+def _baseline(store: Store, book: Ledger, word: str | None) -> LedgerTrial | None:
+    return arms.arm(store, word, near=book).trial if word else None

@@ -187,7 +187,9 @@ function viewer(data) {
     } else {
       const question = data.questions[one.question], parts = other ? partAt(one, other) : -1;
       const hardness = [question.level, question.subject].filter(Boolean).join(", ");
-      shown.replaceChildren(
+      const back = make("button", { id: "back", type: "button" }, "Back to the list");
+      back.addEventListener("click", () => by("count").scrollIntoView());
+      shown.replaceChildren(back,
         make("pre", { class: "question", tabindex: "0" }, question.text),
         make("dl", { class: "list" }, make("dt", null, "Question"), make("dd", null, one.question + (hardness ? ` (${hardness})` : "")),
           make("dt", null, "Gold"), make("dd", null, question.gold.length ? question.gold.join(" | ") : "none: it cannot be graded"),

@@ -32,10 +32,13 @@ class Packed:
     held: int
     """Trajectories inside."""
     seen: int
-    """That it was chosen from: those of ``stages``."""
+    """That they were chosen from."""
     stages: int
+    """Whose those are: evaluations and pools."""
+    evaluations_seen: int
+    """Of ``stages``, the evaluations."""
     evaluations: int
-    """Finished ones of the sweep, looked at or not."""
+    """Of the sweep, finished, looked at or not."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,16 @@ def pack(store: Store, book: Ledger, baseline: LedgerTrial | None, averages: Map
     head = {"rows": [trial.label for trial in book.trials], "baseline": baseline.label if baseline else None,
             "questions": questions}
     held = [rows[one] for one in chosen]
-    while len(data := _packed({**head, "trajectories": held})) > LARGEST:
+    order = {question: number for number, question in enumerate(questions)}
+
+    def place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+        return row["pool"], order[row["question"]], row["places"], row["sample"]
+
+    while len(data := _packed({**head, "trajectories": sorted(held, key=place)})) > LARGEST:
         held = held[:len(held) * LARGEST * 9 // (len(data) * 10)]  # the least wanted are last
     evaluations = sum(store.has(f) for f in book.stages() if f.startswith("evaluate-"))
-    return Packed(data, len(held), sum(map(len, keys.values())), len(found), evaluations)
+    return Packed(data, len(held), sum(map(len, keys.values())), len(found),
+                  sum(source.benchmark is not None for source in found), evaluations)
 
 
 def _packed(content: Mapping[str, Any]) -> str:

@@ -1,0 +1,3 @@
+"""The comparison section."""
+def section(store, book, baseline):
+    return {"why": "no baseline"}
