@@ -42,7 +42,7 @@ def page(store: Store, book: Ledger, table: Table, baseline: LedgerTrial | None,
     averages = {label: row[tables.AVERAGE].percent for label, row in table.rows.items()}
     packed = pack(store, book, baseline, averages, most, tell)
     tell("comparing with the baseline")
-    comparison = comparing.section(store, book, baseline)
+    comparison = comparing.section(store, book, baseline, averages)
     tell("drawing")
     drawn, undrawn = sections.figures(store, book)
     said = redact({

@@ -61,14 +61,20 @@ def _when(stages: Sequence[Finished]) -> str:
 
 def figures(store: Store, book: Ledger) -> tuple[list[Section], list[tuple[str, str]]]:
     """Those that can be drawn, as SVG; and of the others why not."""
-    drawn, undrawn = [], []
-    for name in pictures.PICTURES:
+    drawn: list[Section] = []
+    undrawn: list[tuple[str, str]] = []
+    try:
+        of = pictures.finished(store, book)
+    except pictures.NotDrawable:
+        return [], []
+    for name, picture in pictures.PICTURES.items():
+        title = f"{picture.brief[0].upper()}{picture.brief[1:]}"
         try:
-            figure = pictures.draw(store, book, name)
+            figure = pictures.draw(store, book, name, of=of)
         except pictures.NotDrawable as error:
-            undrawn.append((name, str(error)))
+            undrawn.append((title, str(error)))
         else:
-            drawn.append({"name": name, "title": str(figure.get_label()) or name, "svg": pictures_as.svg(figure)})
+            drawn.append({"title": title, "says": str(figure.get_label()), "svg": pictures_as.svg(figure)})
     return drawn, undrawn
 
 
