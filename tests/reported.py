@@ -9,6 +9,7 @@ from smartad.records import append_jsonl, read_jsonl, write_jsonl
 from smartad.stage import Runtime, StageSpec
 from smartad.stages.grade import summary
 from smartad.store import Store
+from smartad.sweep.space import Sweep
 from smartad.types import Question, ScoredTrajectory, Selected, Step, Trajectory, Verdict
 
 QUESTIONS, SAMPLES = 6, 3
@@ -20,12 +21,12 @@ LABEL = "</th><img src=x onerror=\"window.__pwned=5\"> {{7*7}} $a_b$"
 LONG = "long" * 25_000
 
 
-def declare(folder: Path) -> "tuple[made_up.Sweep, str]":
+def declare(folder: Path) -> Sweep:
     """Three rows, two seeds, two benchmarks; the harm is in the label of the third row."""
     name = "harm<img src=x onerror=window.__pwned=6>"
     return made_up.declare(folder, name, base=[str(ROOT / "configs/toy.yaml"), "benchmarks={in_domain: [toy_math], "
                                                "out_of_domain: [toy_qa3]}", f"collect.samples={SAMPLES}", f"select.first={SAMPLES}"], seeds=[0, 1],
-                           arms={"base": {"train": None}, "min": {"select.rule": "min"}, LABEL: {"select.rule": "max"}}), name
+                           arms={"base": {"train": None}, "min": {"select.rule": "min"}, LABEL: {"select.rule": "max"}})
 
 
 def finish(store: Store, specs: list[StageSpec]) -> None:

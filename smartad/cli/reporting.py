@@ -6,12 +6,15 @@ import webbrowser
 from pathlib import Path
 
 from smartad.analysis import arms
+from smartad.analysis.guard import guard, guarded
 from smartad.cli.dashboards import desktop
-from smartad.report.page import TRAJECTORIES, page, write
+from smartad.report.page import page, write
 from smartad.store import Store
 from smartad.sweep import ledger, results
 from smartad.sweep.ledger import Ledger, LedgerTrial
 from smartad.types import UserError
+
+PREDECESSOR = "agent distill"
 
 
 def report_command(args: argparse.Namespace) -> int:
@@ -22,7 +25,7 @@ def report_command(args: argparse.Namespace) -> int:
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise UserError(f"--to {path} {'is a folder' if path.is_dir() else 'is in no folder that there is'}: name a file to write, "
                         f"as in --to {Path(book.name).name}.html")
-    html = page(store, book, results.table(store, book), _baseline(store, book, args.baseline), args.trajectories,
+    html = page(store, book, guarded(results.table(store, book), guard(store, book)), _baseline(store, book, args.baseline), args.trajectories,
                 lambda what: print(f"{book.name}: {what}", file=sys.stderr))
     write(path, html)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
@@ -32,4 +35,11 @@ def report_command(args: argparse.Namespace) -> int:
 
 
 def _baseline(store: Store, book: Ledger, word: str | None) -> LedgerTrial | None:
-    return arms.arm(store, word, near=book).trial if word else None
+    """The row that ``word`` means; without one, the predecessor where it is among them, else the first row."""
+    if word:
+        found = arms.arm(store, word, near=book)
+        if found.book.name != book.name:
+            raise UserError(f"--baseline {word} is a row of {found.book.name}: a report is of one sweep; `smartad compare` takes two")
+        return found.trial
+    predecessors = [trial for trial in book.trials if trial.label.lower().replace("_", " ").startswith(PREDECESSOR)]
+    return next(iter(predecessors or book.trials), None)

@@ -108,7 +108,8 @@ def flips(book: Ledger, baseline: LedgerTrial | None, found: Sequence[Source]) -
     """
     if baseline is None:
         return {}
-    own = {(source.benchmark, place.run.seed): source.right for source in found for place in source.places
+    own: dict[tuple[str | None, int], dict[str, float]] = {
+        (source.benchmark, place.run.seed): source.right for source in found for place in source.places
            if source.benchmark is not None and book.trials[place.row] is baseline}
     first = baseline.runs[0].seed
     changed = {}

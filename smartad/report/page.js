@@ -212,11 +212,11 @@ function viewer(data) {
   by("after").addEventListener("click", () => { page++; list(); });
   addEventListener("hashchange", show);
   by("viewer").hidden = false;
+  by("trouble").hidden = true;
   search();
   show();
 }
 
 unpack(by("packed").textContent).then(viewer).catch((error) => {
   by("trouble").textContent = error.message;
-  by("trouble").hidden = false;
 });

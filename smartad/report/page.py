@@ -19,7 +19,6 @@ from smartad.redact import redact
 from smartad.report import comparing, sections
 from smartad.report.trajectories import pack
 from smartad.store import Store
-from smartad.sweep import results
 from smartad.sweep.ledger import Ledger, LedgerTrial
 from smartad.sweep.state import Jobs, look
 from smartad.tables import Table

@@ -162,7 +162,7 @@ def configuration(book: Ledger) -> Section:
 
 def _values(values: Mapping[str, Any], arms: Mapping[str, Any]) -> dict[str, Any]:
     """What a trial changes; an arm's name stands for what it changes."""
-    declared = arms.get(values.get("arm")) if "arm" in values else None
+    declared = arms.get(str(values["arm"])) if "arm" in values else None
     return {**(declared or {}), **{key: value for key, value in values.items() if key != "arm" or declared is None}}
 
 
