@@ -121,7 +121,8 @@ def differences(pairs: Sequence[Paired], draws: int = DRAWS, seed: int = 0) -> l
     The seeds of A and of B are taken to be independent: a seed of the same number starts the same random numbers, but from
     other data or weights comes another training.  What luck they should share makes the interval too wide, never too narrow.
 
-    ``p`` is the share of draws beyond zero, twice; where they are too few to count, Student's t of the same variances.
+    ``p`` is the share of draws beyond zero, twice; where they are too few to count, Student's t of the same variances, but no
+    less than if all questions had tossed a coin.
     """
     rows = [_of_block(pairs[start:start + BLOCK], draws, seed) for start in range(0, len(pairs), BLOCK)]
     return [one for block in rows for one in block]
@@ -182,6 +183,7 @@ def _difference(of: Sequence[tuple[Runs, Runs]], drawn: NDArray[np.float64], see
     p = 2 * max(beyond, 1) / len(drawn)
     if beyond < TAIL and spread.total > 0:
         p = min(2 * TAIL / len(drawn), 2 * float(stats.t.sf(abs(estimate) / np.sqrt(spread.total), _df(spread))))
+        p = max(p, 2.0 ** (1 - sum(a.shape[1] for a, _ in of)))
     seeds, questions = _needed(estimate, spread, lone)
     return Difference(100 * estimate, max(-100.0, 100 * float(low)), min(100.0, 100 * float(high)), min(1.0, p), seeds, questions,
                       lone)

@@ -135,6 +135,12 @@ def against(store: Store, book: Ledger, baseline: LedgerTrial, *, grader: str | 
     return _all(store, rows, Arm(book, baseline), grader, shared, draws)
 
 
+def runs_of(store: Store, a: Arm, b: Arm) -> list[tuple[Run, Run]]:
+    """Which run of A is held against which of B (``Line.pairs``)."""
+    sides = _side(store, a, None), _side(store, b, None)
+    return [(sides[0].runs[i], sides[1].runs[j]) for i, j in _pairs(sides[0].seeds, sides[1].seeds)]
+
+
 def _all(store: Store, rows: Sequence[Arm], baseline: Arm, grader: str | None, shared: bool, draws: int) -> list[Comparison]:
     """All of ``rows`` against ``baseline``, whose questions are the columns of what is compared."""
     read: Read = lru_cache(maxsize=256)(lambda grade: outcomes(store, grade))
@@ -163,15 +169,15 @@ def _side(store: Store, arm: Arm, grader: str | None) -> _Side:
     """Runs of which nothing is finished are left out, and of equal ones all but the first."""
     runs: dict[tuple[str, ...], tuple[Run, dict[str, str]]] = {}
     for run in arm.trial.runs:
-        grades = {name: grade for name in benchmarks_of(arm.book) if (grade := _grade(store, run, name, grader))}
+        grades = {name: grade for name in benchmarks_of(arm.book) if (grade := counted(store, run, name, grader))}
         if grades:
             runs.setdefault(tuple(grades.values()), (run, grades))
     lone = len(runs) == 1 and arm.trial.runs[0].train is not None
     return _Side(arm, tuple(run for run, _ in runs.values()), tuple(grades for _, grades in runs.values()), lone)
 
 
-def _grade(store: Store, run: Run, benchmark: str, grader: str | None) -> str | None:
-    """The grade stage of a run's cell, which may be finished before the run is."""
+def counted(store: Store, run: Run, benchmark: str, grader: str | None = None) -> str | None:
+    """``grade_of``, also of a run that is not finished: its benchmarks may be."""
     if store.has(run.goal):
         return grade_of(store, run, benchmark, grader)
     found: dict[str, str] = {}
@@ -269,7 +275,7 @@ def _line(name: str, of: _Matched, difference: Difference, one: Comparison) -> L
 
 
 def _pairs(a: Sequence[int], b: Sequence[int]) -> list[tuple[int, int]]:
-    """Which run of A is held against which of B (``Line.pairs``)."""
+    """Places in A and in B."""
     if len(a) == 1 or len(b) == 1:
         return [(i, j) for i in range(len(a)) for j in range(len(b))]
     same = [(i, b.index(seed)) for i, seed in enumerate(a) if seed in b]
