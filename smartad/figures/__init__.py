@@ -10,7 +10,7 @@ from smartad.figures import style
 from smartad.types import UserError
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Figure  # for those above, who do not import matplotlib
 
 # What else would be written into the file: the time.
 METADATA: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}

@@ -70,7 +70,7 @@ def groups(panels: Mapping[str, tuple[Sequence[str], Mapping[str, Sequence[Point
         counts = [spread([point.n for points in found.values() if (point := points[group])]) for group in range(len(kinds))]
         axis.set_xticks(range(len(kinds)), [f"{style.wrapped(kind, 13)}\n{n}" for kind, n in zip(kinds, counts, strict=True)])
         axis.set_xlim(-0.5, len(kinds) - 0.5)
-        axis.set_ylim(0, 100)
+        axis.set_ylim(-3, 103)
         axis.set_title(style.wrapped(title, 40))
         axis.set_ylabel(unit)
         axis.grid(axis="y")

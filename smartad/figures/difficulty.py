@@ -33,10 +33,15 @@ def bars(panels: Mapping[str, Mapping[str, Sequence[Point | None]]], names: Sequ
                     if point.high > point.low:
                         axis.errorbar(x, point.value, yerr=[[point.value - point.low], [point.high - point.value]], color="0.15",
                                       elinewidth=0.8, capsize=1.5)
-                    axis.annotate(f"{point.n}", (x, 0), xytext=(0, 2), textcoords="offset points", rotation=90, ha="center",
-                                  va="bottom", fontsize=5.5, color="black" if which == 0 else "white")
-        labels = [style.wrapped(name, max(10, 34 // groups)) for name in found]
-        axis.set_xticks(range(len(labels)), labels)
+                    axis.annotate(f"{point.n}", (x, 0), xytext=(0, 3), textcoords="offset points", rotation=90, ha="center",
+                                  va="bottom", fontsize=5.5,
+                                  bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.8})
+        axis.set_xticks(range(len(found)), [style.wrapped(name, 24 if groups > 4 else 50 // groups) for name in found])
+        if groups > 4:
+            for label in axis.get_xticklabels():
+                label.set(rotation=30, ha="right", rotation_mode="anchor")
+        spare = max(0.0, (3 - groups) / 2)  # a single group need not fill the page
+        axis.set_xlim(-0.5 - spare, groups - 0.5 + spare)
         axis.set_title(title)
         axis.set_ylabel(unit)
         axis.grid(axis="y")
@@ -52,16 +57,16 @@ def heat(panels: Mapping[str, Mapping[str, Sequence[float | None]]], columns: Se
 
     What is not measured is grey, and has a dash.
     """
+    import numpy as np
+
     labels = [style.wrapped(name, 24) for name in next(iter(panels.values()))]
     tall = sum(0.16 + 0.14 * (1 + label.count("\n")) for label in labels)
-    figure = style.figure(style.PAGE, tall + 0.8, caption)
+    figure = style.figure(style.PAGE, tall + 0.7, caption)
     for axis, (title, found) in zip(style.grid(figure, len(panels), len(panels), sharey=True), panels.items(), strict=True):
-        import numpy as np
-
         cells = np.array([[np.nan if value is None else value for value in line] for line in found.values()], dtype=float)
         reach = float(np.nanmax(np.abs(cells))) if np.isfinite(cells).any() else 0.0
         axis.set_facecolor("0.85")
-        image = axis.imshow(cells, cmap=style.DIVERGING, vmin=-(reach or 1.0), vmax=reach or 1.0, aspect="auto")
+        axis.imshow(cells, cmap=style.DIVERGING, vmin=-(reach or 1.0), vmax=reach or 1.0, aspect="auto")
         for (line, column), value in np.ndenumerate(cells):
             dark = abs(value) > 0.6 * reach
             axis.text(column, line, "–" if np.isnan(value) else f"{value:+.2f}", ha="center", va="center",
@@ -71,5 +76,4 @@ def heat(panels: Mapping[str, Mapping[str, Sequence[float | None]]], columns: Se
         axis.tick_params(length=0)
         axis.spines[:].set_visible(False)
         axis.set_title(title)
-        figure.colorbar(image, ax=axis, shrink=0.9)
     return figure

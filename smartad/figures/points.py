@@ -20,7 +20,10 @@ class Point:
 
 def share(right: float, n: int) -> Point | None:
     """``right`` out of ``n`` in percent, with Wilson's interval; None of nothing."""
-    return Point(100 * right / n, *wilson(right, n), n) if n else None
+    if not n:
+        return None
+    value, (low, high) = 100 * right / n, wilson(right, n)
+    return Point(value, min(low, value), max(high, value), n)  # of all and of none, an end may miss it by a rounding
 
 
 def average(points: Sequence[Point | None]) -> Point | None:

@@ -19,20 +19,22 @@ def dots(labels: Sequence[str], panels: Mapping[str, Sequence[Point | None]], un
          limits: tuple[float, float | None] = (0, 100), kinds: Sequence[str] = ()) -> "Figure":
     """Every row's number with its interval.  What is not measured has no dot.
 
-    ``panels``: title -> a point per row of ``labels``; its n stands in the title.  ``unit``: what the axis counts.
+    ``panels``: title -> a point per row of ``labels``; its n stands in the title.  ``unit``: what the axes count; they have
+    one scale, from ``limits[0]`` to ``limits[1]``, None being as far as there are numbers.
     ``kinds``: of each row, what its colour says; none is one colour.
     """
     figure, axes, heights = _panels(labels, list(panels), 6, caption, unit)
+    furthest = max((point.high for points in panels.values() for point in points if point), default=0.0) or 1.0
     colours = _colours(kinds)
     for axis, (title, points) in zip(axes, panels.items(), strict=True):
         for row, (height, point) in enumerate(zip(heights, points, strict=True)):
             if point:
                 colour = colours[kinds[row]] if kinds else style.DARK
-                axis.plot([point.low, point.high], [height, height], color=colour, alpha=0.35, linewidth=2.5, zorder=3,
-                          solid_capstyle="butt", clip_on=False)
+                axis.plot([max(point.low, limits[0]), point.high], [height, height], color=colour, alpha=0.35, linewidth=2.5,
+                          zorder=3, solid_capstyle="butt", clip_on=False)
                 axis.plot(point.value, height, "o", color=colour, zorder=4, clip_on=False)
         axis.set_title(f"{style.wrapped(title, 18)}\n{spread([p.n for p in points if p])}")
-        axis.set_xlim(*limits)
+        axis.set_xlim(limits[0], limits[1] or 1.05 * furthest)
     _legend(figure, colours, "o", linestyle="")
     return figure
 
@@ -71,6 +73,7 @@ def stacks(labels: Sequence[str], panels: Mapping[str, Sequence[tuple[float, flo
     none.  ``names``: of dark and light.  ``hatched``: the rows of which ``hatching`` holds.
     """
     figure, axes, heights = _panels(labels, list(panels), 4, caption, unit)
+    most = max((found[0] + found[1] for rows in panels.values() for found in rows if found), default=0.0) or 1.0
     for axis, (title, rows) in zip(axes, panels.items(), strict=True):
         for row, (height, found) in enumerate(zip(heights, rows, strict=True)):
             if found:
@@ -78,11 +81,11 @@ def stacks(labels: Sequence[str], panels: Mapping[str, Sequence[tuple[float, flo
                 dark, light, n = found
                 for left, width, colour in ((0.0, dark, style.DARK), (dark, light, style.LIGHT)):
                     axis.barh(height, width, left=left, height=LINE, color=colour, edgecolor="white", linewidth=0, hatch=hatch)
-                axis.annotate(f"{dark + light:.1f} of {n}", (dark + light, height), xytext=(2, 0), textcoords="offset points",
+                axis.annotate(f"{dark + light:.1f} % of {n}", (dark + light, height), xytext=(2, 0), textcoords="offset points",
                               va="center", fontsize=6, color="0.3")
         axis.set_title(style.wrapped(title, 18))
-        most = max((dark + light for found in rows if found for dark, light, _ in [found]), default=0)
-        axis.set_xlim(0, 1.7 * most or 1)  # what stands beside the longest bar needs room
+        axis.set_xlim(0, 1.8 * most)  # what stands beside the longest bar needs room
+        axis.set_xticks([tick for tick in axis.get_xticks() if tick <= min(100, 1.2 * most)])
     from matplotlib.patches import Patch
 
     handles = [Patch(facecolor=style.DARK), Patch(facecolor=style.LIGHT),
@@ -123,5 +126,5 @@ def _colours(kinds: Sequence[str]) -> dict[str, str]:
 def _legend(figure: "Figure", colours: Mapping[str, str], marker: str, **how: Any) -> None:
     from matplotlib.lines import Line2D
 
-    if colours:
+    if len(colours) > 1:
         style.legend(figure, [Line2D([], [], color=colour, marker=marker, **how) for colour in colours.values()], list(colours))

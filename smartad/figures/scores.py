@@ -1,41 +1,48 @@
-"""pass@1 of a sweep's rows."""
+"""pass@1 of a table's rows."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from smartad.figures import rows
-from smartad.figures.points import average, share
-from smartad.tables import AVERAGE, RunCells
+from smartad.figures.points import Point, average, share
+from smartad.tables import AVERAGE, Entry, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROWS = 40
 """The rows with the best averages are drawn; more cannot be told apart."""
+WHAT = "n: graded questions; several seeds ask the same ones, which count once"
 
 
-def pooled(runs: Iterable[RunCells], benchmark: str) -> tuple[float, int]:
-    """(right, out of) over a row's seeds, as ``Cell.draws``; a cell that several seeds share counts once."""
-    cells = {c.source: c for run in runs if (c := run.cells.get(benchmark))}.values()
-    return sum(c.draws[0] for c in cells), sum(c.draws[1] for c in cells)
+def point(entry: Entry) -> Point | None:
+    """pass@1 of a cell with its interval, over a row's seeds; None of a hole."""
+    return share(*entry.draws) if entry.draws else None
 
 
-def overall(runs: Iterable[RunCells], benchmarks: Sequence[str]) -> float:
+def points(entries: Mapping[str, Entry], benchmarks: Sequence[str]) -> dict[str, Point | None]:
+    """Those of a row's cells, and of several benchmarks their macro average: None when one is missing."""
+    found = {name: point(entries[name]) for name in benchmarks}
+    return {**found, AVERAGE: average(list(found.values()))} if len(benchmarks) > 1 else found
+
+
+def overall(entries: Mapping[str, Entry], benchmarks: Sequence[str]) -> float:
     """The macro average over those of ``benchmarks`` that are graded, in percent; -1 when none is.  For putting rows in order."""
-    runs = list(runs)
-    shares = [100 * correct / n for b in benchmarks for correct, n in [pooled(runs, b)] if n]
-    return sum(shares) / len(shares) if shares else -1.0
+    known = [percent for name in benchmarks if (percent := entries[name].percent) is not None]
+    return sum(known) / len(known) if known else -1.0
 
 
-def draw_scores(found: Mapping[str, Sequence[RunCells]], benchmarks: Sequence[str], note: str = "") -> "Figure":
+def draw_scores(table: Table, labels: Sequence[str] = (), note: str = "") -> "Figure":
     """A panel per benchmark, and one of their average: pass@1 of every row with its interval, the best row on top.
 
-    Rows without a finished cell have no dot, and rows that miss a benchmark no average.  ``note`` ends the caption.
+    A hole of the table has no dot, and rows with one no average.  ``labels``: the rows to be drawn; without, all.  ``note`` ends
+    the caption.
     """
-    labels = sorted(found, key=lambda label: overall(found[label], benchmarks), reverse=True)[:ROWS]
-    panels = {name: [share(*pooled(found[label], name)) for label in labels] for name in benchmarks}
-    if len(benchmarks) > 1:
-        panels[AVERAGE] = [average([panels[name][row] for name in benchmarks]) for row in range(len(labels))]
-    best = f"The {ROWS} best of {len(found)} rows. " if len(found) > ROWS else ""
-    return rows.dots(labels, panels, "pass@1", f"pass@1 in percent with 95 % Wilson intervals; n: graded attempts over all "
-                     f"seeds. Avg: macro average. {best}{note}".strip())
+    benchmarks = [name for names in table.groups.values() for name in names]
+    every = list(labels or table.rows)
+    shown = sorted(every, key=lambda label: overall(table.rows[label], benchmarks), reverse=True)[:ROWS]
+    found = [points(table.rows[label], benchmarks) for label in shown]
+    panels = {name: [of[name] for of in found] for name in found[0]} if found else {}
+    best = f"The {ROWS} best of {len(every)} rows. " if len(every) > ROWS else ""
+    return rows.dots(shown, panels, "pass@1", f"{table.title}: pass@1 in percent with 95 % Wilson intervals ({WHAT}); Avg: macro "
+                     f"average. {best}{note}".strip())

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CORNERS = ("reason", "action", "final")
+BEST = "#D55E00"
 Weights = tuple[float, float, float]
 
 
@@ -33,6 +34,8 @@ def weights(triples: Sequence[Weights], scores: Sequence[float], scales: Sequenc
 
     ``triples``: reason, action, final of each trial.  ``best``: which trial is marked.
     """
+    import numpy as np
+
     figure = style.figure(style.PAGE, 2.9, caption)
     left, right = style.grid(figure, 2, 2, width_ratios=(1, 1.5))
     order = sorted(range(len(scores)), key=lambda trial: (trial == best, abs(scores[trial] - scores[best]) * -1))
@@ -41,10 +44,10 @@ def weights(triples: Sequence[Weights], scores: Sequence[float], scales: Sequenc
     xs, ys = zip(*(_flat(triples[trial]) for trial in order), strict=True)
     dots = left.scatter(xs, ys, c=[scores[trial] for trial in order], cmap=style.SCALE, s=22, linewidths=0.4, edgecolors="0.2",
                         zorder=3)
-    left.scatter(*_flat(triples[best]), s=80, facecolors="none", edgecolors="#D55E00", linewidths=1.4, zorder=4)
-    left.annotate("best " + " : ".join(f"{w:.3g}" for w in triples[best]), _flat(triples[best]), xytext=(8, 6),
-                  textcoords="offset points", color="#D55E00", fontsize=7, zorder=5)
-    _parallel(right, scales, [(trial, dots.to_rgba(scores[trial])) for trial in order], best)
+    left.scatter(*_flat(triples[best]), s=80, facecolors="none", edgecolors=BEST, linewidths=1.4, zorder=4)
+    left.set_title("best " + " : ".join(f"{w:.3g}" for w in triples[best]), color=BEST)
+    colours = dots.cmap(dots.norm(np.array(scores)))
+    _parallel(right, scales, [(trial, colours[trial]) for trial in order], best)
     figure.colorbar(dots, ax=right, label=style.plain(metric), shrink=0.9)
     return figure
 
@@ -79,16 +82,16 @@ def _triangle(axis: "Axes", corners: Sequence[tuple[float, float]]) -> None:
         for ends in (((fourth, 1 - fourth, 0), (fourth, 0, 1 - fourth)), ((1 - fourth, fourth, 0), (0, fourth, 1 - fourth)),
                      ((1 - fourth, 0, fourth), (0, 1 - fourth, fourth))):
             axis.plot(*zip(*map(_flat, ends), strict=True), color="0.88", linewidth=0.6, zorder=1)
-    for (x, y), name, side, up in zip(corners, CORNERS, ("center", "center", "center"), (-4, -4, 4), strict=True):
-        axis.annotate(name, (x, y), xytext=(0, up), textcoords="offset points", ha=side, va="top" if up < 0 else "bottom")
+    for (x, y), name, up in zip(corners, CORNERS, (-4, -4, 4), strict=True):
+        axis.annotate(name, (x, y), xytext=(0, up), textcoords="offset points", ha="center", va="top" if up < 0 else "bottom")
 
 
 def _parallel(axis: "Axes", scales: Sequence[Scale], lines: Sequence[tuple[int, object]], best: int) -> None:
     from matplotlib.collections import LineCollection
 
     paths = [[(x, scale.heights[trial]) for x, scale in enumerate(scales)] for trial, _ in lines]
-    axis.add_collection(LineCollection(paths, colors=[colour for _, colour in lines],
-                                       linewidths=[2.6 if trial == best else 0.9 for trial, _ in lines]))
+    axis.add_collection(LineCollection(paths, colors=[BEST if trial == best else colour for trial, colour in lines],
+                                       linewidths=[2.2 if trial == best else 0.9 for trial, _ in lines]))
     for x, scale in enumerate(scales):
         axis.axvline(x, color="0.3", linewidth=0.6)
         for height, text in scale.ticks:

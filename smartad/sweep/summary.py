@@ -16,12 +16,11 @@ def summary(store: Store, book: Ledger) -> Summary:
                f"best/{book.config['metric']}": found[2] if found else None}
     views = (comparison(store, book), trials(store, book), *confusion(store, book))
     figure = store.root / "sweeps" / book.name / "scores.png"
-    rows = results.rows(store, book)
-    benchmarks = [name for names in book.groups.values() for name in names]
-    if drawn := any(run.cells for runs in rows.values() for run in runs):
+    table = results.table(store, book)
+    if drawn := any(entry.percent is not None for entries in table.rows.values() for entry in entries.values()):
         with explained(store.root):
             figure.parent.mkdir(parents=True, exist_ok=True)
-            figures.save(draw_scores(rows, benchmarks), figure)
+            figures.save(draw_scores(table), figure)
     return Summary(book.name, book.config, metrics, views, {"scores": figure} if drawn else {})
 
 

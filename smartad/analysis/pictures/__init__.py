@@ -11,7 +11,7 @@ from smartad.sweep.ledger import Ledger
 from smartad.types import UserError
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from smartad.figures import Figure
 
 __all__ = ["PICTURES", "Finished", "NotDrawable", "Picture", "draw", "finished"]
 

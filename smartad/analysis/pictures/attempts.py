@@ -1,18 +1,19 @@
-"""Pictures of what students did on the benchmarks: by level and subject, tokens, errors, searches (Agent Distillation, Fig. 4-8)."""
+"""Pictures of what students did on the benchmarks, after Agent Distillation's Fig. 4 and 6 to 8."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from smartad.analysis.outcomes import outcomes, questions_of
-from smartad.analysis.pictures.rows import Finished, NotDrawable, Row, by_size, size_of
+from smartad.analysis.pictures.rows import Finished, NotDrawable, Row, by_size
 from smartad.figures import curves, rows, style
 from smartad.figures.points import Point, mean, share
-from smartad.figures.scores import draw_scores
+from smartad.figures.scores import WHAT, draw_scores
 from smartad.types import Question
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from smartad.figures import Figure
 
 READ = 12
 """Rows whose trajectories are read: a file of each benchmark and seed."""
@@ -24,7 +25,7 @@ AGENT, CHAIN = "agent", "chain of thought"
 
 def scores(found: Finished) -> "Figure":
     """pass@1 of every row, with its interval."""
-    return draw_scores({row.label: row.cells for row in found.rows}, found.benchmarks, found.notes(found.rows))
+    return draw_scores(found.table, [row.label for row in found.rows], found.notes(found.rows))
 
 
 def math_levels(found: Finished) -> "Figure":
@@ -61,13 +62,13 @@ def code_errors(found: Finished) -> "Figure":
     if not acting:
         raise NotDrawable(f"no row of {found.book.name} is an agent's: there is no code that could fail")
     of = {row.label: found.config(row) for row in acting}
-    adapters = list(dict.fromkeys(row.runs[0].train or of[row.label]["student"] for row in acting))
+    adapter = {row.label: row.trial.runs[0].train or of[row.label]["student"] for row in acting}
+    order = list(dict.fromkeys(adapter.values()))
     shown = sorted(found.best(COUNTED, acting), key=lambda row: (
-        by_size(size_of(of[row.label]["student"])), adapters.index(row.runs[0].train or of[row.label]["student"]),
-        of[row.label]["candidates"]))
+        by_size(found.table.sizes[row.label]), order.index(adapter[row.label]), of[row.label]["candidates"]))
     panels = {name: [_errors(list(found.evaluations(row, name).values())) for row in shown] for name in found.benchmarks}
     voted = sorted({of[row.label]["candidates"] for row in shown} - {1})
-    return rows.stacks([_sized(row, of[row.label]) for row in shown], panels, ("code that cannot be read", "code that fails"),
+    return rows.stacks([_sized(found, row) for row in shown], panels, ("code that cannot be read", "code that fails"),
                        [of[row.label]["candidates"] > 1 for row in shown],
                        f"votes of {', '.join(map(str, voted))} candidates (SAG)", "% of steps", (
         "Steps without code that can be read, and steps whose code fails, runs out of time or out of memory; beside each bar, "
@@ -77,27 +78,34 @@ def code_errors(found: Finished) -> "Figure":
 def retrieval_calls(found: Finished) -> "Figure":
     """How often an agent searches."""
     acting = [row for row in found.rows if found.acts(row)]
-    shown = found.best(READ, acting)
-    of = {row.label: found.config(row) for row in shown}
-    shown.sort(key=lambda row: by_size(size_of(of[row.label]["student"])))
+    shown = sorted(found.best(READ, acting), key=lambda row: by_size(found.table.sizes[row.label]))
     panels: dict[str, list[Point | None]] = {}
     for name in found.benchmarks:
         evaluated = [found.evaluations(row, name) for row in shown]
         if any("index" in record["identity"]["inputs"] for of_row in evaluated for record in of_row.values()):
-            panels[name] = [mean([calls for f in of_row for calls in found.episodes(f).searches]) for of_row in evaluated]
+            panels[name] = [mean(_searches(found, list(of_row))) for of_row in evaluated]
     if not panels:
         raise NotDrawable(f"no row of {found.book.name} is an agent's with something to search: corpus is null, or all are "
                           "chains of thought")
-    return rows.dots([_sized(row, of[row.label]) for row in shown], panels, "calls", (
-        "Calls of web_search per attempt, as written in the code of its steps (in a loop: once), with Student's 95 % intervals of "
-        f"the mean. n: attempts over all seeds. {found.notes(shown, acting)}").strip(), (0, None),
-        [size_of(of[row.label]["student"]) for row in shown])
+    return rows.dots([_sized(found, row) for row in shown], panels, "calls", (
+        "Calls of web_search per attempt, as written in the code of its steps (in a loop: once), with Student's 95 % intervals "
+        f"of the mean. n: questions; of several attempts and seeds, each one's mean. {found.notes(shown, acting)}").strip(),
+        (0, None), [found.table.sizes[row.label] for row in shown])
 
 
-def _sized(row: Row, config: Mapping[str, Any]) -> str:
-    """A row's label, with the model's size where the label does not say it."""
-    size = size_of(config["student"])
-    return row.label if size in row.label or not by_size(size)[0] < float("inf") else f"{row.label} ({size})"
+def _sized(found: Finished, row: Row) -> str:
+    """A row's label, with the model's size where there are several and the label does not say it."""
+    size = found.table.sizes[row.label]
+    return row.label if size in row.label or len(set(found.table.sizes.values())) < 2 else f"{row.label} ({size})"
+
+
+def _searches(found: Finished, attempts: Sequence[str]) -> list[float]:
+    """Of each question, the mean of its calls."""
+    calls: dict[str, list[int]] = defaultdict(list)
+    for fingerprint in attempts:
+        for question, counts in found.episodes(fingerprint).searches.items():
+            calls[question] += counts
+    return [sum(of) / len(of) for of in calls.values()]
 
 
 def _errors(records: Sequence[Mapping[str, Any]]) -> tuple[float, float, int] | None:
@@ -123,22 +131,25 @@ def _parted(found: Finished, part: Callable[[Question], str | None], word: str) 
     if not panels:
         raise NotDrawable(f"no benchmark of {found.book.name} has questions of more than one {word}; math500 has")
     return curves.groups(panels, "pass@1", (
-        f"pass@1 in percent by {word} of the question, with 95 % Wilson intervals; n: graded questions over all seeds. "
+        f"pass@1 in percent by {word} of the question, with 95 % Wilson intervals ({WHAT}). "
         f"{found.notes(shown)}").strip())
 
 
 def _by_part(found: Finished, row: Row, benchmark: str, part: Callable[[Question], str | None]) -> dict[str, tuple[float, int]]:
-    """Part -> (right, graded questions) over a row's seeds; questions that are of none are left out."""
-    counts: dict[str, tuple[float, int]] = {}
-    for grade in dict.fromkeys(run.cells[benchmark].source for run in row.cells if benchmark in run.cells):
-        of = {question.id: part(question) for question in questions_of(found.store, grade).values()}
-        known = {kind for kind in of.values() if kind is not None}
-        if len(known) < 2:
-            continue
+    """Part -> (right, graded questions), a question's seeds being one draw; questions that are of no part are left out."""
+    shares: dict[str, list[float]] = defaultdict(list)
+    kinds: dict[str, str] = {}
+    for grade in row.entries[benchmark].source:
+        of = {question.id: kind for question in questions_of(found.store, grade).values() if (kind := part(question)) is not None}
+        if len(set(of.values())) < 2:
+            return {}
+        kinds |= of
         counted = outcomes(found.store, grade)
         for question, right in zip(counted.questions, counted.right, strict=True):
-            kind = of.get(question)
-            if kind is not None and right == right:  # NaN: nothing of it is graded
-                before = counts.get(kind, (0.0, 0))
-                counts[kind] = (before[0] + float(right), before[1] + 1)
+            if question in of and not isnan(right):
+                shares[question].append(float(right))
+    counts: dict[str, tuple[float, int]] = {}
+    for question, of_seeds in shares.items():
+        right, n = counts.get(kinds[question], (0.0, 0))
+        counts[kinds[question]] = (right + sum(of_seeds) / len(of_seeds), n + 1)
     return counts

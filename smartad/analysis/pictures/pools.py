@@ -8,7 +8,7 @@ from smartad.figures import difficulty as drawn
 from smartad.figures.points import Point, share
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from smartad.figures import Figure
 
 MOST = 8
 """Training sets side by side."""
@@ -20,9 +20,9 @@ def nll_buckets(found: Finished) -> "Figure":
     """Fig. 3: mean NLL and accuracy of easy, medium and hard trajectories."""
     numbers = _tables(found)
     panels: dict[str, dict[str, list[Point | None]]] = {}
-    for row in ("Mean NLL", "Acc. (%)"):
+    for row, title in (("Mean NLL", "mean NLL"), ("Acc. (%)", "accuracy")):
         for way, meaning in WAYS.items():
-            panels[f"{row}: {meaning}"] = {name: [_point(of, f"{way}-{bucket}", row) for bucket in difficulty.BUCKETS]
+            panels[f"{title}: {meaning}"] = {name: [_point(of, f"{way}-{bucket}", row) for bucket in difficulty.BUCKETS]
                                            for name, of in numbers.items()}
     return drawn.bars(panels, list(NAMES.values()), ["nats per token"] * 2 + ["% right"] * 2, (
         "Trajectories of the pool parted in three by their NLL under the untrained student (Eq. 3). In each bar, n: trajectories "
@@ -34,7 +34,7 @@ def hard_minus_easy(found: Finished) -> "Figure":
     """Fig. 4: by how much hard trajectories differ from easy ones."""
     numbers = _tables(found)
     panels = {title: {name: [_difference(of, way, row) for way in difficulty.WAYS] for name, of in numbers.items()}
-              for row, title in (("Acc. (%)", "accuracy, points"), ("Tool calls", "tool calls"))}
+              for row, title in (("Acc. (%)", "accuracy (points)"), ("Tool calls", "tool calls"))}
     counts = ", ".join(f"{name} {of['N_traj']['G-E']} and {of['N_traj']['G-H']}" for name, of in numbers.items())
     return drawn.heat(panels, list(WAYS.values()), (
         "Hard minus easy trajectories, parted in three by their NLL under the untrained student. "

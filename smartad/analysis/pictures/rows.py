@@ -4,7 +4,7 @@ import ast
 import json
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,8 +17,8 @@ from smartad.dialect import DIALECTS
 from smartad.figures.scores import overall
 from smartad.store import Store
 from smartad.sweep import results
-from smartad.sweep.ledger import Ledger, LedgerTrial, Run
-from smartad.tables import RunCells
+from smartad.sweep.ledger import Ledger, LedgerTrial
+from smartad.tables import Entry, Table
 from smartad.types import UserError
 
 
@@ -28,18 +28,21 @@ class NotDrawable(UserError):
 
 @dataclass(frozen=True)
 class Row:
-    """A row of which at least one seed is finished."""
+    """A row of which something is graded."""
 
     trial: LedgerTrial
-    runs: tuple[Run, ...]
-    """Those that are finished."""
-    cells: tuple[RunCells, ...]
-    """Of each of ``runs``."""
+    entries: Mapping[str, Entry]
+    """Of the table, by column."""
 
     @property
     def label(self) -> str:
         """As in the table."""
         return self.trial.label
+
+    @property
+    def whole(self) -> bool:
+        """Whether every seed of it has every number."""
+        return all(entry.percent is not None and entry.part is None for entry in self.entries.values())
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ class Episodes:
     """That were generated; of those attempts whose engine counts."""
     uncounted: int
     """Attempts whose engine does not."""
-    searches: tuple[int, ...]
-    """Calls of web_search, as they are written in the code that ran."""
+    searches: Mapping[str, tuple[int, ...]]
+    """Question -> of each attempt, the calls of web_search as they are written in the code that ran."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,11 @@ class Finished:
 
     store: Store
     book: Ledger
+    table: Table
     rows: tuple[Row, ...]
-    """In the order of the sweep."""
+    """In the order of the table."""
     missing: tuple[str, ...]
-    """Labels of the rows of which nothing is finished, or that were stopped early."""
+    """Labels of the rows of which nothing is graded, or that were stopped early."""
     _episodes: dict[str, Episodes] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -74,13 +78,13 @@ class Finished:
     def best(self, most: int, rows: Sequence[Row] | None = None) -> list[Row]:
         """The ``most`` rows (of ``rows``) with the best macro average, in their order."""
         rows = self.rows if rows is None else rows
-        ranked = sorted(rows, key=lambda row: overall(row.cells, self.benchmarks), reverse=True)[:most]
+        ranked = sorted(rows, key=lambda row: overall(row.entries, self.benchmarks), reverse=True)[:most]
         return [row for row in rows if any(row is one for one in ranked)]
 
     def evaluations(self, row: Row, benchmark: str) -> dict[str, dict[str, Any]]:
         """Fingerprint -> record of the row's evaluate stages of ``benchmark``, those that seeds share once."""
-        grades = dict.fromkeys(run.cells[benchmark].source for run in row.cells if benchmark in run.cells)
-        return {f: self.store.record(f) for f in dict.fromkeys(attempts_of(self.store, grade) for grade in grades)}
+        attempts = dict.fromkeys(attempts_of(self.store, grade) for grade in row.entries[benchmark].source)
+        return {f: self.store.record(f) for f in attempts}
 
     def config(self, row: Row) -> dict[str, Any]:
         """How a row was evaluated: the config of its evaluate stages."""
@@ -111,9 +115,8 @@ class Finished:
         """What the caption must say of rows that are not drawn, or not whole.  ``of``: those that the picture is about."""
         of = self.rows if of is None else of
         notes = [f"The {len(shown)} best of {len(of)} rows by Avg."] if len(shown) < len(of) else []
-        partial = [row.label for row in shown if len(row.runs) < len(row.trial.runs)]
-        if partial:
-            notes.append(f"Not all seeds are finished of {_listed(partial)}.")
+        if partial := [row.label for row in shown if not row.whole]:
+            notes.append(f"Finished in part: {_listed(partial)}.")
         if self.missing:
             notes.append(f"Not finished, and not drawn: {_listed(self.missing)}.")
         return " ".join(notes)
@@ -122,34 +125,23 @@ class Finished:
 def finished(store: Store, book: Ledger, names: Sequence[str] = ()) -> Finished:
     """What is finished of a sweep; of ``names`` alone, when there are any (labels or their beginnings).
 
-    Raises StoreError for a name that means no row of it, and NotDrawable when no row is finished.
+    Raises StoreError for a name that means no row of it, and NotDrawable when nothing is graded.
     """
     wanted = {arm(store, name, near=book).trial.label for name in names}
-    rows, missing = [], []
-    for trial in book.trials:
-        if wanted and trial.label not in wanted:
-            continue
-        runs = tuple(run for run in trial.runs if store.has(run.goal))
-        if runs and not trial.was_stopped(store):
-            rows.append(Row(trial, runs, tuple(results.cells(store, run.goal) for run in runs)))
-        else:
-            missing.append(trial.label)
-    if not rows:
-        raise NotDrawable(f"no row of {book.name} is finished yet, so there is nothing to draw" if not names else
-                          f"of {_listed(missing)} nothing is finished yet, so there is nothing to draw")
-    return Finished(store, book, tuple(rows), tuple(missing))
-
-
-def size_of(student: str) -> str:
-    """A model's size by its name: ``1.5B``; the name itself where it says none."""
-    name = student.partition("@")[0].rpartition("/")[2]
-    found = re.search(r"(?<![\d.])(\d+(?:\.\d+)?)[bB](?![A-Za-z])", name)
-    return f"{found[1]}B" if found else name
+    table = results.table(store, book)
+    trials = {trial.label: trial for trial in book.trials}
+    rows = [Row(trials[label], entries) for label, entries in table.rows.items() if label in (wanted or trials)]
+    there = tuple(row for row in rows if any(entry.percent is not None for entry in row.entries.values()))
+    missing = tuple(row.label for row in rows if row not in there)
+    if not there:
+        raise NotDrawable(f"nothing is graded yet of {_listed(missing) if names else book.name}, so there is nothing to draw")
+    return Finished(store, book, table, there, missing)
 
 
 def by_size(size: str) -> tuple[float, str]:
-    """For putting sizes in order, names that are none last."""
-    return (float(size[:-1]), "") if re.fullmatch(r"\d+(\.\d+)?B", size) else (float("inf"), size)
+    """For putting sizes (``1.5B``, ``500M``) in order, names that are none last."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([BM])", size)
+    return (float(found[1]) * {"B": 1e9, "M": 1e6}[found[2]], "") if found else (float("inf"), size)
 
 
 def searches(action: str) -> int:
@@ -166,7 +158,9 @@ def searches(action: str) -> int:
 
 
 def _read(store: Store, attempts: str) -> Episodes:
-    tokens, called, uncounted = [], [], 0
+    tokens: list[int] = []
+    called: dict[str, tuple[int, ...]] = {}
+    uncounted = 0
     with (store.folder(attempts) / "trajectories.jsonl").open(encoding="utf-8") as file:
         for line in file:
             row = json.loads(line)
@@ -174,8 +168,9 @@ def _read(store: Store, attempts: str) -> Episodes:
                 uncounted += 1
             else:
                 tokens.append(row["tokens"])
-            called.append(sum(searches(step["action"]) for step in row["steps"]))
-    return Episodes(tuple(tokens), uncounted, tuple(called))
+            calls = sum(searches(step["action"]) for step in row["steps"])
+            called[row["question_id"]] = (*called.get(row["question_id"], ()), calls)
+    return Episodes(tuple(tokens), uncounted, called)
 
 
 def _listed(labels: Sequence[str], most: int = 3) -> str:

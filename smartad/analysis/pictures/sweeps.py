@@ -2,20 +2,20 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import log
 from typing import TYPE_CHECKING, Any
 
 from smartad.analysis.pictures.rows import Finished, NotDrawable, Row
 from smartad.figures import curves, searches, style
-from smartad.figures.points import Point, average, share
-from smartad.figures.scores import overall, pooled
+from smartad.figures.points import Point
+from smartad.figures.scores import WHAT, overall, points
 from smartad.figures.searches import CORNERS, Scale, Weights
 from smartad.sweep.space import ARM, label
 from smartad.tables import AVERAGE
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from smartad.figures import Figure
 
 K = "select.first"
 APART = 0.08
@@ -30,28 +30,25 @@ def k_curve(found: Finished) -> "Figure":
         if select:
             others = {key: value for key, value in _settings(found, row).items() if key != K}
             by_line[json.dumps(others, sort_keys=True, default=str)].append(
-                (select["identity"]["config"]["first"], overall(row.cells, found.benchmarks), row))
+                (select["identity"]["config"]["first"], overall(row.entries, found.benchmarks), row))
     lines = [rows for rows in by_line.values() if len({first for first, _, _ in rows}) > 1]
     if not lines:
         raise NotDrawable(f"{found.book.name} has no two finished rows that differ in {K} alone, which is K: a sweep over it is "
                           "sweeps/table6_k.yaml")
     kept = sorted(lines, key=lambda rows: max(score for _, score, _ in rows), reverse=True)[:style.SERIES]
     kept = [rows for rows in lines if any(rows is one for one in kept)]
-    panels: dict[str, dict[str, list[tuple[float, Point]]]] = {name: {} for name in [*found.benchmarks, AVERAGE, "coverage"]}
+    panels: dict[str, dict[str, list[tuple[float, Point]]]] = {name: {} for name in [AVERAGE, "coverage", *found.benchmarks]}
     for rows in kept:
         name = _line(found, [row for _, _, row in rows])
         for first, _, row in sorted(rows, key=lambda one: one[0]):
-            points = {benchmark: share(*pooled(row.cells, benchmark)) for benchmark in found.benchmarks}
-            points[AVERAGE] = average(list(points.values()))
-            points["coverage"] = _coverage(found, row)
-            for panel, point in points.items():
+            for panel, point in {**points(row.entries, found.benchmarks), "coverage": _coverage(found, row)}.items():
                 if point:
                     panels[panel].setdefault(name, []).append((first, point))
     few = f"The {len(kept)} best of {len(lines)} lines. " if len(kept) < len(lines) else ""
     drawn = [row for rows in kept for _, _, row in rows]
     return curves.curves({title: of for title, of in panels.items() if of}, "K", "%", (
-        f"pass@1 against K, the samples that a trajectory is chosen from, with 95 % Wilson intervals (n: graded attempts over "
-        f"all seeds; {AVERAGE}: macro average). coverage: the share of n questions of the pool that have a candidate among their "
+        f"pass@1 against K, the samples that a trajectory is chosen from, with 95 % Wilson intervals ({WHAT}); {AVERAGE}: macro "
+        f"average. coverage: the share of n questions of the pool that have a candidate among their "
         f"first K samples. {few}{found.notes(drawn, drawn)}").strip())
 
 
@@ -81,11 +78,11 @@ def importances(found: Finished) -> "Figure":
 
     shares = computed(found.store, found.book)
     if not shares:
-        finished = sum(len(row.runs) == len(row.trial.runs) for row in found.rows)
+        finished = sum(row.whole for row in found.rows)
         raise NotDrawable(f"{found.book.name} has {finished} finished trials, and it takes {LEAST}" if finished < LEAST else
                           f"no key of {found.book.name} sets its best trials apart")
     return searches.importances(shares, f"How much of what sets the best trials of {found.book.name} apart lies in each swept "
-                                f"key, together 1 (PED-ANOVA); n = {len(found.rows)} finished trials. "
+                                f"key, together 1 (PED-ANOVA); n = {sum(row.whole for row in found.rows)} finished trials. "
                                 f"{found.notes(found.rows)}".strip())
 
 
@@ -105,13 +102,18 @@ def _line(found: Finished, rows: Sequence[Row]) -> str:
 
 
 def _stage_of(found: Finished, row: Row, kind: str) -> dict[str, Any] | None:
-    """The record of the first seed's stage of a kind; None where it has none."""
-    names = (f for f in row.runs[0].stages if f.startswith(f"{kind}-"))
-    return next((found.store.record(f) for f in names if found.store.has(f)), None)
+    """The record of a row's stage of a kind, of any seed; None where it has none."""
+    return next(iter(_stages_of(found, row, kind)), None)
+
+
+def _stages_of(found: Finished, row: Row, kind: str) -> Iterator[dict[str, Any]]:
+    """The records of a row's finished stages of a kind, those that seeds share once."""
+    names = dict.fromkeys(f for run in row.trial.runs for f in run.stages if f.startswith(f"{kind}-"))
+    return (found.store.record(f) for f in names if found.store.has(f))
 
 
 def _coverage(found: Finished, row: Row) -> Point:
-    records = [found.store.record(f) for f in dict.fromkeys(f for run in row.runs for f in run.stages if f.startswith("select-"))]
+    records = list(_stages_of(found, row, "select"))
     value = 100 * sum(record["metrics"]["coverage"] for record in records) / len(records)
     return Point(value, value, value, records[0]["metrics"]["questions"])
 
