@@ -103,7 +103,7 @@ def guarded(table: Table, found: Guarded) -> Table:
 def _own(book: Ledger, values: Mapping[str, Any]) -> dict[str, Any]:
     """dotted.key -> value of what a trial sets otherwise than all share."""
     declared = {**(book.config.get("arms", {}).get(values.get("arm")) or {}), **values}
-    shared = dict(_leaves(book.config.get("base", {})))
+    shared = dict(_leaves(book.config.get("base") or {}))
     settings = [leaf for key, value in declared.items() for leaf in _leaves(canonical(value), key)]
     return {key: value for key, value in settings if key != "arm" and value != shared.get(key)}
 

@@ -120,9 +120,9 @@ def parser() -> argparse.ArgumentParser:
     table = command("table", "print a sweep's comparison table",
                     "  smartad table quickstart --to quickstart.tex\n"
                     "Best and second are marked among the models of one size.  Holes are marked, never printed as zeros, and so\n"
-                    "are rows of which seeds are missing; of a half-finished sweep, what is there is printed.  Cells that did not\n"
-                    "come about as the others of their column (other graders, questions, sandboxes, engines, versions), though\n"
-                    "the sweep does not declare it, are marked, and below it says what differs.")
+                    "are rows of which seeds are missing; of a half-finished sweep, what is there is printed.  Cells that did\n"
+                    "not come about as the others of their column (other graders, questions, sandboxes, engines, versions),\n"
+                    "though the sweep does not declare it, are marked, and below it says what differs.")
     table.add_argument("sweep", metavar="SWEEP", help="its name, the beginning of it, or its file")
     table.add_argument("--grader", metavar="NAME", help="by this grader where it has graded, instead of the one that counts")
     table.add_argument("--format", choices=["terminal", "md", "tex", "csv", "html"], default=None,

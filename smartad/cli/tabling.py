@@ -92,8 +92,7 @@ def print_table(table: Table) -> None:
     """A comparison table for the terminal, in as many parts below one another as its width takes."""
     out, found = console(), grid(table)
     titles = [title for title, span in found.groups for _ in range(span)] or [""] * len(found.columns)
-    heads = [f"{title}\n{name.replace(' (n=', f'{chr(10)}(n=')}" if found.groups else name.replace(" (n=", "\n(n=")
-             for title, name in zip(titles, found.columns, strict=True)]
+    heads = [f"{title}\n{name}" if found.groups else name for title, name in zip(titles, found.columns, strict=True)]
     for part in _parts(found, heads, out.width):
         shown = RichTable()
         for head in found.heads:

@@ -74,7 +74,7 @@ def _stopped(store: Store, run: Run, found: RunCells) -> RunCells:
 
 def sizes(book: Ledger) -> dict[str, str]:
     """Label -> the size of its student as that's name says it, 1.5B; else the name."""
-    shared = book.config.get("base", {})
+    shared = book.config.get("base") or {}  # a run that is no sweep has declared none
     found = {}
     for trial in book.trials:
         own = {**(book.config.get("arms", {}).get(trial.values.get("arm")) or {}), **trial.values}
