@@ -77,8 +77,18 @@ def _add_report(command: Command) -> None:
 
 def _add_walk(command: Command) -> None:
     walk = command("walk", "walk from a cell of a table to everything it was made of",
-                   "  smartad walk quickstart:SmartAD/toy_math\n" + NAMES)
-    walk.add_argument("cell", metavar="CELL", help="a cell")
+                   "  smartad walk quickstart:SmartAD/toy_math                   verdicts, attempts, adapter, ..., commit\n"
+                   "  smartad walk quickstart:SmartAD@1/toy_math --wrong         its wrong answers, of the seed 1\n"
+                   "  smartad walk quickstart:SmartAD/toy_math --question 7      one question, step by step\n"
+                   f"{NAMES}\n"
+                   "Files are read and held against what was recorded of them.  Of an unfinished row, as far as it came.")
+    walk.add_argument("cell", metavar="CELL", help="a cell, or the grade stage behind one")
+    walk.add_argument("--grader", metavar="NAME", help="as this grader has graded, instead of the one that counts")
+    one = walk.add_mutually_exclusive_group()
+    one.add_argument("--question", metavar="ID", help="only this question: gold, verdict and every step")
+    for name in ("right", "wrong", "ungraded"):
+        one.add_argument(f"--{name}", action="store_true", help=f"list the answers that are {name}")
+    walk.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _add_reproduce(command: Command) -> None:
