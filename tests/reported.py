@@ -24,8 +24,9 @@ LONG = "long" * 25_000
 def declare(folder: Path) -> Sweep:
     """Three rows, two seeds, two benchmarks; the harm is in the label of the third row."""
     name = "harm<img src=x onerror=window.__pwned=6>"
-    return made_up.declare(folder, name, base=[str(ROOT / "configs/toy.yaml"), "benchmarks={in_domain: [toy_math], "
-                                               "out_of_domain: [toy_qa3]}", f"collect.samples={SAMPLES}", f"select.first={SAMPLES}"], seeds=[0, 1],
+    base = [str(ROOT / "configs/toy.yaml"), "benchmarks={in_domain: [toy_math], out_of_domain: [toy_qa3]}",
+            f"collect.samples={SAMPLES}", f"select.first={SAMPLES}"]
+    return made_up.declare(folder, name, base=base, seeds=[0, 1],
                            arms={"base": {"train": None}, "min": {"select.rule": "min"}, LABEL: {"select.rule": "max"}})
 
 
@@ -41,24 +42,26 @@ def finish(store: Store, specs: list[StageSpec]) -> None:
             for path in out.glob("*.jsonl"):
                 path.write_text(path.read_text().replace(HALF, r"\ud800"))
             store.seal(claim, {"fingerprint": spec.fingerprint, "identity": spec.identity, "metrics": metrics, "started": 1.0,
-                               "seconds": 3600.0, "trackers": {}, "allotted": {"threads": 2, "gpus": 1}, "ran": {"engine": "made up"},
+                               "seconds": 3600.0, "trackers": {}, "allotted": {"threads": 2, "gpus": 1},
+                               "ran": {"engine": "made up"},
                                "environment": {"git": {"commit": "c" * 40, "dirty": True}, "gpus": ["Some GPU"]}})
 
 
 def _prepare(spec, inputs, out):
     name = spec.config.benchmark
-    write_jsonl(out / "questions.jsonl", [Question(f"{name}/{i}", f"What is {i} + {i} ({name})? {HARM if i == 0 else ''}", (str(2 * i),))
-                                          for i in range(QUESTIONS)])
+    texts = [f"What is {i} + {i} ({name})? {'' if i else HARM}" for i in range(QUESTIONS)]
+    write_jsonl(out / "questions.jsonl", [Question(f"{name}/{i}", text, (str(2 * i),)) for i, text in enumerate(texts)])
     return {"questions": QUESTIONS}
 
 
 def _trajectory(question, sample, answer, stop):
-    text = f"Thought: I add {question}.{HARM if question.endswith('/0') else ''}\nCode:\n```py\nfinal_answer({answer})\n```<end_code>"
+    harm = HARM if question.endswith("/0") else ""
+    text = f"Thought: I add {question}.{harm}\nCode:\n```py\nfinal_answer({answer})\n```<end_code>"
     lost = Step("I do not know." + (LONG if question.endswith("/1") else ""), "", "Observation:\nError:\n" + HARM, "parse_error")
     last = Step(text, f"final_answer({answer})", "Observation:\n" + answer, "final")
     answered = stop == "answered"
     return Trajectory(question, sample, (lost, last) if answered and int(answer) % 4 else (last,) if answered else (lost,),
-                      answer + (HARM if question.endswith("/0") else "") if answered else None, stop, 10, 1.0)
+                      answer + harm if answered else None, stop, 10, 1.0)
 
 
 def _collect(spec, inputs, out):
@@ -76,8 +79,8 @@ def _evaluate(spec, inputs, out):
         stop = "engine_error" if share == 0 and i else "max_steps" if share == 1 and i else "answered"
         rows.append(_trajectory(f"{benchmark}/{i}", 0, str(2 * i + (share > 2)), stop))
     write_jsonl(out / "trajectories.jsonl", rows)
-    steps = [step.status for row in rows for step in row.steps]
-    return {"n": len(rows), "tokens": 60, **{f"stop/{stop}": sum(row.stop == stop for row in rows) for stop in {r.stop for r in rows}},
+    stops, steps = [row.stop for row in rows], [step.status for row in rows for step in row.steps]
+    return {"n": len(rows), "tokens": 60, **{f"stop/{stop}": stops.count(stop) for stop in set(stops)},
             **{f"step/{status}": steps.count(status) for status in set(steps)}}
 
 

@@ -113,7 +113,8 @@ def test_report_numbers_are_those_of_the_table(store, file, open_page):
     for row, (label, entries) in zip(rows.all(), shown.rows.items(), strict=True):
         said = row.locator(".number").all_inner_texts()
         assert row.locator("th").inner_text() == " ".join(label.split())
-        assert [text.split(" ")[0] for text in said] == [f"{entries[column].percent:.1f}" for column in (*shown.benchmarks, "Avg", "Micro")]
+        assert [text.split(" ")[0] for text in said] == [f"{entries[column].percent:.1f}"
+                                                         for column in (*shown.benchmarks, "Avg", "Micro")]
 
 
 def test_report_filters_leave_exactly_what_the_store_has(store, file, open_page):

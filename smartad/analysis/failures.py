@@ -55,7 +55,8 @@ def endings(book: Ledger, stages: Sequence[Finished]) -> list[Endings]:
         own = dict.fromkeys(f for run in trial.runs for f in run.stages if f in metrics)
         if own:
             of = [metrics[f] for f in own]
-            found.append(Endings(trial.label, sum(int(m.get("n") or 0) for m in of), _counted(of, "stop/"), _counted(of, "step/")))
+            attempts = sum(int(said.get("n") or 0) for said in of)
+            found.append(Endings(trial.label, attempts, _counted(of, "stop/"), _counted(of, "step/")))
     return found
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from smartad.analysis.recipes import reasons
 from smartad.cli.console import format_metric
 from smartad.store import Store
-from smartad.types import UserError
 
 
 def show_command(args: argparse.Namespace) -> int:

@@ -23,10 +23,12 @@ def report_command(args: argparse.Namespace) -> int:
     book = ledger.load(store, args.sweep)
     path: Path = args.to or Path(f"{Path(book.name).name}.html")
     if path.is_dir() or not path.absolute().parent.is_dir():
-        raise UserError(f"--to {path} {'is a folder' if path.is_dir() else 'is in no folder that there is'}: name a file to write, "
-                        f"as in --to {Path(book.name).name}.html")
-    html = page(store, book, guarded(results.table(store, book), guard(store, book)), _baseline(store, book, args.baseline), args.trajectories,
-                lambda what: print(f"{book.name}: {what}", file=sys.stderr))
+        why = "is a folder" if path.is_dir() else "is in no folder that there is"
+        raise UserError(f"--to {path} {why}: name a file to write, as in --to {Path(book.name).name}.html")
+    baseline = _baseline(store, book, args.baseline)
+    print(f"{book.name}: reading", file=sys.stderr)
+    table = guarded(results.table(store, book), guard(store, book))
+    html = page(store, book, table, baseline, args.trajectories, lambda what: print(f"{book.name}: {what}", file=sys.stderr))
     write(path, html)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     if args.open and desktop():
@@ -39,7 +41,8 @@ def _baseline(store: Store, book: Ledger, word: str | None) -> LedgerTrial | Non
     if word:
         found = arms.arm(store, word, near=book)
         if found.book.name != book.name:
-            raise UserError(f"--baseline {word} is a row of {found.book.name}: a report is of one sweep; `smartad compare` takes two")
+            raise UserError(f"--baseline {word} is a row of {found.book.name}: a report is of one sweep; `smartad compare` "
+                            "takes rows of two")
         return found.trial
     predecessors = [trial for trial in book.trials if trial.label.lower().replace("_", " ").startswith(PREDECESSOR)]
     return next(iter(predecessors or book.trials), None)

@@ -68,10 +68,12 @@ def _add_report(command: Command) -> None:
                      "  smartad report quickstart --to quickstart.html\n")
     report.add_argument("sweep", metavar="SWEEP", help="its name, the beginning of it, or its file")
     report.add_argument("--to", type=Path, metavar="FILE", help="where to write it (default: SWEEP.html here)")
-    report.add_argument("--baseline", metavar="ROW", help="the row that the others are held against")
+    report.add_argument("--baseline", metavar="ROW",
+                        help="the row that the others are held against (default: agent distillation, where there is such a row, "
+                             "else the first)")
     report.add_argument("--trajectories", type=_count, default=4000, metavar="N",
-                        help="of which it holds at most (default: 4000): first those that came out otherwise than the baseline's, "
-                             "then what is not right, then a sample")
+                        help="of which it holds at most (default: 4000): first those that came out otherwise than the "
+                             "baseline's, then what is not right, then a sample")
     report.add_argument("--open", action="store_true", help="and open it in a browser, where there is a screen")
 
 

@@ -53,13 +53,9 @@ class Source:
     """One for each grader, the one that counts first; none when nothing is graded yet."""
 
     @property
-    def right(self) -> dict[str, float]:
-        """Question -> share of its graded attempts that is right, by the grader that counts."""
-        graded: dict[str, list[bool]] = defaultdict(list)
-        for (question, _), said in self.verdicts[0].items() if self.verdicts else ():
-            if said.correct is not None:
-                graded[question].append(said.correct)
-        return {question: sum(found) / len(found) for question, found in graded.items()}
+    def counts(self) -> Mapping[Key, Said]:
+        """The verdicts that count."""
+        return self.verdicts[0] if self.verdicts else {}
 
 
 def sources(store: Store, book: Ledger, baseline: LedgerTrial | None, averages: Mapping[str, float | None]) -> list[Source]:
@@ -84,8 +80,8 @@ def sources(store: Store, book: Ledger, baseline: LedgerTrial | None, averages: 
 
 
 def _source(store: Store, book: Ledger, stage: str, places: list[Place]) -> Source:
-    roles = [role.removeprefix("questions/") for role in store.record(stage)["identity"]["inputs"] if role.startswith("questions/")]
-    benchmark = roles[0] if stage.startswith("evaluate-") else None
+    roles = [role for role in store.record(stage)["identity"]["inputs"] if role.startswith("questions/")]
+    benchmark = roles[0].removeprefix("questions/") if stage.startswith("evaluate-") else None
     graded = [f for f in dict.fromkeys(f for place in places for f in place.run.stages if f.startswith("grade-"))
               if store.has(f) and store.record(f)["identity"]["inputs"]["attempts"] == stage]
     if benchmark in benchmarks_of(book):
@@ -101,34 +97,33 @@ def verdicts(store: Store, grade: str) -> dict[Key, Said]:
         return {(row["question_id"], row["sample"]): Said(row["correct"], row["by"], row["reason"]) for row in rows}
 
 
-def flips(book: Ledger, baseline: LedgerTrial | None, found: Sequence[Source]) -> dict[tuple[str, int, int], dict[str, Flip]]:
-    """(stage, row, seed) -> question -> whether this seed of the row has fixed or broken it, for those that it has.
+def flips(book: Ledger, baseline: LedgerTrial | None, found: Sequence[Source]) -> dict[tuple[str, int, int], dict[Key, Flip]]:
+    """(stage, row, seed) -> attempt -> whether this seed of the row has fixed or broken the question, for those that it has.
 
     Held against the same seed of the baseline, or its first where it has not that one.
     """
     if baseline is None:
         return {}
-    own: dict[tuple[str | None, int], dict[str, float]] = {
-        (source.benchmark, place.run.seed): source.right for source in found for place in source.places
+    own: dict[tuple[str | None, int], Mapping[Key, Said]] = {
+        (source.benchmark, place.run.seed): source.counts for source in found for place in source.places
            if source.benchmark is not None and book.trials[place.row] is baseline}
     first = baseline.runs[0].seed
     changed = {}
     for source in found:
-        right = source.right if source.benchmark is not None else {}
-        for place in source.places:
+        for place in source.places if source.benchmark is not None else ():
             before = own.get((source.benchmark, place.run.seed)) or own.get((source.benchmark, first)) or {}
             changed[source.stage, place.row, place.run.seed] = {
-                question: FIXED if share > before[question] else BROKEN for question, share in right.items()
-                if question in before and share != before[question]}
+                key: FIXED if said.correct else BROKEN for key, said in source.counts.items()
+                if key in before and None not in (said.correct, before[key].correct) and said.correct != before[key].correct}
     return changed
 
 
-def choose(found: Sequence[Source], keys: Mapping[str, Sequence[Key]], flipped: Mapping[str, set[str]], most: int,
+def choose(found: Sequence[Source], keys: Mapping[str, Sequence[Key]], flipped: Mapping[str, set[Key]], most: int,
            seed: int = 0) -> list[tuple[str, Key]]:
-    """At most ``most`` (stage, key), the most wanted first: of attempts, those of questions that flipped, then those that are
+    """At most ``most`` (stage, key), the most wanted first: of attempts, those that flipped, then those that are
     not right, then the others; of a pool, whole questions.  Within each, the stages take turns, in an order drawn by ``seed``.
 
-    A pool gets a quarter, and what attempts leave.  ``keys``: what each stage has; ``flipped``: stage -> questions.
+    A pool gets a quarter, and what attempts leave.  ``keys``: what each stage has; ``flipped``: stage -> attempts.
     """
     pools = sum(len(keys[source.stage]) for source in found if source.benchmark is None)
     ranks: dict[int, list[list[tuple[str, Key]]]] = defaultdict(list)
@@ -141,8 +136,9 @@ def choose(found: Sequence[Source], keys: Mapping[str, Sequence[Key]], flipped: 
             continue
         of: dict[int, list[tuple[str, Key]]] = defaultdict(list)
         for key in drawn.sample(list(keys[source.stage]), len(keys[source.stage])):
-            said = source.verdicts[0].get(key) if source.verdicts else None
-            of[0 if key[0] in flipped.get(source.stage, ()) else 1 if said and not said.correct else 2].append((source.stage, key))
+            said = source.counts.get(key)
+            rank = 0 if key in flipped.get(source.stage, ()) else 1 if said and not said.correct else 2
+            of[rank].append((source.stage, key))
         for rank, of_rank in of.items():
             ranks[rank].append(of_rank)
     attempts = [chosen for rank in range(3) for chosen in in_turn(ranks[rank])][:max(most * 3 // 4, most - pools)]

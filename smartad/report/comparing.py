@@ -44,14 +44,15 @@ def told(baseline: str, found: list[Comparison], others: int) -> dict[str, Any]:
             lines += [_line(one, name, None, None, reach, why) for name, why in one.missing.items() if one.lines]
     first, *more = telling.of_table(found, baseline)
     notes = [*more, "Differences are the row minus the baseline, in points of pass@1 on the same questions, with 95 % bootstrap "
-                    "intervals over questions and seeds. p is corrected after Holm, for the averages and for all benchmarks apart."]
+                    "intervals over questions and seeds; p is after Holm, for the averages and for all benchmarks apart."]
     if others > len(found):
         notes.append(f"Compared are the {len(found)} rows with the best averages, of {others}.")
     return {"why": "", "sentence": first, "lines": lines, "notes": notes, "zero": _at(0.0, reach),
             "left": f"−{reach:.0f}", "right": f"+{reach:.0f}"}
 
 
-def _line(one: Comparison, column: str, difference: Difference | None, p: float | None, reach: float, why: str = "") -> dict[str, Any]:
+def _line(one: Comparison, column: str, difference: Difference | None, p: float | None, reach: float,
+          why: str = "") -> dict[str, Any]:
     said = {"row": one.a.trial.label if column == AVERAGE else "", "column": column, "kind": "", "at": None, "difference": "",
             "interval": "", "p": "", "words": why}
     if difference is None or p is None:

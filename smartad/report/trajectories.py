@@ -89,7 +89,7 @@ def _packed(content: Mapping[str, Any]) -> str:
 
 def _keys(store: Store, source: Source) -> list[Key]:
     if source.verdicts:
-        return list(source.verdicts[0])
+        return list(source.counts)
     return [(row["question_id"], row["sample"]) for row in _lines(store, source.stage)]
 
 
@@ -99,10 +99,10 @@ def _lines(store: Store, stage: str) -> Any:
 
 
 def _with_the_baseline(book: Ledger, baseline: LedgerTrial | None, found: Sequence[Source],
-                       changed: Mapping[tuple[str, int, int], Mapping[str, str]]) -> dict[str, set[str]]:
-    """Stage -> the questions that flipped in it; the baseline's own attempts at them are to be seen beside."""
-    flipped: dict[str, set[str]] = defaultdict(set)
-    of_benchmark: dict[str | None, set[str]] = defaultdict(set)
+                       changed: Mapping[tuple[str, int, int], Mapping[Key, str]]) -> dict[str, set[Key]]:
+    """Stage -> the attempts that flipped; the baseline's own at the same questions are to be seen beside them."""
+    flipped: dict[str, set[Key]] = defaultdict(set)
+    of_benchmark: dict[str | None, set[Key]] = defaultdict(set)
     for source in found:
         for place in source.places:
             flipped[source.stage] |= changed.get((source.stage, place.row, place.run.seed), {}).keys()
@@ -122,7 +122,7 @@ def _questions(store: Store, found: Sequence[Source], wanted: set[str]) -> dict[
 
 
 def _rows(store: Store, book: Ledger, found: Sequence[Source], chosen: Sequence[tuple[str, Key]],
-          changed: Mapping[tuple[str, int, int], Mapping[str, str]]) -> dict[tuple[str, Key], dict[str, Any]]:
+          changed: Mapping[tuple[str, int, int], Mapping[Key, str]]) -> dict[tuple[str, Key], dict[str, Any]]:
     """(stage, key) -> what the viewer shows of it."""
     wanted: dict[str, set[Key]] = defaultdict(set)
     for stage, key in chosen:
@@ -135,7 +135,7 @@ def _rows(store: Store, book: Ledger, found: Sequence[Source], chosen: Sequence[
         for line in _lines(store, source.stage) if wanted[source.stage] else ():
             key = (line["question_id"], line["sample"])
             if key in wanted[source.stage]:
-                places = [[place.row, place.run.seed, changed.get((source.stage, place.row, place.run.seed), {}).get(key[0], "")]
+                places = [[place.row, place.run.seed, changed.get((source.stage, place.row, place.run.seed), {}).get(key, "")]
                           for place in source.places]
                 rows[source.stage, key] = redact({
                     "id": f"{source.stage}/{key[0]}/{key[1]}", "pool": source.benchmark is None, "places": places,
