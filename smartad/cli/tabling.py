@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from rich.cells import cell_len
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
@@ -88,9 +89,9 @@ def _refusal(sweep: str, found: Guarded) -> str:
                       "Without --strict it is printed with these cells marked; `smartad why` compares two stages"])
 
 
-def print_table(table: Table) -> None:
+def print_table(table: Table, out: Console | None = None) -> None:
     """A comparison table for the terminal, in as many parts below one another as its width takes."""
-    out, found = console(), grid(table)
+    out, found = out or console(), grid(table)
     titles = [title for title, span in found.groups for _ in range(span)] or [""] * len(found.columns)
     heads = [f"{title}\n{name}" if found.groups else name for title, name in zip(titles, found.columns, strict=True)]
     for part in _parts(found, heads, out.width):

@@ -16,6 +16,8 @@ def caption(table: Table) -> str:
         parts.append("In parentheses, 95 % Wilson intervals; several seeds ask the same questions, which count once.")
     if table.printed:
         parts.append("paper: what it prints, our difference to it, and whether it lies inside our 95 % interval.")
+    if any(entry.part for entry in entries):
+        parts.append("What lacks seeds is not ranked.")
     if any(entry.note == STOPPED for entry in entries):
         parts.append("stopped: ended early, as it was behind the others.")
     return " ".join(filter(None, parts))
