@@ -37,15 +37,15 @@ def test_unfinished_row_has_holes_and_no_average_and_never_a_zero():
     done = run("a", 9, 1)
     half = RunCells({"math": done.cells["math"]}, "unfinished")
     table = build("t", GROUPS, {"a": [done], "half": [half], "none": [RunCells({}, "failed")], "new": [RunCells({})]})
-    assert [table.text("half", c) for c in table.columns] == ["90.0", "unfinished", "unfinished"]
-    assert [table.text("none", c) for c in table.columns] == ["failed"] * 3
-    assert [table.text("new", c) for c in table.columns] == ["–"] * 3
+    assert [table.text("half", c) for c in table.columns] == ["90.0", "unfinished", "unfinished", "unfinished"]
+    assert [table.text("none", c) for c in table.columns] == ["failed"] * 4
+    assert [table.text("new", c) for c in table.columns] == ["–"] * 4
 
 
 def test_nothing_graded_is_ungraded_and_not_zero():
     run = RunCells({"math": Cell("math", 0, 0, 10, "g"), "qa_3": Cell("qa_3", 0, 10, 0, "h")})
     table = build("t", GROUPS, {"a": [run]})
-    assert [table.text("a", c) for c in table.columns] == ["[10 ungraded]", "0.0", "–"]
+    assert [table.text("a", c) for c in table.columns] == ["[10 ungraded]", "0.0", "–", "–"]
 
 
 def test_n_is_in_the_header_when_shared_and_in_the_cell_when_not():
@@ -61,21 +61,21 @@ def test_ungraded_attempts_stand_beside_the_number():
 
 def test_markdown_marks_ranks_groups_and_escapes():
     text = markdown(build("t", GROUPS, {"a|b": [run("a", 9, 1)], "c": [run("c", 5, 3)]}))
-    assert "| a\\|b | **90.0** | <u>10.0</u> | **50.0** |" in text
+    assert "| a\\|b | **90.0** | <u>10.0</u> | **50.0** | **50.0** |" in text
     assert "In-domain<br>math (n=10)" in text and "Out-of-domain<br>qa_3 (n=10)" in text
 
 
 def test_latex_has_group_headers_rules_and_escapes():
     text = latex(build("t_1", GROUPS, {"a & b_c": [run("a", 9, 1)], "d": [run("d", 5, 3)]}))
-    assert r"\multicolumn{1}{c}{In-domain} & \multicolumn{1}{c}{Out-of-domain} & \\" in text
-    assert r"a \& b\_c & \textbf{90.0} & \underline{10.0} & \textbf{50.0} \\" in text
+    assert r"\multicolumn{1}{c}{In-domain} & \multicolumn{1}{c}{Out-of-domain} &  &  \\" in text
+    assert r"a \& b\_c & \textbf{90.0} & \underline{10.0} & \textbf{50.0} & \textbf{50.0} \\" in text
     assert r"\cmidrule(lr){2-2} \cmidrule(lr){3-3}" in text and r"qa\_3 (n=10)" in text
     assert text.count("{") == text.count("}")
 
 
 def test_csv_has_a_line_per_cell_and_empty_fields_for_holes():
     rows = {"a": [run("a", 9, 1), RunCells({}, "failed")]}
-    lines = list(csv.DictReader(io.StringIO(as_csv(GROUPS, rows, [0, 1]))))
+    lines = list(csv.DictReader(io.StringIO(as_csv(build("t", GROUPS, rows), rows, [0, 1]))))
     assert len(lines) == 4
     assert [lines[0][k] for k in ("seed", "benchmark", "correct", "n", "pass@1")] == ["0", "math", "9", "10", "90.0000"]
     assert (lines[2]["pass@1"], lines[2]["note"]) == ("", "failed")

@@ -84,12 +84,13 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
         running,
         serving,
         status,
+        tabling,
         walking,
     )
 
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "plan": planning.plan_command, "run": running.run_command, "sweep": running.sweep_command,
-        "preview": preview.preview_command, "status": status.status_command, "table": looking.table_command,
+        "preview": preview.preview_command, "status": status.status_command, "table": tabling.table_command,
         "buckets": buckets.buckets_command, "show": looking.show_command, "why": looking.why_command,
         "aliases": adapters.aliases_command, "promote": adapters.promote_command, "pull": adapters.pull_command,
         "ask": adapters.ask_command, "gc": keeping.gc_command, "forget": keeping.forget_command, "logs": control.logs_command,
