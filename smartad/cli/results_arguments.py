@@ -27,8 +27,19 @@ def _add_compare(command: Command) -> None:
 
 
 def _add_figure(command: Command) -> None:
-    figure = command("figure", "draw a sweep's figures", "  smartad figure quickstart --to figures\n")
-    figure.add_argument("sweep", metavar="SWEEP", help="its name, the beginning of it, or its file")
+    figure = command("figure", "draw a sweep's figures",
+                     "  smartad figure quickstart --to figures                     all that the sweep can give\n"
+                     "  smartad figure quickstart scores tokens --format pdf,png\n"
+                     "  smartad figure --list                                      what there is\n"
+                     "Every accuracy has its 95 % interval, every picture its n, and what is not finished is named below it.\n"
+                     "The same results give the same file, byte for byte.")
+    figure.add_argument("sweep", nargs="?", metavar="SWEEP", help="its name, the beginning of it, or its file")
+    figure.add_argument("names", nargs="*", metavar="NAME", help="which figures (default: all)")
+    figure.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="where to write them (default: here)")
+    figure.add_argument("--format", default="svg", metavar="FORMATS", help="svg, pdf, png, comma-separated (default: svg)")
+    figure.add_argument("--rows", nargs="+", default=[], metavar="LABEL",
+                        help="of these rows only (default: the best that can be told apart); give the figures' NAMEs before it")
+    figure.add_argument("--list", action="store_true", help="say which figures there are")
 
 
 def _add_report(command: Command) -> None:
