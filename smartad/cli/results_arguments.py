@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from smartad.analysis.arms import NAMING
+from smartad.stats import DRAWS
 
 Command = Callable[..., argparse.ArgumentParser]
 """``command(name, brief, more)`` makes a subcommand."""
@@ -21,9 +22,29 @@ def add(command: Command) -> None:
 
 
 def _add_compare(command: Command) -> None:
-    compare = command("compare", "compare rows on the same questions: is the difference more than chance?",
-                      "  smartad compare quickstart:SmartAD quickstart:agent_distill\n" + NAMES)
-    compare.add_argument("rows", nargs="+", metavar="ROW", help="two rows; or a sweep, whose rows are compared with its baseline")
+    compare = command("compare", "compare rows on the same questions, and say whether chance does that",
+                      "  smartad compare quickstart:SmartAD quickstart:agent_distill     A minus B, by benchmark and on average\n"
+                      "  smartad compare quickstart --to agent_distill     every row minus one\n"
+                      "  smartad compare quickstart:agent_distill SmartAD --flips toy_qa     which questions B fixed and broke\n"
+                      "  smartad compare quickstart:agent_distill SmartAD --question toy_qa/7     both attempts side by side\n\n"
+                      f"{NAMES}\n\n"
+                      "n counts questions that all runs of both rows are graded on.  Intervals are of 95 %: questions are drawn\n"
+                      "anew within each benchmark, the same for both rows, and what few seeds leave open is added.  With one\n"
+                      "seed they are about these very adapters.  Two runs are compared by McNemar's exact test; with several\n"
+                      "seeds p is the bootstrap's.  Holm's p is p for there being so many benchmarks (of a sweep: so many\n"
+                      "benchmarks of all rows, and so many rows).  The seeds that a difference takes are so many that one of\n"
+                      "this size is found, with p below 0.05, four times in five.")
+    compare.add_argument("rows", nargs="+", metavar="ROW", help="two rows, A and B; or a sweep: each of its rows and one")
+    compare.add_argument("--to", metavar="ROW", help="of a sweep: the row to compare the others with (default: the first)")
+    compare.add_argument("--flips", nargs="?", const="", metavar="BENCHMARK",
+                         help="list the questions that one has right and the other wrong (default: of all benchmarks)")
+    compare.add_argument("--question", metavar="ID", help="show both attempts at it, steps numbered, and where they part")
+    compare.add_argument("--grader", metavar="NAME", help="by the verdicts of this grader, where it has graded, and not by "
+                         "those that count")
+    compare.add_argument("--shared", action="store_true", help="where the rows were asked different questions, compare those "
+                         "that are the same")
+    compare.add_argument("--draws", type=int, default=DRAWS, metavar="N", help="of the bootstrap (default: %(default)s)")
+    compare.add_argument("--format", choices=["terminal", "md", "csv"], help="default: terminal, or md where there is none")
 
 
 def _add_figure(command: Command) -> None:
