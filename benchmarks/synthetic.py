@@ -1,11 +1,10 @@
 """A finished sweep that nobody ran: plans, fingerprints, folders and records are real, their rows are made up.
 
-Every row has an adapter, attempts and verdicts of its own, as a real one has; rows share one pool, and what was selected from it.
-Two things are smaller than life: an adapter is a few bytes, and of a benchmark's attempts there are ATTEMPTS different files, each
-under many names (hard links).
+Every row has an adapter, attempts and verdicts of its own, as a real one has; rows share a pool, and what was selected from it.
+Two things are smaller than life: an adapter is a few bytes, and of a benchmark's attempts there are ATTEMPTS different files,
+each under many names (hard links).
 """
 
-import hashlib
 import json
 import os
 import random
@@ -16,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from smartad import benchmarks, runner
+from smartad import runner
 from smartad.records import dump_line
 from smartad.stage import RECORD, Runtime, StageSpec
 from smartad.stages.select import run as select
@@ -74,9 +73,9 @@ class Maker:
         metrics = getattr(self, spec.stage.name)(spec, inputs, folder, random.Random(spec.fingerprint))
         files = {path.name: seen(path) for path in folder.iterdir()}
         (folder / RECORD).write_text(json.dumps({
-            "fingerprint": spec.fingerprint, "identity": spec.identity, "metrics": metrics, "files": files, "started": time.time(),
-            "seconds": 1.0, "environment": self.environment, "trackers": {}, "machine": {}, "ran": {"engine": "none"},
-            "allotted": {"threads": 1, "gpus": 0}}))
+            "fingerprint": spec.fingerprint, "identity": spec.identity, "metrics": metrics, "files": files,
+            "started": time.time(), "seconds": 1.0, "environment": self.environment, "trackers": {}, "machine": {},
+            "ran": {"engine": "none"}, "allotted": {"threads": 1, "gpus": 0}}, sort_keys=True))
 
     def prepare(self, spec: StageSpec, inputs: Mapping[str, Path], folder: Path, chance: random.Random) -> Mapping[str, Any]:
         name, count = spec.config.benchmark, spec.config.limit or self.questions
@@ -142,8 +141,9 @@ class Maker:
 
 def _trajectory(chance: random.Random, question: str, sample: int) -> Trajectory:
     number = chance.randrange(10**6)
-    first = Step(f"Thought: I search for {number}, and then I shall see.\nCode:\n```py\nprint(web_search('{number}'))\n```<end_code>",
-                 f"print(web_search('{number}'))", f"Observation:\nExecution logs:\nWhat is known of {number} is not much.", "ok")
+    search = f"print(web_search('{number}'))"
+    first = Step(f"Thought: I search for {number}, and then I shall see.\nCode:\n```py\n{search}\n```<end_code>", search,
+                 f"Observation:\nExecution logs:\nWhat is known of {number} is not much.", "ok")
     last = Step(f"Thought: It is {number}.\nCode:\n```py\nfinal_answer({number})\n```<end_code>", f"final_answer({number})",
                 f"Observation:\n{number}", "final")
     return Trajectory(question, sample, (first, last), str(number), "answered", 180, 1.0)

@@ -13,6 +13,7 @@ Record = Mapping[str, Any]
 MADE = {"prepare": "questions", "index": "passages", "collect": "trajectories", "import": "trajectories", "grade": "verdicts",
         "score": "scores", "select": "selection", "train": "adapter", "evaluate": "attempts", "aggregate": "row"}
 """Stage -> what it makes."""
+SEGMENTS = ("reason", "action", "final")
 
 
 def facts(record: Record, folder: Path) -> dict[str, str]:
@@ -29,8 +30,9 @@ def facts(record: Record, folder: Path) -> dict[str, str]:
 def _grade(config: Record, metrics: Record, folder: Path) -> dict[str, str]:
     judges = {name: str(config[name]) for name in ("judge", "second_judge") if name in config}
     why = ungraded(folder)
-    return {"right": f"{metrics['correct']} of {metrics['n']} graded", "grader": ", ".join(sorted(set(config["graders"].values()))),
-            **judges, **({"ungraded": "; ".join(f"{count} x {reason}" for reason, count in why.most_common(5))} if why else {})}
+    return {"right": f"{metrics['correct']} of {metrics['n']} graded",
+            "grader": ", ".join(sorted(set(config["graders"].values()))), **judges,
+            "ungraded": "; ".join(f"{count} x {reason}" for reason, count in why.most_common(5))}
 
 
 def ungraded(folder: Path) -> Counter[str]:
@@ -61,7 +63,7 @@ def _train(config: Record, metrics: Record, record: Record) -> dict[str, str]:
     how = ", ".join(f"{key} {config[key]}" for key in ("rank", "alpha", "learning_rate", "epochs", "batch_size", "dtype")
                     if key in config)
     return {"student": str(config["student"]),
-            "weights": ", ".join(f"{key} {value}" for key, value in config["weights"].items()) if "weights" in config else "",
+            "weights": ", ".join(f"{key} {config['weights'][key]}" for key in SEGMENTS) if "weights" in config else "",
             "seed": str(config.get("seed", "")), "loss": f"{config['loss']}, {_number(metrics, 'first_loss')} at first, "
             f"{_number(metrics, 'last_loss')} in the end", "recipe": how,
             "examples": _number(metrics, "examples")}

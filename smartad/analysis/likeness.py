@@ -14,6 +14,8 @@ from smartad.store import Store
 from smartad.types import Cell, Trajectory, Verdict
 
 T = TypeVar("T", Verdict, Trajectory)
+Key = tuple[str, int]
+"""(question id, sample)."""
 REPEATABLE = ("scripted", "transformers in this process")
 """Engines that say the same again on a CPU; of others, and on GPUs, the first answer is only one of those they might give."""
 
@@ -67,13 +69,13 @@ def likeness(store: Store, spot: Spot, other: Store, grader: str | None = None) 
     assert grade is not None, "a finished run has its cells"
     inputs = store.record(grade)["identity"]["inputs"]
     pools = [stage for stage in spot.run.stages if stage.startswith(("collect-", "import-"))]
-    verdicts = [list(read_jsonl(where.folder(grade) / "verdicts.jsonl", Verdict)) for where in (store, other)]
-    counted = [cell(spot.benchmark, found, grade) for found in verdicts]
+    then, now = (list(read_jsonl(where.folder(grade) / "verdicts.jsonl", Verdict)) for where in (store, other))
+    bare = [[dataclasses.replace(verdict, reason="") for verdict in found] for found in (then, now)]
     return Likeness(
-        *counted, _differing(*([dataclasses.replace(v, reason="") for v in found] for found in verdicts)),
+        cell(spot.benchmark, then, grade), cell(spot.benchmark, now, grade), _differing(*bare),
         _trajectories(store, other, inputs["attempts"]), _trajectories(store, other, pools[0]) if pools else None,
         _same_files(store, other, spot.run.train, "adapter/") if spot.run.train else None,
-        _repeatable(store, spot.run.stages) and _repeatable(other, spot.run.stages), _mcnemar(*verdicts),
+        _repeatable(store, spot.run.stages) and _repeatable(other, spot.run.stages), _mcnemar(then, now),
         tuple(_environments(store, other, inputs["attempts"])))
 
 
@@ -83,9 +85,10 @@ def _trajectories(store: Store, other: Store, stage: str) -> Differing[Trajector
 
 
 def _differing(recorded: Sequence[T], again: Sequence[T]) -> Differing[T]:
-    one, other = ({(row.question_id, row.sample): row for row in rows} for rows in (recorded, again))
-    pairs = [(one.get(key), other.get(key)) for key in dict.fromkeys([*one, *other])]
-    return Differing(len(one), tuple((a, b) for a, b in pairs if a != b))
+    then: dict[Key, T] = {(row.question_id, row.sample): row for row in recorded}
+    now: dict[Key, T] = {(row.question_id, row.sample): row for row in again}
+    pairs = [(then.get(key), now.get(key)) for key in dict.fromkeys([*then, *now])]
+    return Differing(len(then), tuple((a, b) for a, b in pairs if a != b))
 
 
 def _mcnemar(recorded: Sequence[Verdict], again: Sequence[Verdict]) -> float:
@@ -117,13 +120,15 @@ def _repeatable(store: Store, stages: Sequence[str]) -> bool:
 
 def _environments(store: Store, other: Store, stage: str) -> list[str]:
     one, two = (_flat(where.record(stage)["environment"]) for where in (store, other))
-    return [f"{name}: {one.get(name)} -> {two.get(name)}" for name in sorted(one.keys() | two.keys()) if one.get(name) != two.get(name)]
+    return [f"{name}: {one.get(name)} -> {two.get(name)}" for name in sorted(one.keys() | two.keys())
+            if one.get(name) != two.get(name)]
 
 
 def _flat(environment: dict[str, Any]) -> dict[str, Any]:
     git = environment.get("git") or {}
     return {"commit": git.get("commit"), "uncommitted changes": git.get("dirty"), "gpus": environment.get("gpus"),
-            **{name: environment.get(name) for name in ("python", "platform", "cpus", "smartad")}, **environment.get("packages", {})}
+            **{name: environment.get(name) for name in ("python", "platform", "cpus", "smartad")},
+            **environment.get("packages", {})}
 
 
 def fresh(store: Store, goal: str) -> Path:

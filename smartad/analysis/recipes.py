@@ -27,18 +27,25 @@ Identity = Mapping[str, Any]
 """Stage, version, config, and inputs: role -> fingerprint."""
 
 
-def experiment_of(store: Store, book: Ledger, run: Run, folders: Mapping[str, str], data: str | None = None) -> Experiment:
-    """The experiment that ``run`` of ``book`` is.  ``folders``: where local models are, by identity; one that is not among them
-    stays the name that nobody can load.  ``data``: the folder of the benchmark files.
+def recipe_of(store: Store, book: Ledger, run: Run, folders: Mapping[str, str]) -> dict[str, Any]:
+    """What an experiment's YAML file must say to be ``run`` of ``book``, for the smartad that made it and for today's: all that
+    is on record, and nothing that was not there yet.
 
-    What a record leaves out was None, which is what an option that was added since means, too.  Raises StoreError when the run
-    is not finished, ConfigError for what today's smartad refuses.
+    ``folders``: where local models are, by identity; one that is not among them stays the name that nobody can load.  Raises
+    StoreError when the run is not finished.
     """
     if missing := [stage for stage in run.stages if not store.has(stage)]:
         raise StoreError(f"{len(missing)} of the {len(run.stages)} stages of this row are not finished in {store.root} "
                          f"({', '.join(missing[:3])}, ...): what is not on record cannot be made again")
-    row = _Row(store, run, folders)
-    return from_mapping(Experiment, {**row.experiment(book), "seed": run.seed, "data": data}, book.name)
+    return {"seed": run.seed, **_Row(store, run, folders).experiment(book)}
+
+
+def experiment_of(recipe: Mapping[str, Any], data: str | None = None) -> Experiment:
+    """``recipe`` as today's smartad reads it.  ``data``: the folder of the benchmark files.
+
+    Raises ConfigError for what it refuses.
+    """
+    return from_mapping(Experiment, {**recipe, "data": data}, "what is on record")
 
 
 class _Row:
@@ -54,11 +61,14 @@ class _Row:
         evaluate = self.identities[grades[names[0]]["inputs"]["attempts"]]
         prepared = [self.identities[grades[name]["inputs"][f"questions/{name}"]]["config"] for name in names]
         student = self.named(evaluate["config"]["student"])
-        learnt = self.learnt(evaluate["inputs"]["adapter"]) if "adapter" in evaluate["inputs"] else {"train": None}
+        learnt: dict[str, Any] = {"train": None}
+        if "adapter" in evaluate["inputs"]:
+            learnt = self.learnt(evaluate["inputs"]["adapter"])
         pool = [config for config in self.configs("grade") if set(config["graders"]) - set(names)]
         golds = {config.get("golds") for config in self.configs("prepare")} - {None}
         limits = {"questions": prepared[0].get("limit"), **learnt.pop("limits", {})}
-        return {"student": student, **self.searched(), "golds": golds.pop() if golds else "original", "limits": limits,
+        return {"student": student, **self.searched(), **({"golds": golds.pop()} if golds else {}),
+                "limits": {name: limit for name, limit in limits.items() if limit is not None},
                 "benchmarks": {"in_domain": book.groups["In-domain"], "out_of_domain": book.groups["Out-of-domain"]},
                 "grade": self.graders(grades, pool, learnt.get("pool")),
                 "evaluate": self.agent(EvaluateConfig, evaluate), **learnt}
@@ -90,8 +100,8 @@ class _Row:
                  (("bm25", Bm25), ("embedding", Embedding), ("vectors", Vectors)) if name in config}
         if "embedding" in parts:
             parts["embedding"]["model"] = self.named(parts["embedding"]["model"])
-        sha256 = config.get("sha256") if corpora.get(config["corpus"]).SOURCE else None
-        return {"corpus": config["corpus"], "retrieval": {"method": config["method"], "sha256": sha256, **parts}}
+        pin = {"sha256": config["sha256"]} if "sha256" in config and corpora.get(config["corpus"]).SOURCE else {}
+        return {"corpus": config["corpus"], "retrieval": {"method": config["method"], **pin, **parts}}
 
     def learnt(self, train: str) -> dict[str, Any]:
         """Everything that led to the adapter."""
@@ -105,10 +115,10 @@ class _Row:
                  "score": {**_spelt(ScoreConfig, score["config"]), "student": self.named(score["config"]["student"])}}
         if source["stage"] == "import":
             return {**found, **self.imported(source["config"])}
-        sets = {role.removeprefix("questions/"): self.identities[stage]["config"] for role, stage in self.inputs(inputs["pool"]).items()
-                if role.startswith("questions/")}
-        limit = next(iter(sets.values())).get("limit")
-        return {**found, "collect": self.agent(CollectConfig, source), "train_sets": list(sets), "limits": {"train_questions": limit}}
+        sets = {role.removeprefix("questions/"): self.identities[stage]["config"]
+                for role, stage in self.inputs(inputs["pool"]).items() if role.startswith("questions/")}
+        return {**found, "collect": self.agent(CollectConfig, source), "train_sets": list(sets),
+                "limits": {"train_questions": next(iter(sets.values())).get("limit")}}
 
     def imported(self, config: Mapping[str, Any]) -> dict[str, Any]:
         sources = [{"files": [f"{file['name']}@{file['sha256']}" for file in teacher["files"]], "teacher": teacher["name"]}
@@ -142,9 +152,11 @@ def _grader(config: Mapping[str, Any], name: str) -> str:
 
 
 def _spelt(schema: type[Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """``recorded`` with None where it leaves something out that may be None."""
+    """``recorded``, and None of what it leaves out: that was None, whatever a config comes with.  Where it comes with None, that
+    need not be said, and the option may be younger than the record."""
     hints = typing.get_type_hints(schema)
-    left_out = [f.name for f in dataclasses.fields(schema) if f.name not in recorded and _may_be_none(hints[f.name])]
+    left_out = [f.name for f in dataclasses.fields(schema)
+                if f.name not in recorded and f.default is not None and _may_be_none(hints[f.name])]
     return {**recorded, **dict.fromkeys(left_out)}
 
 

@@ -122,8 +122,8 @@ def of_question(found: Sequence[Answered], word: str) -> list[Answered]:
     """
     chosen = [one for one in found if word in (one.question.id, one.question.id.partition("/")[2])]
     if not chosen:
-        some = ", ".join(dict.fromkeys(one.question.id for one in found[:3]))
-        raise StoreError(f"no question {word!r} behind this cell; there are {len({one.question.id for one in found})}: {some}, ...")
+        ids = list(dict.fromkeys(one.question.id for one in found))
+        raise StoreError(f"no question {word!r} behind this cell; there are {len(ids)}: {', '.join(ids[:3])}, ...")
     return chosen
 
 

@@ -49,9 +49,9 @@ def walk_command(args: argparse.Namespace) -> int:
 
 def _print_walk(store: Store, found: Walk) -> None:
     out = console()
-    tree = Tree(Text.assemble((found.name, "bold"), f"  {_cell(found.cell)}"), guide_style="dim")
+    tree = Tree(Text.assemble((found.name, "bold"), f"  {cell_text(found.cell)}"), guide_style="dim")
     for name, cell in found.seeds.items():
-        tree.add(Text(f"another seed: {name}  {_cell(cell)}"))
+        tree.add(Text(f"another seed: {name}  {cell_text(cell)}"))
     for wrong in found.wrong:
         tree.add(Text(f"does not fit: {wrong}", style="red"))
     _hang(tree, found.row)
@@ -64,12 +64,14 @@ def _print_walk(store: Store, found: Walk) -> None:
     if damaged:
         out.print(f"[red]damaged:[/red] {', '.join(damaged)}", soft_wrap=True)
     me, at, cell_of = program(), at_store(store), shlex.quote(found.name)
-    for what, command in {"one stage": f"show {(found.top or found.row).fingerprint}", "its wrong answers": f"walk {cell_of} --wrong",
-                          "one question, step by step": f"walk {cell_of} --question ID", "make it again": f"reproduce {cell_of}"}.items():
+    commands = {"one stage": f"show {(found.top or found.row).fingerprint}", "its wrong answers": f"walk {cell_of} --wrong",
+                "one question, step by step": f"walk {cell_of} --question ID", "make it again": f"reproduce {cell_of}"}
+    for what, command in commands.items():
         out.print(f"{what}: {me} {command}{at}", markup=False, soft_wrap=True)
 
 
-def _cell(cell: Cell | None) -> str:
+def cell_text(cell: Cell | None) -> str:
+    """A cell in a line: right, out of how many, its interval, and who graded."""
     if cell is None:
         return "not finished"
     if cell.percent is None:
@@ -77,7 +79,8 @@ def _cell(cell: Cell | None) -> str:
     low, high = wilson(*cell.draws)
     several = f" at {cell.questions} questions" if cell.questions is not None else ""
     ungraded = f", {cell.ungraded} ungraded" if cell.ungraded else ""
-    return f"{cell.percent:.1f}: {cell.correct} of {cell.n}{several} right{ungraded}, 95 % interval {low:.1f} to {high:.1f}; {cell.grader}"
+    return (f"{cell.percent:.1f}: {cell.correct} of {cell.n}{several} right{ungraded}, 95 % interval {low:.1f} to {high:.1f}; "
+            f"{cell.grader}")
 
 
 def _hang(tree: Tree, station: Station) -> None:

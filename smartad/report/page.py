@@ -16,7 +16,7 @@ from smartad.analysis.failures import failed
 from smartad.analysis.finished import environment, finished
 from smartad.records import writable
 from smartad.redact import redact
-from smartad.report import comparing, sections
+from smartad.report import TRAJECTORIES, comparing, sections
 from smartad.report.trajectories import pack
 from smartad.store import Store
 from smartad.sweep.ledger import Ledger, LedgerTrial
@@ -26,8 +26,6 @@ from smartad.tracking.views import COLOURS
 from smartad.types import Segment, UserError
 
 HERE = Path(__file__).parent
-TRAJECTORIES = 4000
-"""Of which a page holds at most, unless told otherwise."""
 
 
 def page(store: Store, book: Ledger, table: Table, baseline: LedgerTrial | None, most: int = TRAJECTORIES,
