@@ -12,8 +12,11 @@ from playwright.sync_api import expect
 import made_up
 import reported
 from command import smartad
+from smartad.analysis.guard import guard, guarded
+from smartad.report import trajectories
 from smartad.report.page import page as make
 from smartad.report.page import write
+from smartad.report.sections import about
 from smartad.report.trajectories import pack
 from smartad.store import Store
 from smartad.sweep import ledger, results
@@ -181,6 +184,10 @@ def test_report_deep_link_opens_one_trajectory_coloured_and_two_beside_one_anoth
     parts = tab.locator("#shown li.parts").first
     expect(parts).to_contain_text("Step 2" if same else "Step 1")
     assert "beside=" in tab.url
+    tab.locator("#list a").nth(3).focus()
+    tab.keyboard.press("Enter")
+    expect(tab.locator("#list a").nth(3)).to_have_attribute("aria-current", "")
+    expect(tab.locator("#shown article")).to_have_count(1)
 
 
 def test_report_pool_shows_nll_by_turn_its_rank_and_who_trains_on_it(store, file, open_page):
@@ -234,11 +241,18 @@ def test_report_of_an_unfinished_sweep_marks_what_is_missing(tmp_path, how):
     assert "held against base yet" in html and "0.0</span>" not in html
 
 
-def test_report_of_the_same_store_is_the_same_but_for_the_time_and_says_what_it_left_out(store):
+def test_report_of_the_same_store_is_the_same_but_for_the_time(store, file):
     book = ledger.load(store, "harm")
-    pages = [make(store, book, results.table(store, book), book.trials[0], most=10) for _ in range(2)]
+    table = guarded(results.table(store, book), guard(store, book))
+    pages = [file.read_bytes().decode(), make(store, book, table, book.trials[0])]
     assert len({re.sub(r"on \d{4}-\d\d-\d\d [\d:]+", "", page) for page in pages}) == 1
-    assert re.search(r"10 of \d+ are in this file", pages[0])
+
+
+def test_report_asked_for_few_trajectories_says_how_many_of_how_many(store):
+    book = ledger.load(store, "harm")
+    few = pack(store, book, book.trials[0], {}, 10, lambda what: None)
+    assert (few.held, few.evaluations_seen, few.evaluations) == (10, 10, 10)
+    assert about(few).startswith(f"10 of {few.seen} are in this file")
 
 
 def test_report_hides_secrets(store, monkeypatch):
@@ -247,6 +261,20 @@ def test_report_hides_secrets(store, monkeypatch):
     packed = pack(store, book, None, {}, 1000, lambda what: None)
     text = gzip.decompress(base64.b64decode(packed.data)).decode()
     assert "I add toy_math/2" not in text and "I add toy_math/3" in text and "<redacted>" in text
+
+
+def test_report_too_large_for_a_page_leaves_out_what_is_wanted_least(store, monkeypatch):
+    book = ledger.load(store, "harm")
+    whole = pack(store, book, book.trials[0], {}, 1000, lambda what: None)
+    assert whole.held == whole.seen == len(reported.attempts(store)) + len(reported.attempts(store, "collect"))
+    monkeypatch.setattr(trajectories, "LARGEST", len(whole.data) * 3 // 4)
+    part = pack(store, book, book.trials[0], {}, 1000, lambda what: None)
+    assert 0 < part.held < whole.held and len(part.data) <= len(whole.data) * 3 // 4
+    kept = json.loads(gzip.decompress(base64.b64decode(part.data)))
+    assert {row["question"] for row in kept["trajectories"]} == set(kept["questions"])
+    changed = {row["id"] for row in json.loads(gzip.decompress(base64.b64decode(whole.data)))["trajectories"]
+               if any(flip for _, _, flip in row["places"])}
+    assert changed and changed <= {row["id"] for row in kept["trajectories"]}
 
 
 def test_report_that_cannot_be_written_is_said_and_leaves_nothing(store, tmp_path):

@@ -35,8 +35,12 @@ function viewer(data) {
   let found = all, page = 0;
 
   const rowOf = ([row, seed]) => `${data.rows[row]}, seed ${seed}`;
-  const nameOf = (one) => one.pool ? `teacher's pool, sample ${one.sample}` :
-    rowOf(one.places[0]) + (one.places.length > 1 ? ` and ${one.places.length - 1} more` : "") + (one.sample ? `, sample ${one.sample}` : "");
+  function rowsOf([first, ...more]) {
+    if (!more.length) return rowOf(first);
+    if (more.some((place) => place[0] !== first[0])) return `${rowOf(first)} and ${more.length} more`;
+    return `${data.rows[first[0]]}, seeds ${[first, ...more].map((place) => place[1]).join(" and ")}`;
+  }
+  const nameOf = (one) => one.pool ? `teacher's pool, sample ${one.sample}` : rowsOf(one.places) + (one.sample ? `, sample ${one.sample}` : "");
   const flipsOf = (one, row, seed) => one.places.filter((place) => (row === "" || String(place[0]) === row) &&
     (seed === "" || String(place[1]) === seed)).map((place) => place[2]).filter(Boolean);
   const linkTo = (one, other) => `#trajectory=${encodeURIComponent(one.id)}${other ? `&beside=${encodeURIComponent(other.id)}` : ""}`;
@@ -165,6 +169,13 @@ function viewer(data) {
     return -1;
   }
 
+  // Of the baseline's attempts at the same question, that of the same seed where there is one.
+  function ofBaseline(one) {
+    const row = data.rows.indexOf(data.baseline), seeds = one.places.map((place) => place[1]);
+    const others = byQuestion.get(one.question).filter((other) => !other.pool && other !== one && other.places[0][0] === row);
+    return others.find((other) => other.places.some((place) => seeds.includes(place[1]))) || others[0];
+  }
+
   function chooser(one, other) {
     const others = byQuestion.get(one.question).filter((candidate) => candidate !== one);
     if (!others.length) return make("p", { class: "note" }, "No other trajectory of this question is in this file.");
@@ -172,7 +183,9 @@ function viewer(data) {
       ...others.map((candidate) => make("option", { value: candidate.id, selected: candidate === other },
         `${nameOf(candidate)}: ${candidate.verdicts[0].says}`)));
     select.addEventListener("change", () => { location.hash = linkTo(one, byId.get(select.value)).slice(1); });
-    return make("label", null, "Beside it ", select);
+    const baseline = one.pool ? undefined : ofBaseline(one);
+    return make("div", null, make("label", null, "Beside it ", select),
+      baseline && baseline !== other ? make("p", null, make("a", { href: linkTo(one, baseline) }, "beside the baseline's")) : null);
   }
 
   function show() {

@@ -65,15 +65,18 @@ def pack(store: Store, book: Ledger, baseline: LedgerTrial | None, averages: Map
     tell(f"reading {len(chosen)} of {sum(map(len, keys.values()))} trajectories")
     rows = _rows(store, book, found, chosen, changed)
     questions = _questions(store, found, {key[0] for _, key in chosen})
-    head = {"rows": [trial.label for trial in book.trials], "baseline": baseline.label if baseline else None,
-            "questions": questions}
+    head = redact({"rows": [trial.label for trial in book.trials], "baseline": baseline.label if baseline else None})
     held = [rows[one] for one in chosen]
     order = {question: number for number, question in enumerate(questions)}
 
     def place(row: Mapping[str, Any]) -> tuple[Any, ...]:
         return row["pool"], order[row["question"]], row["places"], row["sample"]
 
-    while len(data := _packed({**head, "trajectories": sorted(held, key=place)})) > LARGEST:
+    def packed() -> str:
+        asked = {row["question"]: questions[row["question"]] for row in held}
+        return _packed({**head, "questions": asked, "trajectories": sorted(held, key=place)})
+
+    while len(data := packed()) > LARGEST and held:
         held = held[:len(held) * LARGEST * 9 // (len(data) * 10)]  # the least wanted are last
     evaluations = sum(store.has(f) for f in book.stages() if f.startswith("evaluate-"))
     return Packed(data, len(held), sum(map(len, keys.values())), len(found),
