@@ -95,11 +95,6 @@ class _Spread:
     n: int
     """Degrees of freedom of ``questions``."""
 
-    @property
-    def total(self) -> float:
-        """Of the difference as it is."""
-        return self.questions + self.seeds
-
 
 def differences(pairs: Sequence[Paired], draws: int = DRAWS, seed: int = 0) -> list[tuple[Difference, list[Difference]]]:
     """Of each of ``pairs``, which are all about the same questions: A minus B of the macro average, and of each benchmark.  A
@@ -176,13 +171,16 @@ def _difference(of: Sequence[tuple[Runs, Runs]], drawn: NDArray[np.float64], see
 
     spread = _spread(of)
     estimate = float(np.mean([a.mean() - b.mean() for a, b in of]))
+    variance = float(drawn.var())
     if spread.seeds > 0:
         drawn = drawn + np.sqrt(spread.seeds) * np.random.default_rng(seed).standard_t(spread.df, len(drawn))
     low, high = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2])
     beyond = int(min((drawn <= 0).sum(), (drawn >= 0).sum()))
     p = 2 * max(beyond, 1) / len(drawn)
-    if beyond < TAIL and spread.total > 0:
-        p = min(2 * TAIL / len(drawn), 2 * float(stats.t.sf(abs(estimate) / np.sqrt(spread.total), _df(spread))))
+    if beyond < TAIL:
+        total = variance + spread.seeds
+        df = total**2 / (spread.seeds**2 / spread.df + variance**2 / spread.n)  # Satterthwaite's
+        p = min(2 * TAIL / len(drawn), 2 * float(stats.t.sf(abs(estimate) / np.sqrt(total), df)))
         p = max(p, 2.0 ** (1 - sum(a.shape[1] for a, _ in of)))
     seeds, questions = _needed(estimate, spread, lone)
     return Difference(100 * estimate, max(-100.0, 100 * float(low)), min(100.0, 100 * float(high)), min(1.0, p), seeds, questions,
@@ -209,11 +207,6 @@ def _interaction(x: Runs) -> float:
     """Mean square of what neither the seed nor the question explains."""
     rest = x - x.mean(axis=0) - x.mean(axis=1, keepdims=True) + x.mean()
     return float((rest**2).sum()) / ((x.shape[0] - 1) * (x.shape[1] - 1))
-
-
-def _df(spread: _Spread) -> float:
-    """Satterthwaite's degrees of freedom of the whole variance."""
-    return float(spread.total**2 / (spread.seeds**2 / spread.df + spread.questions**2 / spread.n))
 
 
 def _needed(estimate: float, spread: _Spread, lone: bool) -> tuple[int | None, float | None]:
