@@ -6,8 +6,10 @@ from conftest import ROOT
 from smartad.store import Store
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
+import results_scale
 import synthetic
 
+__all__ = ["COMMIT", "made_up", "results_scale"]
 COMMIT = "c" * 40
 
 def made_up(folder, rows=10, questions=6):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from smartad.stats import wilson
@@ -128,8 +129,14 @@ class Table:
 
     def n(self, column: str) -> str | None:
         """The n that a column's measured entries share, or None when they differ."""
-        found = {row[column].n for row in self.rows.values() if row[column].percent is not None}
-        return found.pop() if len(found) == 1 else None
+        return self._ns[column]
+
+    @cached_property
+    def _ns(self) -> dict[str, str | None]:
+        """Looked for once: every entry asks, and of a thousand rows each would look at all."""
+        found = {column: {row[column].n for row in self.rows.values() if row[column].percent is not None}
+                 for column in self.columns}
+        return {column: ns.pop() if len(ns) == 1 else None for column, ns in found.items()}
 
     def header(self, column: str) -> str:
         """The column's name with the n its entries share."""
