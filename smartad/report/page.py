@@ -36,7 +36,7 @@ def page(store: Store, book: Ledger, table: Table, baseline: LedgerTrial | None,
     """
     tell("reading records")
     stages, now = finished(store, book), look(store, book, Jobs())
-    averages = {label: row[tables.AVERAGE].percent for label, row in table.rows.items()}
+    averages = {label: _average([row[name].percent for name in table.benchmarks]) for label, row in table.rows.items()}
     packed = pack(store, book, baseline, averages, most, tell)
     tell("comparing with the baseline")
     comparison = comparing.section(store, book, baseline, averages)
@@ -50,6 +50,12 @@ def page(store: Store, book: Ledger, table: Table, baseline: LedgerTrial | None,
         "lineage": sections.lineage(store, book), "version": smartad.__version__,
         "written": time.strftime("%F %T %Z", time.localtime())})
     return _rendered(said, packed.data)
+
+
+def _average(scores: list[float | None]) -> float | None:
+    """Over all benchmarks, by which rows are put in order; None while one is missing.  A paper's table may be without."""
+    found = [score for score in scores if score is not None]
+    return sum(found) / len(found) if found and len(found) == len(scores) else None
 
 
 def _rendered(said: dict[str, Any], packed: str) -> str:
