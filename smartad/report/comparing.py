@@ -46,8 +46,8 @@ def told(baseline: str, found: list[Comparison], others: int) -> dict[str, Any]:
     notes = [*more, "Differences are the row minus the baseline, in points of pass@1 on the same questions, with 95 % bootstrap "
                     "intervals over questions and seeds; p is after Holm, for the averages and for all benchmarks apart."]
     if others > len(found):
-        notes.append(f"Compared are the {len(found)} rows with the best averages, of {others}, and Holm's correction is for these "
-                     "alone: the best of many look better than they are.")
+        notes.append(f"Compared are the {len(found)} rows with the best averages, of {others}; Holm's correction is for these "
+                     "alone, and the best of many look better than they are.")
     return {"why": "", "sentence": first, "lines": lines, "notes": notes, "zero": _at(0.0, reach),
             "left": f"−{reach:.0f}", "right": f"+{reach:.0f}"}
 
