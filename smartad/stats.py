@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import hypot
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
 
+Share = tuple[float, float]
+"""(right, out of)."""
 Runs = NDArray[np.float64]
 """(seeds, questions) of one arm on one benchmark: the share of a question's attempts that is right, 0..1; NaN: not graded."""
 DRAWS = 10_000
@@ -27,6 +31,37 @@ def wilson(correct: float, n: float) -> tuple[float, float]:
 
     low, high = proportion_confint(correct, n, alpha=0.05, method="wilson")
     return 100 * float(low), 100 * float(high)
+
+
+def macro(shares: Sequence[Share]) -> tuple[float, float]:
+    """The 95 % interval of the mean of independent shares, in percent; of a single one, its Wilson interval.
+
+    The distances to the Wilson bounds are added as variances are ("MOVER": Zou and Donner, Statistics in Medicine 27, 2008).
+    """
+    mean = _mean(shares)
+    low, high = _reach(shares)
+    return mean - low, mean + high
+
+
+def macro_difference(ours: Sequence[Share], theirs: Sequence[Share]) -> tuple[float, float]:
+    """The 95 % interval of the mean of ``ours`` minus that of ``theirs``, in points; all are independent of each other.
+
+    Of one share each, it is Newcombe's hybrid score interval (method 10, Statistics in Medicine 17, 1998).
+    """
+    difference = _mean(ours) - _mean(theirs)
+    (low, high), (their_low, their_high) = _reach(ours), _reach(theirs)
+    return difference - hypot(low, their_high), difference + hypot(high, their_low)
+
+
+def _mean(shares: Sequence[Share]) -> float:
+    return 100 * fmean(correct / n for correct, n in shares)
+
+
+def _reach(shares: Sequence[Share]) -> tuple[float, float]:
+    """How far the mean may be below and above, in points."""
+    bounds = [(100 * correct / n, *wilson(correct, n)) for correct, n in shares]
+    return (hypot(*(percent - low for percent, low, _ in bounds)) / len(bounds),
+            hypot(*(high - percent for percent, _, high in bounds)) / len(bounds))
 
 
 def mcnemar(only_a: int, only_b: int) -> float:

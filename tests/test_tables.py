@@ -175,7 +175,8 @@ def test_interval_stands_in_every_cell_that_has_one_when_asked_for():
     table = dataclasses.replace(build("t", GROUPS, {"a": [run("a", 5, 1)]}), intervals=True)
     low, high = wilson(5, 10)
     assert table.lines("a", "math") == ["50.0", f"({low:.1f}–{high:.1f})"] and table.lines("a", "Avg") == ["30.0"]
-    assert f"50.0<br>({low:.1f}–{high:.1f})" in markdown(table) and f"50.0 ({low:.1f}--{high:.1f})" in latex(table)
+    assert f"50.0<br>({low:.1f}–{high:.1f})" in markdown(table) \
+        and rf"\shortstack[r]{{50.0 \\ \scriptsize ({low:.1f}--{high:.1f})}}" in latex(table)
 
 
 def test_csv_has_size_and_interval():
