@@ -3,7 +3,6 @@
 import math
 import xml.etree.ElementTree as ET
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +10,7 @@ from scipy import stats
 
 from smartad import figures
 from smartad.figures import curves, difficulty, rows, searches, style
-from smartad.figures.points import Point, average, mean, share
+from smartad.figures.points import Point, mean, share
 from smartad.types import UserError
 
 HOSTILE = ["$x_1$ costs 5$", "_hidden", r"\alpha{} \frac{1}{2}", "<b>&amp; \"quoted\"</b>", "]]>", "100 % #1", "{}",
@@ -137,26 +136,8 @@ def test_share_lies_in_its_interval(counted):
     assert found.low + 1e-9 >= 0 and found.high <= 100 + 1e-9
 
 
-def test_share_of_nothing_is_none_and_average_with_a_hole_is_none():
-    assert share(0, 0) is None and average([share(1, 2), None]) is None and average([]) is None
-
-
-def test_average_of_alike_benchmarks_reaches_as_far_as_one_divided_by_the_root_of_their_number():
-    one = share(50, 100)
-    found = average([one] * 9)
-    assert (found.value, found.n) == (one.value, 900)
-    assert found.value - found.low == pytest.approx((one.value - one.low) / 3)
-    assert found.high - found.value == pytest.approx((one.high - one.value) / 3)
-
-
-def test_interval_of_an_average_covers_it():
-    """Of 400 draws of three benchmarks, 95 % within four standard errors."""
-    chance = np.random.default_rng(0)
-    truth, n = (0.2, 0.5, 0.9), (50, 100, 200)
-    draws = zip(*(chance.binomial(many, p, 400) for many, p in zip(n, truth, strict=True)), strict=True)
-    points = [average([share(int(right), many) for right, many in zip(drawn, n, strict=True)]) for drawn in draws]
-    inside = np.mean([point.low <= 100 * np.mean(truth) <= point.high for point in points])
-    assert abs(inside - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 400)
+def test_share_of_nothing_is_none():
+    assert share(0, 0) is None
 
 
 @settings(deadline=None)

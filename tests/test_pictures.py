@@ -96,6 +96,10 @@ def test_scores_are_the_shares_of_right_answers_with_wilsons_intervals(drawn):
     averages = [np.mean([percent(drawn, "arms", label, name)[0] for name in BENCHMARKS]) for label in labels(found["Avg"])]
     assert [value for value, _ in dots(found["Avg"])] == pytest.approx(averages)
     assert averages == sorted(averages, reverse=True), "the best row is on top"
+    for (value, (low, high)), row in zip(dots(found["Avg"]), zip(*(dots(found[name]) for name in BENCHMARKS), strict=True),
+                                         strict=True):
+        assert value - low == pytest.approx(np.linalg.norm([one - ends[0] for one, ends in row]) / 3)
+        assert high - value == pytest.approx(np.linalg.norm([ends[1] - one for one, ends in row]) / 3)
 
 
 def test_rows_that_are_not_finished_are_named_and_not_drawn(drawn):
