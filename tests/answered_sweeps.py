@@ -35,9 +35,9 @@ def declare(store: Store, folder: Path, name: str = "declared", **keys: object) 
 
 
 def answer(store: Store, book: Ledger, specs: list[StageSpec], right: Right, by: str = "", attempts: object = attempt,
-           text: str = "What is 6 times 7?", goals: bool = True) -> Ledger:
+           text: str = "What is 6 times 7?") -> Ledger:
     """Seal what a table is made of: of each cell, ``right`` says what came out.  A cell that is a KeyError is not finished.
-    ``by``: who decided; else who was declared to.  ``goals``: whether rows with all their cells are finished, too."""
+    ``by``: who decided; else who was declared to.  Rows with all their cells are finished, too."""
     at = {spec.fingerprint: spec for spec in specs}
     owner = {f: (trial.label, run.seed) for trial in reversed(book.trials) for run in reversed(trial.runs) for f in run.stages}
     for goal in [at[run.goal] for trial in book.trials for run in trial.runs]:
@@ -54,7 +54,7 @@ def answer(store: Store, book: Ledger, specs: list[StageSpec], right: Right, by:
             grader = by or grade.config.graders[benchmark]
             seal(store, grade, "verdicts.jsonl", [Verdict(name, 0, one, grader, f"as made up for {name}")
                                                   for name, one in zip(ids, found, strict=True)])
-        if goals and all(store.has(grade.fingerprint) for grade in goal.inputs.values()):
+        if all(store.has(grade.fingerprint) for grade in goal.inputs.values()):
             seal(store, goal)
     return book
 
