@@ -9,7 +9,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import results_scale
 import synthetic
 
-__all__ = ["COMMIT", "made_up", "results_scale"]
+__all__ = ["COMMIT", "made_up", "results_scale", "synthetic"]
 COMMIT = "c" * 40
 
 def made_up(folder, rows=10, questions=6):

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from conftest import ROOT
-from made_up_sweeps import made_up
+from made_up_sweeps import made_up, synthetic
 from smartad import experiment
 from smartad.analysis.arms import spot
 from smartad.analysis.instructions import instructions
@@ -95,6 +95,19 @@ def test_reproduce_of_a_row_that_a_server_or_a_gpu_had_a_part_in_says_what_it_ta
     assert "asked a server (engine none)" in notes(store, cell)
     change_record(store, cell.run.train, gpus=["NVIDIA H200"])
     assert "made on NVIDIA H200" in notes(store, cell)
+
+
+def test_reproduce_of_a_local_model_needs_its_folder_and_names_it(tmp_path, capsys, monkeypatch):
+    folder = str(ROOT / "smartad" / "toyworld" / "student")
+    monkeypatch.setattr(synthetic, "MODEL", folder)
+    store, sweep = made_up(tmp_path)
+    words = ["reproduce", f"{sweep}:{CELL}", "--store", str(store.root)]
+    assert main([*words, "--run"]) == 2
+    out = capsys.readouterr()
+    assert "local/student@" in out.err and "give --model FOLDER" in out.err and "is not known here" in out.out
+    assert main([*words, "--model", folder]) == 0
+    said = capsys.readouterr().out
+    assert f"student: {folder}" in said and f"is {folder}" in said and "fingerprint is the recorded one" in said
 
 
 def test_reproduce_where_code_has_moved_on_names_what_parted_and_refuses_to_run(found, tmp_path, capsys, monkeypatch):

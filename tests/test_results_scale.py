@@ -24,7 +24,8 @@ def found(tmp_path_factory):
 def test_scale_command_runs_on_a_made_up_sweep(command, found, capsys):
     store, sweep, folder = found
     some = ["k_curve", "math_levels"] if command[0] == "figure" else []  # every one of them is drawn in tests of its own
-    assert main([*results_scale.words_of(command, sweep, folder), *some, "--store", str(store.root)]) == 0
+    name, declared, *options = results_scale.words_of(command, sweep, folder)
+    assert main([name, declared, *some, *options, "--store", str(store.root)]) == 0
     said = capsys.readouterr().out.replace(r"\_", "_")
     if command[0] == "figure":
         assert {path.name for path in folder.iterdir()} == {f"{sweep}-{name}.svg" for name in some}

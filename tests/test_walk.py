@@ -7,7 +7,7 @@ import pytest
 
 from made_up_sweeps import made_up
 from smartad.analysis.arms import spot
-from smartad.analysis.walk import answered, of_question, walk
+from smartad.analysis.walk import answered, grader_of, of_question, walk
 from smartad.cli import main
 from smartad.store import Store, StoreError
 
@@ -73,6 +73,7 @@ def test_walk_of_the_fingerprint_behind_a_cell_is_the_walk_of_the_cell(whole):
     store = whole[0]
     top = walk(store, cell(whole)).top.fingerprint
     assert walk(store, spot(store, top)) == walk(store, cell(whole))
+    assert grader_of(store, top) == "math_strict" and grader_of(store, f"{whole[1]}:{ROW}/math500") is None
 
 
 def test_walk_in_json_is_the_whole_tree(whole, capsys):

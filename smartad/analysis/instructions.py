@@ -30,6 +30,8 @@ class Instructions:
     """What today's smartad makes of it."""
     parted: tuple[str, ...]
     """Where that is not what is on record; empty when the fingerprints are the same."""
+    lacking: tuple[str, ...]
+    """Local models that nobody has said the folder of, by identity."""
     notes: tuple[str, ...]
     """What cannot be had from the files alone."""
     files: Mapping[str, str]
@@ -54,9 +56,10 @@ def instructions(store: Store, spot: Spot, folders: Mapping[str, str], data: str
     wanted = missing_data(planned.goal.upstream_first(), Runtime())
     files = {"experiment.yaml": _yaml(spot, {**recipe, **({"data": data} if data else {})}),
              "requirements.txt": _requirements(records), "commands.sh": _commands(spot, records, bool(wanted and not data))}
-    notes = [*_notes_of_code(records), *_notes_of_models(planned, records), *_notes_of_data(planned, wanted),
+    notes = [*_notes_of_code(records), *_notes_of_models(folders, records), *_notes_of_data(planned, wanted),
              *_notes_of_engines(records)]
-    return Instructions(planned, tuple(parted(store, planned.goal, run.goal)), tuple(notes), files)
+    lacking = tuple(name for name in _named(records) if name.startswith("local/") and name not in folders)
+    return Instructions(planned, tuple(parted(store, planned.goal, run.goal)), lacking, tuple(notes), files)
 
 
 def _yaml(spot: Spot, recipe: Mapping[str, Any]) -> str:
@@ -123,12 +126,18 @@ def _notes_of_code(records: Records) -> Iterator[str]:
                + ", ".join(f"{commit[:12]} {count} stages" for commit, count in commits.items()))
 
 
-def _notes_of_models(planned: Plan, records: Records) -> Iterator[str]:
-    named = dict.fromkeys(str(config[key]) for record in records.values() for config in [record["identity"]["config"]]
-                          for key in ("student", "teacher") if key in config)
-    for name in named:
+def _named(records: Records) -> list[str]:
+    """The models that had a part in it, by identity."""
+    configs = [record["identity"]["config"] for record in records.values()]
+    embedding = [config["embedding"]["model"] for config in configs if "embedding" in config]
+    asked = [config[key] for config in configs for key in ("student", "teacher") if key in config]
+    return list(dict.fromkeys([*asked, *embedding]))
+
+
+def _notes_of_models(folders: Mapping[str, str], records: Records) -> Iterator[str]:
+    for name in _named(records):
         if name.startswith("local/"):
-            here = planned.models.get(name)
+            here = folders.get(name)
             yield (f"model {name}, a folder by its name and a hash of what is in it, "
                    + (f"is {here}" if here else "is not known here: give --model FOLDER"))
         elif name.partition("@")[0] != models.TOY and "@" not in name:

@@ -96,6 +96,8 @@ def walk(store: Store, spot: Spot, grader: str | None = None) -> Walk:
 
     Raises StoreError when ``grader`` has not graded it.
     """
+    if grader and not store.has(spot.run.goal):
+        raise StoreError(f"{spot.name} is not finished: its verdicts by {grader} cannot be told from others yet")
     grade = _grade(store, spot.run, spot.benchmark, grader)
     cell = _cell(store, spot.run, spot.benchmark, grader)
     known: dict[str, Station] = {}
@@ -104,6 +106,11 @@ def walk(store: Store, spot: Spot, grader: str | None = None) -> Walk:
              for run in spot.arm.trial.runs if run.seed != spot.run.seed}
     row = _station(store, spot.run.goal, {}, {})
     return Walk(spot.name, cell, seeds, tuple(_unlike(store, spot.benchmark, cell)), row, top)
+
+
+def grader_of(store: Store, word: str) -> str | None:
+    """Whose verdicts ``word`` means, where it is the fingerprint of a grade stage; None of other names of a cell."""
+    return _graders(store, store.find(word))[0] if word.startswith("grade-") else None
 
 
 def answered(store: Store, grade: str) -> list[Answered]:

@@ -57,6 +57,8 @@ def _run(args: argparse.Namespace, store: Store, cell: Spot, said: Instructions)
     if said.parted:
         raise UserError(f"this smartad would not make {cell.name} again, but something else: {said.parted[0]}; check out the "
                         "commit that commands.sh names, and run it there")
+    if said.lacking:
+        raise UserError(f"{', '.join(said.lacking)}: a local model, and nobody has said where it is; give --model FOLDER")
     other = Store(args.store_to or fresh(store, cell.run.goal))
     if other.root == store.root:
         raise UserError(f"--store-to {args.store_to} is the store itself, where everything is finished; name another folder")

@@ -11,7 +11,7 @@ from rich.tree import Tree
 
 from smartad import tables
 from smartad.analysis.arms import spot
-from smartad.analysis.walk import Answered, Station, Walk, answered, of_question, walk
+from smartad.analysis.walk import Answered, Station, Walk, answered, grader_of, of_question, walk
 from smartad.cli.console import at_store, console, program
 from smartad.records import to_json
 from smartad.stats import wilson
@@ -24,7 +24,7 @@ WORDS = {True: "right", False: "wrong", None: "ungraded"}
 def walk_command(args: argparse.Namespace) -> int:
     """Print the way from a cell to its questions, or some of its questions."""
     store = Store(args.store)
-    found = walk(store, spot(store, args.cell), args.grader)
+    found = walk(store, spot(store, args.cell), args.grader or grader_of(store, args.cell))
     wanted = [word for said, word in ((args.right, True), (args.wrong, False), (args.ungraded, None)) if said]
     if args.question is None and not wanted:
         if args.json:
