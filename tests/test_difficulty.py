@@ -149,7 +149,7 @@ def test_buckets_of_several_pools_name_the_pool_in_the_title_and_of_one_do_not(p
                                                                       "inputs": inputs}})
     titles = {}
     for target in (SELECT, both):
-        buckets_command(Namespace(store=pooled.root, target=target, format="md"))
+        buckets_command(Namespace(store=pooled.root, target=target, format="md", paper=False))
         titles[target] = {line for line in capsys.readouterr().out.splitlines() if " under " in line}
     assert titles[SELECT] == {"a under toy@0123", "b under toy@0123"}
     assert titles[both] == {f"{name} under toy@0123, {pool}" for name in "ab" for pool in (COLLECT, other)}

@@ -1,43 +1,14 @@
-"""table, show, why: read the store, change nothing."""
+"""show, why: read the store, change nothing."""
 
 import argparse
 import json
-import sys
 import time
 from typing import Any
 
-from smartad import grading, tables
-from smartad.cli.console import format_metric, print_table
+from smartad.cli.console import format_metric
 from smartad.fingerprint import differences
 from smartad.store import Store
-from smartad.sweep import ledger, results
 from smartad.types import UserError
-
-
-def table_command(args: argparse.Namespace) -> int:
-    """The comparison table of a sweep."""
-    store = Store(args.store)
-    book = ledger.load(store, args.sweep)
-    form = args.format or ("terminal" if sys.stdout.isatty() else "md")
-    rows = results.rows(store, book, args.grader)
-    if args.grader:
-        _check_grader(args.grader, book, results.graders(store, book))
-    table = tables.build(book.name, book.groups, rows)
-    if form == "terminal":
-        print_table(table)
-    elif form == "csv":
-        print(tables.as_csv(book.groups, rows, [run.seed for run in book.trials[0].runs]), end="")
-    else:
-        print({"md": tables.markdown, "tex": tables.latex}[form](table), end="")
-    return 0
-
-
-def _check_grader(name: str, book: ledger.Ledger, there: set[str]) -> None:
-    grading.get(name)
-    if not any(by.startswith(f"{name}/") for by in there):
-        raise UserError(f"nothing of {book.name} is graded by {name}; there are verdicts of "
-                        f"{', '.join(sorted(there)) or 'nobody'}. To have it grade the same, name it behind the others, as in "
-                        "grade.math=[math_strict,math_paper], and run the sweep again: no agent runs twice")
 
 
 def show_command(args: argparse.Namespace) -> int:
