@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import hypot
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
 
+Share = tuple[float, float]
+"""(right, out of)."""
 Runs = NDArray[np.float64]
 """(seeds, questions) of one arm on one benchmark: the share of a question's attempts that is right, 0..1; NaN: not graded."""
 DRAWS = 10_000
@@ -27,6 +31,37 @@ def wilson(correct: float, n: float) -> tuple[float, float]:
 
     low, high = proportion_confint(correct, n, alpha=0.05, method="wilson")
     return 100 * float(low), 100 * float(high)
+
+
+def macro(shares: Sequence[Share]) -> tuple[float, float]:
+    """The 95 % interval of the mean of independent shares, in percent; of a single one, its Wilson interval.
+
+    The distances to the Wilson bounds are added as variances are ("MOVER": Zou and Donner, Statistics in Medicine 27, 2008).
+    """
+    mean = _mean(shares)
+    low, high = _reach(shares)
+    return mean - low, mean + high
+
+
+def macro_difference(ours: Sequence[Share], theirs: Sequence[Share]) -> tuple[float, float]:
+    """The 95 % interval of the mean of ``ours`` minus that of ``theirs``, in points; all are independent of each other.
+
+    Of one share each, it is Newcombe's hybrid score interval (method 10, Statistics in Medicine 17, 1998).
+    """
+    difference = _mean(ours) - _mean(theirs)
+    (low, high), (their_low, their_high) = _reach(ours), _reach(theirs)
+    return difference - hypot(low, their_high), difference + hypot(high, their_low)
+
+
+def _mean(shares: Sequence[Share]) -> float:
+    return 100 * fmean(correct / n for correct, n in shares)
+
+
+def _reach(shares: Sequence[Share]) -> tuple[float, float]:
+    """How far the mean may be below and above, in points."""
+    bounds = [(100 * correct / n, *wilson(correct, n)) for correct, n in shares]
+    return (hypot(*(percent - low for percent, low, _ in bounds)) / len(bounds),
+            hypot(*(high - percent for percent, _, high in bounds)) / len(bounds))
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -94,11 +129,6 @@ class _Spread:
     """Arms of which there are several seeds."""
     n: int
     """Degrees of freedom of ``questions``."""
-
-    @property
-    def total(self) -> float:
-        """Of the difference as it is."""
-        return self.questions + self.seeds
 
 
 def differences(pairs: Sequence[Paired], draws: int = DRAWS, seed: int = 0) -> list[tuple[Difference, list[Difference]]]:
@@ -176,13 +206,16 @@ def _difference(of: Sequence[tuple[Runs, Runs]], drawn: NDArray[np.float64], see
 
     spread = _spread(of)
     estimate = float(np.mean([a.mean() - b.mean() for a, b in of]))
+    variance = float(drawn.var())
     if spread.seeds > 0:
         drawn = drawn + np.sqrt(spread.seeds) * np.random.default_rng(seed).standard_t(spread.df, len(drawn))
     low, high = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2])
     beyond = int(min((drawn <= 0).sum(), (drawn >= 0).sum()))
     p = 2 * max(beyond, 1) / len(drawn)
-    if beyond < TAIL and spread.total > 0:
-        p = min(2 * TAIL / len(drawn), 2 * float(stats.t.sf(abs(estimate) / np.sqrt(spread.total), _df(spread))))
+    if beyond < TAIL:
+        total = variance + spread.seeds
+        df = total**2 / (spread.seeds**2 / spread.df + variance**2 / spread.n)  # Satterthwaite's
+        p = min(2 * TAIL / len(drawn), 2 * float(stats.t.sf(abs(estimate) / np.sqrt(total), df)))
         p = max(p, 2.0 ** (1 - sum(a.shape[1] for a, _ in of)))
     seeds, questions = _needed(estimate, spread, lone)
     return Difference(100 * estimate, max(-100.0, 100 * float(low)), min(100.0, 100 * float(high)), min(1.0, p), seeds, questions,
@@ -209,11 +242,6 @@ def _interaction(x: Runs) -> float:
     """Mean square of what neither the seed nor the question explains."""
     rest = x - x.mean(axis=0) - x.mean(axis=1, keepdims=True) + x.mean()
     return float((rest**2).sum()) / ((x.shape[0] - 1) * (x.shape[1] - 1))
-
-
-def _df(spread: _Spread) -> float:
-    """Satterthwaite's degrees of freedom of the whole variance."""
-    return float(spread.total**2 / (spread.seeds**2 / spread.df + spread.questions**2 / spread.n))
 
 
 def _needed(estimate: float, spread: _Spread, lone: bool) -> tuple[int | None, float | None]:

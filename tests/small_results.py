@@ -4,7 +4,7 @@ What a row's attempts come to is drawn from its fingerprints, so that no two row
 """
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,10 @@ ROOT = Path(__file__).parent.parent
 
 
 def run(store: Store, folder: Path, name: str = "declared", unfinished: Callable[[str], bool] = lambda label: False,
-        **keys: Any) -> Ledger:
+        overrides: Sequence[str] = (), **keys: Any) -> Ledger:
     """A sweep of the toy world with ``keys``, finished but for the rows whose labels are ``unfinished``."""
     path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump({"base": [str(ROOT / "configs/toy.yaml")], **keys}, sort_keys=False))
+    path.write_text(yaml.safe_dump({"base": [str(ROOT / "configs/toy.yaml"), *overrides], **keys}, sort_keys=False))
     driver = Driver(read(str(path)), store)
     driver.ask()
     driver.save()

@@ -10,7 +10,7 @@ from conftest import ROOT
 FLOORS = [
     {"types", "records", "fingerprint", "config", "plugins", "redact", "processes", "site", "prompts", "stats"},
     {"dialect", "selection", "difficulty", "tables", "stage", "models", "claims"},
-    {"engines", "agents", "toyworld", "figures"},
+    {"engines", "agents", "toyworld", "figures", "papers"},
     {"benchmarks", "corpora", "importers", "grading"},
     {"data"},
     {"stages", "store", "tracking"},

@@ -6,7 +6,7 @@ marked.  Who decides what is right, which questions are asked and what the answe
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -116,27 +116,21 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield from _leaves(inner, f"{path}.{key}" if path else str(key))
 
 
-def _reader(store: Store) -> Any:
-    """A function of a grade stage: (facts, commit of the evaluation).  It reads each record once."""
-    record = cache(store.record)
-
-    @cache
-    def settings(fingerprint: str, name: str) -> Facts:
-        identity = record(fingerprint)["identity"]
-        return {f"{name}.version": identity["version"], **{f"{name}.{key}": value for key, value in _leaves(identity["config"])}}
+def _reader(store: Store) -> Callable[[str], tuple[Facts, str]]:
+    """A function of a grade stage: (facts, commit of the evaluation).  Records that cells share are read once."""
+    shared = cache(lambda fingerprint, name: _settings(store.record(fingerprint), name))
 
     @cache
     def about(grade: str) -> tuple[Facts, str]:
-        graded = record(grade)
+        graded = store.record(grade)
         config, inputs = graded["identity"]["config"], graded["identity"]["inputs"]
         role = next(role for role in inputs if role.startswith("questions/"))
-        attempts = inputs["attempts"]
-        evaluated = record(attempts)
+        evaluated = store.record(inputs["attempts"])
         ran, index = evaluated.get("ran", {}), evaluated["identity"]["inputs"].get("index")
         facts = {"grader": config["graders"][role.removeprefix("questions/")], "judge": config.get("judge"),
                  "second judge": config.get("second_judge"), "grade.version": graded["identity"]["version"],
-                 **settings(inputs[role], "questions"), **settings(attempts, "evaluate"),
-                 **(settings(index, "index") if index else {}),
+                 **shared(inputs[role], "questions"), **_settings(evaluated, "evaluate"),
+                 **(shared(index, "index") if index else {}),
                  **{f"@{name}": ran[name] for name in NOTED if name in ran}, **_of_environment(evaluated)}
         if "sandbox" in graded.get("ran", {}):
             facts["@grader's sandbox"] = graded["ran"]["sandbox"]
@@ -147,6 +141,11 @@ def _reader(store: Store) -> Any:
         return facts, _commit(evaluated)
 
     return about
+
+
+def _settings(record: Mapping[str, Any], name: str) -> Facts:
+    identity = record["identity"]
+    return {f"{name}.version": identity["version"], **{f"{name}.{key}": value for key, value in _leaves(identity["config"])}}
 
 
 def _of_environment(evaluated: Mapping[str, Any]) -> Facts:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from smartad.analysis.arms import NAMING
+from smartad.report import TRAJECTORIES
 from smartad.stats import DRAWS
 
 Command = Callable[..., argparse.ArgumentParser]
@@ -19,6 +20,12 @@ def add(command: Command) -> None:
     _add_report(command)
     _add_walk(command)
     _add_reproduce(command)
+
+
+def _count(word: str) -> int:
+    if not word.isdecimal():
+        raise argparse.ArgumentTypeError(f"{word!r} is no number of trajectories: use 0 or more")
+    return int(word)
 
 
 def _add_compare(command: Command) -> None:
@@ -68,6 +75,13 @@ def _add_report(command: Command) -> None:
                      "  smartad report quickstart --to quickstart.html\n")
     report.add_argument("sweep", metavar="SWEEP", help="its name, the beginning of it, or its file")
     report.add_argument("--to", type=Path, metavar="FILE", help="where to write it (default: SWEEP.html here)")
+    report.add_argument("--baseline", metavar="ROW",
+                        help="the row that the others are held against (default: agent distillation, where there is such a row, "
+                             "else the first)")
+    report.add_argument("--trajectories", type=_count, default=TRAJECTORIES, metavar="N",
+                        help="of which it holds at most (default: %(default)s): first those that came out otherwise than the "
+                             "baseline's, then what is not right, then a sample")
+    report.add_argument("--open", action="store_true", help="and open it in a browser, where there is a screen")
 
 
 def _add_walk(command: Command) -> None:

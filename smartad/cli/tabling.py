@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from rich.cells import cell_len
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from smartad import grading, tables
+from smartad import grading, papers, tables
 from smartad.analysis.guard import Guarded, guard, guarded
 from smartad.cli.console import console
+from smartad.cli.paper import needs_layout, print_paper
 from smartad.redact import redact
 from smartad.store import Store
 from smartad.sweep import ledger, results
@@ -31,20 +33,27 @@ STYLES = {"best": "bold", "second": "underline", "": ""}
 def table_command(args: argparse.Namespace) -> int:
     """The comparison table of a sweep."""
     store = Store(args.store)
-    book = ledger.load(store, args.sweep)
     form = _form(args)
-    rows = results.rows(store, book, args.grader)
+    if args.paper and args.sweep in papers.names() and not ledger.candidates(store, args.sweep):
+        return print_paper(args.sweep, form)
+    book = ledger.load(store, args.sweep)
+    layout = results.layout_of(book, args.layout)
+    if args.paper and layout is None:
+        raise needs_layout(book.name)
+    rows = results.rows_for(store, book, layout, args.grader)
     if args.grader:
         _check_grader(args.grader, book, results.graders(store, book))
-    found = guard(store, book, rows)
+    pools = layout is not None and layout.kind == "pools"
+    found = Guarded({}, {}, (), ()) if pools else guard(store, book, rows)
     if args.strict and found.differences:
         raise UserError(_refusal(book.name, found))
-    table = tables.build(book.name, book.groups, rows, results.sizes(book))
+    table = results.arranged(book, rows, layout, args.paper)
     table = guarded(dataclasses.replace(table, intervals=args.interval), found)
     if form == "terminal":
         print_table(table)
         return 0
-    text = WRITERS[form](table) if form in WRITERS else tables.as_csv(table, rows, [run.seed for run in book.trials[0].runs])
+    seeds = [""] if pools else [run.seed for run in book.trials[0].runs]
+    text = WRITERS[form](table) if form in WRITERS else tables.as_csv(table, rows, seeds)
     if args.to:
         _write(args.to, text)
         print(f"{args.to}: {book.name}")
@@ -88,9 +97,9 @@ def _refusal(sweep: str, found: Guarded) -> str:
                       "Without --strict it is printed with these cells marked; `smartad why` compares two stages"])
 
 
-def print_table(table: Table) -> None:
+def print_table(table: Table, out: Console | None = None) -> None:
     """A comparison table for the terminal, in as many parts below one another as its width takes."""
-    out, found = console(), grid(table)
+    out, found = out or console(), grid(table)
     titles = [title for title, span in found.groups for _ in range(span)] or [""] * len(found.columns)
     heads = [f"{title}\n{name}" if found.groups else name for title, name in zip(titles, found.columns, strict=True)]
     for part in _parts(found, heads, out.width):

@@ -36,7 +36,7 @@ def bars(panels: Mapping[str, Mapping[str, Sequence[Point | None]]], names: Sequ
                     axis.annotate(f"{point.n}", (x, 0), xytext=(0, 3), textcoords="offset points", rotation=90, ha="center",
                                   va="bottom", fontsize=5.5,
                                   bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.8})
-        axis.set_xticks(range(len(found)), [style.wrapped(name, 24 if groups > 4 else 50 // groups) for name in found])
+        axis.set_xticks(range(len(found)), [style.wrapped(name, 24 if groups > 4 else 50 // max(3, groups)) for name in found])
         if groups > 4:
             for label in axis.get_xticklabels():
                 label.set(rotation=30, ha="right", rotation_mode="anchor")

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import hypot
 
 from smartad.stats import wilson
 
@@ -24,20 +23,6 @@ def share(right: float, n: int) -> Point | None:
         return None
     value, (low, high) = 100 * right / n, wilson(right, n)
     return Point(value, min(low, value), max(high, value), n)  # of all and of none, an end may miss it by a rounding
-
-
-def average(points: Sequence[Point | None]) -> Point | None:
-    """The macro average; None when a number is missing.
-
-    Its interval is made of those of ``points`` by the method of variance estimates recovery (Zou and Donner, 2008): how far
-    each of them reaches, added up as independent errors are.
-    """
-    known = [point for point in points if point]
-    if not known or len(known) < len(points):
-        return None
-    value = sum(point.value for point in known) / len(known)
-    down, up = (hypot(*reach) / len(known) for reach in ([p.value - p.low for p in known], [p.high - p.value for p in known]))
-    return Point(value, value - down, value + up, sum(point.n for point in known))
 
 
 def mean(values: Sequence[float]) -> Point | None:

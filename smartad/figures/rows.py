@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# Artists are in_layout=False where there are many and none reaches out of its panel: to ask each for its size takes seconds.
 LINE, GAP = 0.125, 0.06
 """Inches: a line of a label, and what parts two labels."""
 
@@ -31,8 +32,8 @@ def dots(labels: Sequence[str], panels: Mapping[str, Sequence[Point | None]], un
             if point:
                 colour = colours[kinds[row]] if kinds else style.DARK
                 axis.plot([max(point.low, limits[0]), point.high], [height, height], color=colour, alpha=0.35, linewidth=2.5,
-                          zorder=3, solid_capstyle="butt", clip_on=False)
-                axis.plot(point.value, height, "o", color=colour, zorder=4, clip_on=False)
+                          zorder=3, solid_capstyle="butt", clip_on=False, in_layout=False)
+                axis.plot(point.value, height, "o", color=colour, zorder=4, clip_on=False, in_layout=False)
         axis.set_title(f"{style.wrapped(title, 18)}\n{spread([p.n for p in points if p])}")
         axis.set_xlim(limits[0], limits[1] or 1.05 * furthest)
     _legend(figure, colours, "o", linestyle="")
@@ -82,7 +83,7 @@ def stacks(labels: Sequence[str], panels: Mapping[str, Sequence[tuple[float, flo
                 for left, width, colour in ((0.0, dark, style.DARK), (dark, light, style.LIGHT)):
                     axis.barh(height, width, left=left, height=LINE, color=colour, edgecolor="white", linewidth=0, hatch=hatch)
                 axis.annotate(f"{dark + light:.1f} % of {n}", (dark + light, height), xytext=(2, 0), textcoords="offset points",
-                              va="center", fontsize=6, color="0.3")
+                              va="center", fontsize=6, color="0.3", in_layout=False)
         axis.set_title(style.wrapped(title, 18))
         axis.set_xlim(0, 1.8 * most)  # what stands beside the longest bar needs room
         axis.set_xticks([tick for tick in axis.get_xticks() if tick <= min(100, 1.2 * most)])

@@ -1,10 +1,12 @@
 """pass@1 of a table's rows."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from smartad.figures import rows
-from smartad.figures.points import Point, average, share
+from smartad.figures.points import Point, share
+from smartad.stats import macro
 from smartad.tables import AVERAGE, Entry, Table
 
 if TYPE_CHECKING:
@@ -23,7 +25,18 @@ def point(entry: Entry) -> Point | None:
 def points(entries: Mapping[str, Entry], benchmarks: Sequence[str]) -> dict[str, Point | None]:
     """Those of a row's cells, and of several benchmarks their macro average: None when one is missing."""
     found = {name: point(entries[name]) for name in benchmarks}
-    return {**found, AVERAGE: average(list(found.values()))} if len(benchmarks) > 1 else found
+    return {**found, AVERAGE: _average(entries, benchmarks)} if len(benchmarks) > 1 else found
+
+
+def _average(entries: Mapping[str, Entry], benchmarks: Sequence[str]) -> Point | None:
+    """As in the table, where it is of the seeds that have all benchmarks, with the interval of what the cells have."""
+    value, draws = entries[AVERAGE].percent, [entries[name].draws for name in benchmarks]
+    known = [share for share in draws if share]
+    if value is None or len(known) < len(draws):
+        return None
+    low, high = macro(known)
+    middle = fmean(100 * right / n for right, n in known)
+    return Point(value, value - (middle - low), value + (high - middle), sum(n for _, n in known))
 
 
 def overall(entries: Mapping[str, Entry], benchmarks: Sequence[str]) -> float:

@@ -45,7 +45,7 @@ def weights(triples: Sequence[Weights], scores: Sequence[float], scales: Sequenc
     dots = left.scatter(xs, ys, c=[scores[trial] for trial in order], cmap=style.SCALE, s=22, linewidths=0.4, edgecolors="0.2",
                         zorder=3)
     left.scatter(*_flat(triples[best]), s=80, facecolors="none", edgecolors=BEST, linewidths=1.4, zorder=4)
-    left.set_title("best " + " : ".join(f"{w:.3g}" for w in triples[best]), color=BEST)
+    left.set_title("best " + " : ".join(f"{w:.3g}" for w in triples[best]), color=BEST, pad=14)
     colours = dots.cmap(dots.norm(np.array(scores)))
     _parallel(right, scales, [(trial, colours[trial]) for trial in order], best)
     figure.colorbar(dots, ax=right, label=style.plain(metric), shrink=0.9)

@@ -89,7 +89,7 @@ def plain(text: str) -> str:
 def wrapped(label: str, width: int = 30, lines: int = 3) -> str:
     """A label in at most so many lines; of a longer one, its two ends, where labels differ."""
     label = plain(label)
-    room = width * lines - lines
+    room = width * lines - lines + 1
     if len(label) > room:
         label = f"{label[:room // 2]}…{label[-(room - room // 2):]}"
     found = textwrap.wrap(label, width, break_on_hyphens=False) or [label]

@@ -1,11 +1,15 @@
 """A sweep's results: its table, and its best adapter."""
 
 import re
+from collections.abc import Mapping, Sequence
 
-from smartad import registry, tables
+from smartad import papers, registry, tables
+from smartad.papers import PaperTable
+from smartad.papers.layout import laid_out
 from smartad.records import read_jsonl
 from smartad.stages.grade import cell_of
 from smartad.store import Store
+from smartad.sweep import teachers
 from smartad.sweep.ledger import Ledger, LedgerTrial, Run
 from smartad.tables import RunCells, Table
 from smartad.types import Cell, Question, Verdict
@@ -92,8 +96,31 @@ def graders(store: Store, book: Ledger) -> set[str]:
 
 
 def table(store: Store, book: Ledger) -> Table:
-    """The comparison table as it is now."""
-    return tables.build(book.name, book.groups, rows(store, book), sizes(book))
+    """The comparison table as it is now, laid out as the sweep declares."""
+    layout = layout_of(book)
+    return arranged(book, rows_for(store, book, layout), layout)
+
+
+def rows_for(store: Store, book: Ledger, layout: PaperTable | None, grader: str | None = None) -> dict[str, list[RunCells]]:
+    """What a table laid out so is made of: ``rows``, or the pools of the sweep."""
+    return teachers.rows(store, book) if layout and layout.kind == "pools" else rows(store, book, grader)
+
+
+def layout_of(book: Ledger, name: str | None = None) -> PaperTable | None:
+    """The printed table that is called ``name``, else the one that the sweep declares; None when there is neither.
+
+    Raises UserError for one that no table of a sweep can be laid out as.
+    """
+    chosen = name or book.config.get("layout")
+    return papers.of_rows(chosen) if chosen else None
+
+
+def arranged(book: Ledger, found: Mapping[str, Sequence[RunCells]], layout: PaperTable | None, beside: bool = False) -> Table:
+    """The table of ``found``, as ``rows`` has them.  ``beside``: with what the paper prints."""
+    if layout is None:
+        return tables.build(book.name, book.groups, found, sizes(book))
+    groups = teachers.groups(found) if layout.kind == "pools" else book.groups
+    return laid_out(layout, book.name, groups, found, sizes(book), beside)
 
 
 def some_question(store: Store, run: Run) -> str:

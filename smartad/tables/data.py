@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Literal
 
 from smartad.stats import wilson
+from smartad.tables.printed import Printed, beside
 from smartad.types import Cell
 
 AVERAGE = "Avg"
@@ -97,6 +98,8 @@ class Table:
     """Column -> how it is printed, where that is otherwise: hotpotqa -> HotPotQA."""
     transposed: bool = False
     """Benchmarks are the rows, as in SmartAD's Tables 4-6."""
+    average: bool = True
+    """Whether there is an average."""
     micro: bool = False
     """Whether the micro average stands beside the macro one."""
     marks: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -105,8 +108,8 @@ class Table:
     """Mark -> what differs."""
     remarks: Sequence[str] = ()
     """What else is to be said below, a line each."""
-    printed: Mapping[tuple[str, str], float] = field(default_factory=dict)
-    """(label, column) -> what the paper prints, in percent."""
+    printed: Mapping[tuple[str, str], Printed] = field(default_factory=dict)
+    """(label, column) -> what the paper prints."""
     intervals: bool = False
     """Whether every number is printed with its interval."""
 
@@ -117,8 +120,8 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
-        """Benchmarks in order, then the averages."""
-        return [*self.benchmarks, AVERAGE, *([MICRO] if self.micro else [])]
+        """Benchmarks in order, then what there is of averages."""
+        return [*self.benchmarks, *([AVERAGE] if self.average else []), *([MICRO] if self.micro else [])]
 
     def blocks(self) -> dict[str, list[str]]:
         """Size -> labels of its rows.  One block without a size when no row has one."""
@@ -155,19 +158,13 @@ class Table:
         """``text``, and below it what was asked for besides: the interval, what the paper prints."""
         entry, printed = self.rows[row][column], self.printed.get((row, column))
         return [self.text(row, column), *([between(entry.interval)] if self.intervals and entry.interval else []),
-                *([] if printed is None else [beside(entry, printed)])]
+                *([] if printed is None else [beside(entry.percent, self._shares(row, column), printed)])]
+
+    def _shares(self, row: str, column: str) -> list[tuple[float, int] | None]:
+        """What a number is the mean of, as an interval must take it."""
+        return [self.rows[row][name].draws for name in (self.benchmarks if column == AVERAGE else [column])]
 
 
 def between(interval: tuple[float, float]) -> str:
     """``(41.5–66.1)``."""
     return f"({interval[0]:.1f}–{interval[1]:.1f})"
-
-
-def beside(entry: Entry, printed: float) -> str:
-    """What the paper prints beside what we found: ``paper 51.2, +2.8, inside`` says that it lies inside our interval."""
-    parts = [f"paper {printed:g}"]
-    if entry.percent is not None:
-        parts.append(f"{entry.percent - printed:+.1f}")
-    if entry.percent is not None and entry.interval:
-        parts.append("inside" if entry.interval[0] <= printed <= entry.interval[1] else "outside")
-    return ", ".join(parts)

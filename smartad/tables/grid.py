@@ -56,9 +56,10 @@ def grid(table: Table, abouts: bool = False) -> Grid:
         return Grid(("Benchmark",), [(size, len(block)) for size, block in blocks.items()] if len(blocks) > 1 else [],
                     [table.heading(label)[-1] for label in labels],
                     [[Line((table.header(column),), [box(label, column) for label in labels]) for column in columns]
-                     for columns in (*table.groups.values(), averages)])
+                     for columns in (*table.groups.values(), averages) if columns])
     groups = [(title, len(names)) for title, names in table.groups.items()]
-    return Grid(table.heads, [*groups, ("", len(averages))] if any(title for title, _ in groups) else [],
+    over = [*groups, *([("", len(averages))] if averages else [])]
+    return Grid(table.heads, over if any(title for title, _ in groups) else [],
                 [table.header(column) for column in table.columns],
                 [_unrepeated([Line(table.heading(label), [box(label, column) for column in table.columns]) for label in block])
                  for block in table.blocks().values()])

@@ -25,7 +25,7 @@ table.results { border-collapse: separate; border-spacing: 0; font-variant-numer
 table.results th, table.results td { padding: .3rem .7rem; text-align: right; vertical-align: top; white-space: nowrap; }
 table.results thead { position: sticky; top: 0; z-index: 2; background: #fff; }
 table.results thead tr:last-child th { border-bottom: 2px solid #1b1f24; }
-table.results thead .group { text-align: center; border-bottom: 1px solid #8b949e; }
+table.results thead .group { text-align: center; border-bottom: 1px solid #8b949e; border-right: .7rem solid #fff; }
 table.results .head { text-align: left; background: #fff; }
 table.results tbody .head:last-of-type { position: sticky; left: 0; z-index: 1; font-weight: 600; }
 table.results tbody + tbody tr:first-child > * { border-top: 1px solid #8b949e; }
@@ -34,9 +34,10 @@ table.results .best { font-weight: 700; }
 table.results .second .number { text-decoration: underline; text-underline-offset: .2em; }
 table.results .hole { color: #656d76; }
 table.results .more { display: block; font-size: .85em; font-weight: 400; color: #656d76; }
-table.results sup { color: #b35900; }
+table.results sup { color: #b35900; line-height: 0; }
 table.results caption, table.results tfoot td { text-align: left; white-space: normal; color: #424a53; font-size: .9em; }
 table.results caption { caption-side: bottom; padding: .7rem; }
+table.results .said { position: sticky; left: .7rem; max-width: min(60rem, calc(100vw - 4rem)); }
 table.results tfoot tr:first-child td { border-top: 2px solid #1b1f24; }
 """
 
@@ -45,7 +46,7 @@ def html(table: Table) -> str:
     """A ``<table class="results">``.  Every number has what stands behind it in its ``title``; ``STYLE`` is for it."""
     found = grid(table, abouts=True)
     width = len(found.heads) + len(found.columns)
-    lines = ['<table class="results">', _element("caption", _text(caption(table))), "<thead>"]
+    lines = ['<table class="results">', _element("caption", _said(caption(table))), "<thead>"]
     if found.groups:
         over = [_element("th", _text(title), colspan=str(span), class_="group" if title else "", scope="colgroup")
                 for title, span in found.groups]
@@ -57,7 +58,7 @@ def html(table: Table) -> str:
                 for line in block]
         lines += ["<tbody>", *rows, "</tbody>"]
     if notes := below(table):
-        lines += ["<tfoot>", *(_row([_element("td", _text(note), colspan=str(width))]) for note in notes), "</tfoot>"]
+        lines += ["<tfoot>", *(_row([_element("td", _said(note), colspan=str(width))]) for note in notes), "</tfoot>"]
     return "\n".join([*lines, "</table>"])
 
 
@@ -71,6 +72,11 @@ def _box(box: Box) -> str:
     parts = [_element("span", _text(first), class_="number"), _element("sup", _text(box.mark)) if box.mark else "",
              *(_element("span", _text(one), class_="more") for one in more)]
     return _element("td", "".join(parts), class_=box.rank if box.measured else "hole", title=box.about)
+
+
+def _said(text: str) -> str:
+    """Words below a table, which stay in sight while it scrolls sideways."""
+    return _element("div", _text(text), class_="said")
 
 
 def _row(elements: Sequence[str]) -> str:

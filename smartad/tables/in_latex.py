@@ -51,7 +51,9 @@ def _row(texts: Sequence[str]) -> str:
 def _box(box: Box) -> str:
     first, *more = map(_escape, box.lines)
     mark = rf"\textsuperscript{{{_escape(box.mark)}}}" if box.mark else ""
-    return " ".join([MARKS[box.rank] % first + mark, *more])
+    lines = [MARKS[box.rank] % first + mark, *(rf"\scriptsize {one}" for one in more)]
+    stacked = r" \\ ".join(lines)
+    return rf"\shortstack[r]{{{stacked}}}" if more else stacked
 
 
 def _escape(text: str) -> str:

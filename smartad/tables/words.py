@@ -1,5 +1,6 @@
 """What is said about a table in words: its caption, and the notes below it."""
 
+from smartad.tables import printed
 from smartad.tables.data import STOPPED, Table
 
 
@@ -15,7 +16,9 @@ def caption(table: Table) -> str:
     if table.intervals:
         parts.append("In parentheses, 95 % Wilson intervals; several seeds ask the same questions, which count once.")
     if table.printed:
-        parts.append("paper: what it prints, our difference to it, and whether it lies inside our 95 % interval.")
+        parts.append(printed.ABOUT)
+    if any(entry.part for entry in entries):
+        parts.append("What lacks seeds is not ranked.")
     if any(entry.note == STOPPED for entry in entries):
         parts.append("stopped: ended early, as it was behind the others.")
     return " ".join(filter(None, parts))

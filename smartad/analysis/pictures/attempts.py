@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
-from smartad.analysis.outcomes import outcomes, questions_of
+from smartad.analysis.outcomes import outcomes
 from smartad.analysis.pictures.rows import Finished, NotDrawable, Row, by_size
 from smartad.figures import curves, rows, style
 from smartad.figures.points import Point, mean, share
@@ -20,7 +20,8 @@ READ = 12
 COUNTED = 24
 """Rows of which the evaluations' metrics are enough."""
 BROKEN = ("exec_error", "timeout", "oom")
-AGENT, CHAIN = "agent", "chain of thought"
+AGENT, OTHERS = "agent", {"cot": "chain of thought", "text": "plain completion"}
+"""How a row answers; those that do not act by their dialect."""
 
 
 def scores(found: Finished) -> "Figure":
@@ -50,7 +51,7 @@ def tokens(found: Finished) -> "Figure":
     if not any(counts for panel in panels.values() for counts in panel):
         raise NotDrawable(f"the engines of {found.book.name} did not count the tokens they generated")
     left_out = f"Left out: {uncounted} attempts whose engine does not count. " if uncounted else ""
-    kinds = [AGENT if found.acts(row) else CHAIN for row in shown]
+    kinds = [OTHERS.get(found.configs[row.label]["dialect"], AGENT) for row in shown]
     return rows.boxes([row.label for row in shown], panels, "tokens", (
         "Generated tokens of an attempt: median, quartiles, 5th to 95th percentile; the diamond is the mean. n: attempts over "
         f"all seeds. {left_out}{found.notes(shown)}").strip(), kinds)
@@ -58,13 +59,12 @@ def tokens(found: Finished) -> "Figure":
 
 def code_errors(found: Finished) -> "Figure":
     """How often a step's code could not be read, or failed; rows of one adapter with and without votes side by side."""
-    acting = [row for row in found.rows if found.acts(row)]
-    if not acting:
+    if not found.agents:
         raise NotDrawable(f"no row of {found.book.name} is an agent's: there is no code that could fail")
-    of = {row.label: found.config(row) for row in acting}
-    adapter = {row.label: row.trial.runs[0].train or of[row.label]["student"] for row in acting}
+    of = found.configs
+    adapter = {row.label: row.trial.runs[0].train or of[row.label]["student"] for row in found.agents}
     order = list(dict.fromkeys(adapter.values()))
-    shown = sorted(found.best(COUNTED, acting), key=lambda row: (
+    shown = sorted(found.best(COUNTED, found.agents), key=lambda row: (
         by_size(found.table.sizes[row.label]), order.index(adapter[row.label]), of[row.label]["candidates"]))
     panels = {name: [_errors(list(found.evaluations(row, name).values())) for row in shown] for name in found.benchmarks}
     voted = sorted({of[row.label]["candidates"] for row in shown} - {1})
@@ -72,13 +72,12 @@ def code_errors(found: Finished) -> "Figure":
                        [of[row.label]["candidates"] > 1 for row in shown],
                        f"votes of {', '.join(map(str, voted))} candidates (SAG)", "% of steps", (
         "Steps without code that can be read, and steps whose code fails, runs out of time or out of memory; beside each bar, "
-        f"their share of n steps over all seeds. By model size. {found.notes(shown, acting)}").strip())
+        f"their share of n steps over all seeds. By model size. {found.notes(shown, found.agents)}").strip())
 
 
 def retrieval_calls(found: Finished) -> "Figure":
     """How often an agent searches."""
-    acting = [row for row in found.rows if found.acts(row)]
-    shown = sorted(found.best(READ, acting), key=lambda row: by_size(found.table.sizes[row.label]))
+    shown = sorted(found.best(READ, found.agents), key=lambda row: by_size(found.table.sizes[row.label]))
     panels: dict[str, list[Point | None]] = {}
     for name in found.benchmarks:
         evaluated = [found.evaluations(row, name) for row in shown]
@@ -89,7 +88,7 @@ def retrieval_calls(found: Finished) -> "Figure":
                           "chains of thought")
     return rows.dots([_sized(found, row) for row in shown], panels, "calls", (
         "Calls of web_search per attempt, as written in the code of its steps (in a loop: once), with Student's 95 % intervals "
-        f"of the mean. n: questions; of several attempts and seeds, each one's mean. {found.notes(shown, acting)}").strip(),
+        f"of the mean. n: questions; of several attempts and seeds, each one's mean. {found.notes(shown, found.agents)}").strip(),
         (0, None), [found.table.sizes[row.label] for row in shown])
 
 
@@ -140,7 +139,7 @@ def _by_part(found: Finished, row: Row, benchmark: str, part: Callable[[Question
     shares: dict[str, list[float]] = defaultdict(list)
     kinds: dict[str, str] = {}
     for grade in row.entries[benchmark].source:
-        of = {question.id: kind for question in questions_of(found.store, grade).values() if (kind := part(question)) is not None}
+        of = {question.id: kind for question in found.questions(grade) if (kind := part(question)) is not None}
         if len(set(of.values())) < 2:
             return {}
         kinds |= of

@@ -3,15 +3,13 @@
 from typing import TYPE_CHECKING
 
 from smartad import difficulty
-from smartad.analysis.pictures.rows import Finished, NotDrawable
+from smartad.analysis.pictures.rows import POOLS, Finished, NotDrawable
 from smartad.figures import difficulty as drawn
 from smartad.figures.points import Point, share
 
 if TYPE_CHECKING:
     from smartad.figures import Figure
 
-MOST = 8
-"""Training sets side by side."""
 WAYS = {"G": "all trajectories of a set together", "PQ": "those of each question"}
 NAMES = {"E": "easy", "M": "medium", "H": "hard"}
 
@@ -45,11 +43,11 @@ def _tables(found: Finished) -> dict[str, dict[str, dict[str, float | None]]]:
     if not found.pools:
         raise NotDrawable(f"{found.book.name} has no finished select stage, and a pool, its verdicts and its scores meet there: "
                           "it trains nothing, or has not got so far")
-    return {name: difficulty.table(rows) for name, rows in found.pools[:MOST]}
+    return {name: difficulty.table(rows) for name, rows in list(found.pools.items())[:POOLS]}
 
 
 def _few(found: Finished) -> str:
-    return f"The first {MOST} of {len(found.pools)} sets." if len(found.pools) > MOST else ""
+    return f"The first {POOLS} sets." if len(found.pools) > POOLS else ""
 
 
 def _point(of: dict[str, dict[str, float | None]], column: str, row: str) -> Point | None:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import compress
 from typing import Any
 
 from smartad import difficulty
@@ -15,11 +16,15 @@ from smartad.analysis.arms import arm, benchmarks_of
 from smartad.analysis.outcomes import attempts_of
 from smartad.dialect import DIALECTS
 from smartad.figures.scores import overall
+from smartad.records import read_jsonl
 from smartad.store import Store
 from smartad.sweep import results
 from smartad.sweep.ledger import Ledger, LedgerTrial
 from smartad.tables import Entry, Table
-from smartad.types import UserError
+from smartad.types import Question, UserError
+
+POOLS = 8
+"""Training sets side by side, at most."""
 
 
 class NotDrawable(UserError):
@@ -59,7 +64,7 @@ class Episodes:
 
 @dataclass(frozen=True)
 class Finished:
-    """What there is of a sweep."""
+    """What there is of a sweep.  It remembers what several pictures ask for."""
 
     store: Store
     book: Ledger
@@ -69,6 +74,7 @@ class Finished:
     missing: tuple[str, ...]
     """Labels of the rows of which nothing is graded, or that were stopped early."""
     _episodes: dict[str, Episodes] = field(default_factory=dict, repr=False, compare=False)
+    _questions: dict[str, list[Question]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def benchmarks(self) -> list[str]:
@@ -79,21 +85,32 @@ class Finished:
         """The ``most`` rows (of ``rows``) with the best macro average, in their order."""
         rows = self.rows if rows is None else rows
         ranked = sorted(rows, key=lambda row: overall(row.entries, self.benchmarks), reverse=True)[:most]
-        return [row for row in rows if any(row is one for one in ranked)]
+        kept = {row.label for row in ranked}
+        return [row for row in rows if row.label in kept]
 
     def evaluations(self, row: Row, benchmark: str) -> dict[str, dict[str, Any]]:
         """Fingerprint -> record of the row's evaluate stages of ``benchmark``, those that seeds share once."""
         attempts = dict.fromkeys(attempts_of(self.store, grade) for grade in row.entries[benchmark].source)
         return {f: self.store.record(f) for f in attempts}
 
-    def config(self, row: Row) -> dict[str, Any]:
-        """How a row was evaluated: the config of its evaluate stages."""
-        records = (self.evaluations(row, name) for name in self.benchmarks)
-        return next((record["identity"]["config"] for found in records for record in found.values()), {})
+    @cached_property
+    def configs(self) -> dict[str, dict[str, Any]]:
+        """Label -> how the row was evaluated: the config of one of its evaluate stages."""
+        graded = {row.label: next(grade for entry in row.entries.values() for grade in entry.source) for row in self.rows}
+        return {label: self.store.record(attempts_of(self.store, grade))["identity"]["config"] for label, grade in graded.items()}
 
-    def acts(self, row: Row) -> bool:
-        """Whether it writes code that is run, and is no chain of thought."""
-        return bool(config := self.config(row)) and DIALECTS[config["dialect"]].acts
+    @cached_property
+    def agents(self) -> list[Row]:
+        """The rows that write code that is run, and are no chains of thought."""
+        return [row for row in self.rows if DIALECTS[self.configs[row.label]["dialect"]].acts]
+
+    def questions(self, grade: str) -> list[Question]:
+        """Those that a grade stage is about."""
+        folders = [f for role, f in self.store.record(grade)["identity"]["inputs"].items() if role.startswith("questions/")]
+        for f in folders:
+            if f not in self._questions:
+                self._questions[f] = list(read_jsonl(self.store.folder(f) / "questions.jsonl", Question))
+        return [question for f in folders for question in self._questions[f]]
 
     def episodes(self, attempts: str) -> Episodes:
         """What the attempts of an evaluate stage took.  Each file is read once."""
@@ -102,14 +119,18 @@ class Finished:
         return self._episodes[attempts]
 
     @cached_property
-    def pools(self) -> list[tuple[str, list[difficulty.Measured]]]:
-        """(name, trajectories) of every training set under every student, the pool in the name where there are several."""
-        found = buckets.behind(self.store, self.book.stages())
-        sets = [(name, student.partition("@")[0].rpartition("/")[2], source.pool, rows)
-                for source in found for name, student, rows in buckets.measured(self.store, source)]
-        students, pools = ({one[at] for one in sets} for at in (1, 2))
-        return [(", ".join([name or "all", *([student] if len(students) > 1 else []), *([pool] if len(pools) > 1 else [])]), rows)
-                for name, student, pool, rows in sets]
+    def pools(self) -> dict[str, list[difficulty.Measured]]:
+        """The trajectories of each training set of the first POOLS pools.  A name says no more than tells it from the others: the
+        set, the student, the pool, the scores and the verdicts."""
+        sets = [((name or "all", student.partition("@")[0].rpartition("/")[2], source.pool[:-6], source.scores[:-6],
+                  source.verdicts[:-6]), rows)
+                for source in buckets.behind(self.store, self.book.stages())[:POOLS]
+                for name, student, rows in buckets.measured(self.store, source)]
+        for told in ((0,), (0, 1), (0, 2), (0, 1, 2), (0, 1, 2, 3, 4)):
+            found = {", ".join(traits[at] for at in told): rows for traits, rows in sets}
+            if len(found) == len(sets):
+                break
+        return found
 
     def notes(self, shown: Sequence[Row], of: Sequence[Row] | None = None) -> str:
         """What the caption must say of rows that are not drawn, or not whole.  ``of``: those that the picture is about."""
@@ -131,11 +152,12 @@ def finished(store: Store, book: Ledger, names: Sequence[str] = ()) -> Finished:
     table = results.table(store, book)
     trials = {trial.label: trial for trial in book.trials}
     rows = [Row(trials[label], entries) for label, entries in table.rows.items() if label in (wanted or trials)]
-    there = tuple(row for row in rows if any(entry.percent is not None for entry in row.entries.values()))
-    missing = tuple(row.label for row in rows if row not in there)
+    graded = [any(entry.percent is not None for entry in row.entries.values()) for row in rows]
+    there = tuple(compress(rows, graded))
+    missing = [row.label for row, known in zip(rows, graded, strict=True) if not known]
     if not there:
         raise NotDrawable(f"nothing is graded yet of {_listed(missing) if names else book.name}, so there is nothing to draw")
-    return Finished(store, book, table, there, missing)
+    return Finished(store, book, table, there, tuple(missing))
 
 
 def by_size(size: str) -> tuple[float, str]:
