@@ -54,7 +54,7 @@ def file(store):
 
 
 @pytest.fixture
-def open_page(browser, request):
+def open_page(browser):
     """``open_page(path, hash, viewport)`` opens a file without a network.  Nothing but that file is asked for, nothing is written
     to the console, no policy is violated, and no script of a trajectory has run."""
     opened = []
@@ -186,7 +186,7 @@ def test_report_deep_link_opens_one_trajectory_coloured_and_two_beside_one_anoth
     assert "beside=" in tab.url
     tab.locator("#list a").nth(3).focus()
     tab.keyboard.press("Enter")
-    expect(tab.locator("#list a").nth(3)).to_have_attribute("aria-current", "")
+    expect(tab.locator("#list a").nth(3)).to_have_attribute("aria-current", "true")
     expect(tab.locator("#shown article")).to_have_count(1)
 
 

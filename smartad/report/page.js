@@ -193,7 +193,8 @@ function viewer(data) {
     if (!words.has("trajectory")) return;
     const one = byId.get(words.get("trajectory")), other = byId.get(words.get("beside")), shown = by("shown");
     for (const link of by("list").querySelectorAll("a")) {
-      link.toggleAttribute("aria-current", one !== undefined && link.getAttribute("href") === linkTo(one));
+      if (one !== undefined && link.getAttribute("href") === linkTo(one)) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
     }
     if (one === undefined) {
       shown.replaceChildren(make("p", { class: "note" }, `${words.get("trajectory")} is not among the trajectories in this file.`));
