@@ -50,6 +50,7 @@ def answer(store: Store, book: Ledger, specs: list[StageSpec], right: Right, by:
                 continue
             questions = [Question(name, text, ("42",)) for name in ids]
             seal(store, grade.inputs[f"questions/{benchmark}"], "questions.jsonl", questions)
+            seal(store, grade.inputs["attempts"].inputs["index"], "passages.jsonl", [])
             seal(store, grade.inputs["attempts"], "trajectories.jsonl", list(map(attempts, ids, found)))
             grader = by or grade.config.graders[benchmark]
             seal(store, grade, "verdicts.jsonl", [Verdict(name, 0, one, grader, f"as made up for {name}")

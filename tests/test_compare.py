@@ -15,6 +15,7 @@ from smartad.analysis.compare import against, compare
 from smartad.analysis.telling import told
 from smartad.cli.arguments import parse
 from smartad.cli.comparing import compare_command
+from smartad.records import write_json
 from smartad.stats import holm, mcnemar
 from smartad.store import Store, StoreError
 from smartad.sweep import ledger
@@ -190,6 +191,18 @@ def test_command_prints_markdown_and_every_number_of_it(finished, said):
     assert "| toy_math | 20 | 75.0 | 45.0 | +30.0 |" in printed and "| 6 | 0 | 0.031 | 0.062 |" in printed
     assert "| Avg | 40 | 75.0 | 45.0 | +30.0 |" in printed and "McNemar's exact test" in printed
     assert "min is 30.0 points above max on average" in printed
+
+
+def test_command_names_what_the_rows_differ_in_and_nobody_declared(store, swept, said):
+    book = swept()
+    assert "Not made alike" not in said(store, "declared:min", "max")
+    for trial, sandbox in zip(book.trials, ("bubblewrap 0.8.0", "bubblewrap 0.8.0", "landlock"), strict=True):
+        grade = store.record(trial.runs[0].goal)["identity"]["inputs"]["toy_math"]
+        record = store.record(store.record(grade)["identity"]["inputs"]["attempts"])
+        write_json(store.folder(record["fingerprint"]) / "record.json", {**record, "ran": {"sandbox": sandbox}})
+    note = "sandbox landlock instead of bubblewrap 0.8.0 (toy_math of max)."
+    assert note in said(store, "declared:min", "max") and note in said(store, "declared")
+    assert note not in said(store, "declared:min", "base")
 
 
 def test_command_of_a_sweep_sorts_its_rows_and_takes_its_baseline_by_name(finished, said):

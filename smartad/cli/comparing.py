@@ -4,6 +4,7 @@ import argparse
 import csv
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from rich.markup import escape
 from rich.table import Table as RichTable
@@ -12,12 +13,13 @@ from smartad import tables
 from smartad.analysis import compare
 from smartad.analysis.arms import Arm, arm, benchmarks_of
 from smartad.analysis.compare import Comparison, Line
+from smartad.analysis.guard import guard
 from smartad.analysis.telling import interval, names, of_table, p_text, points, told
 from smartad.cli import flipping
 from smartad.cli.console import console
 from smartad.stats import Difference
 from smartad.store import Store
-from smartad.sweep import ledger
+from smartad.sweep import ledger, results
 from smartad.sweep.ledger import Ledger
 from smartad.types import UserError
 
@@ -49,11 +51,19 @@ def compare_command(args: argparse.Namespace) -> int:
     elif args.flips is not None:
         flipping.show_flips(store, a, b, args.flips or None, args.grader, form)
     else:
-        _pair(compare.compare(store, a, b, grader=args.grader, shared=args.shared, draws=args.draws), form)
+        one = compare.compare(store, a, b, grader=args.grader, shared=args.shared, draws=args.draws)
+        same = a.book.name == b.book.name and a.trial.label != b.trial.label
+        _pair(one, form, _unlike(store, replace(a.book, trials=(a.trial, b.trial)), args.grader) if same else [])
     return 0
 
 
-def _pair(one: Comparison, form: str) -> None:
+def _unlike(store: Store, book: Ledger, grader: str | None) -> list[str]:
+    """What the table guard says of these rows: a difference may be of what nobody declared."""
+    found = guard(store, book, results.rows(store, book, grader))
+    return [f"Not made alike, though nobody declared it: {note}." for note in found.notes.values()]
+
+
+def _pair(one: Comparison, form: str, unlike: Sequence[str]) -> None:
     if form == "csv":
         _csv([one])
         return
@@ -66,7 +76,7 @@ def _pair(one: Comparison, form: str) -> None:
               f"{_mcnemar(one.lines) or 'not there, as questions were asked several times'}.\n")
     else:
         print("p of a benchmark: McNemar's exact test; of the average: of the bootstrap.\n")
-    print("\n".join(told(one)))
+    print("\n".join([*told(one), *unlike]))
 
 
 def _line(line: Line) -> list[str]:
@@ -110,7 +120,8 @@ def _sweep(store: Store, args: argparse.Namespace, form: str) -> int:
     print(f"{book.name}: every row minus {baseline.trial.label}, in points; behind a benchmark's, Holm's p\n")
     _print(form, ("Method", "Avg", "A - B", "95 % interval", "p", "Holm p", *columns),
            [_row(one, columns) for one in found if one.macro])
-    print("\n".join(["", *of_table(found, baseline.trial.label), *_odd(found)]))
+    print("\n".join(["", *of_table(found, baseline.trial.label), *_odd(found),
+                     *_unlike(store, book, args.grader)]))
     return 0
 
 
