@@ -1,5 +1,6 @@
 """What is drawn of a sweep is what stands in its store, counted here from the files without smartad's own readers."""
 
+import itertools
 import json
 import re
 import shutil
@@ -16,7 +17,7 @@ import small_results
 from command import smartad
 from smartad import figures
 from smartad.analysis.pictures import PICTURES, NotDrawable, draw, finished
-from smartad.analysis.pictures.rows import by_size, searches
+from smartad.analysis.pictures.rows import Episodes, by_size, searches
 from smartad.cli.arguments import parse
 from smartad.cli.figures import figure_command
 from smartad.figures import style
@@ -29,7 +30,8 @@ pytestmark = pytest.mark.slow
 BENCHMARKS = ("toy_math", "toy_qa", "toy_qa3")
 COT = {"dialect": "cot", "evaluate.agent": "cot", **{f"{stage}.prompt": "toy_cot" for stage in ("score", "train", "evaluate")},
        "collect.agent": "cot", "collect.prompt": "toy_cot"}
-ARMS = {r"$x_1$ & <b> \alpha": {"train": None}, "agent": {}, "+ sag": {"evaluate.candidates": 4, "evaluate.temperature": 0.4},
+ARMS = {r"$x_1$ & <b> \alpha": {"train": None}, "agent": {}, "max": {"select.rule": "max"},
+        "+ sag": {"evaluate.candidates": 4, "evaluate.temperature": 0.4},
         "_chain": COT, "late": {"train.rank": 3}}
 SWEEPS = {"arms": {"arms": ARMS, "seeds": [0, 1], "unfinished": lambda label: label == "late"},
           "ks": {"arms": {"min": {"select.rule": "min"}, "max": {"select.rule": "max"}}, "space": {"select.first": [1, 5, 10]}},
@@ -208,10 +210,15 @@ def test_levels_and_subjects_are_counted_question_by_question(drawn, name, parts
 def test_tokens_are_the_quartiles_of_every_attempt_and_chains_have_a_colour_of_their_own(drawn):
     figure = picture(drawn, "arms", "tokens")
     axis = panels(figure)["toy_math"]
+    rest = iter(axis.get_lines())
     for label, box in zip(labels(axis), axis.patches, strict=True):
         counts = [row["tokens"] for row in attempts(drawn, "arms", label, "toy_math")]
         xs = box.get_path().vertices[:, 0]
         assert (min(xs), max(xs)) == pytest.approx(tuple(np.percentile(counts, [25, 75]))), label
+        left, right, _, _, median, average = (line.get_xdata() for line in itertools.islice(rest, 6))
+        low, high = np.percentile(counts, [5, 95])
+        assert (min(left), max(right)) == (min(c for c in counts if c >= low), max(c for c in counts if c <= high)), label
+        assert (median[0], average[0]) == (pytest.approx(np.median(counts)), pytest.approx(np.mean(counts)))
     colour = {label: box.get_facecolor() for label, box in zip(labels(axis), axis.patches, strict=True)}
     assert colour["agent"] == colour["+ sag"] != colour["_chain"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["agent", "chain of thought"]
@@ -254,6 +261,16 @@ def test_retrieval_calls_are_those_written_in_the_code_of_agents(drawn):
         rows = attempts(drawn, "arms", label, "toy_qa3")
         calls = [len(re.findall(r"web_search\(", re.sub("#.*", "", step["action"]))) for row in rows for step in row["steps"]]
         assert sum(calls) > 0 and value == pytest.approx(sum(calls) / len(rows)), label
+
+
+def test_attempts_at_one_question_are_all_kept(drawn):
+    attempt = {"question_id": "a", "tokens": 5, "steps": [{"action": "web_search('a')"}]}
+    folder = drawn.store.folder("evaluate-0123456789ab")
+    folder.mkdir()
+    rows = [attempt, {**attempt, "steps": []}, {**attempt, "question_id": "b", "tokens": None}]
+    (folder / "trajectories.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert drawn.of["arms"].episodes(folder.name) == Episodes((5, 5), 1, {"a": (1, 0), "b": (1,)})
+    shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize(("code", "calls"), [
@@ -318,7 +335,7 @@ def test_only_rows_that_can_be_told_apart_are_drawn_and_the_caption_counts_them(
     figure = picture(drawn, "arms", "math_levels")
     averages = {label: np.mean([percent(drawn, "arms", label, b)[0] for b in BENCHMARKS]) for label in set(ARMS) - {"late"}}
     assert {text.get_text() for text in figure.legends[0].get_texts()} == set(sorted(averages, key=averages.get)[-2:])
-    assert "The 2 best of 4 rows by Avg." in figure.get_label()
+    assert "The 2 best of 5 rows by Avg." in figure.get_label()
 
 
 @pytest.mark.parametrize("name", PICTURES)
