@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy.special import ndtr
 from scipy.stats import norm
 
-from smartad.stats import Paired, differences, holm, mcnemar
+from smartad.paired import Paired, differences
+from smartad.stats import holm, mcnemar
 
 counts = st.integers(0, 60)
 FEW = settings(max_examples=30, deadline=None)
