@@ -23,7 +23,7 @@ from smartad.types import ToolDown, UserError
 
 PROGRESS_EVERY_S = 0.5
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "smolagents", "omegaconf", "bm25s", "faiss-cpu",
-            "sentence-transformers")
+            "sentence-transformers", "vllm")
 
 
 def run_one(spec: StageSpec, store: Store, runtime: Runtime, tracking: Tracking) -> bool:

@@ -195,7 +195,7 @@ def test_hopeless_trial_is_stopped_recorded_and_never_a_score(store, tmp_path, r
     assert (stop.rule, stop.against, stop.score, stop.bar) == (rule, "good", 10.0, 90.0)
     assert book.trials[1].was_stopped(store) and not book.trials[0].was_stopped(store)
     table = results.table(store, book)
-    assert [table.text("bad", column) for column in table.columns] == ["stopped"] * 4
+    assert [table.text("bad", column) for column in table.columns] == ["stopped"] * 5
     assert table.text("good", "Avg") == "90.0 ±0.0"
     assert results.best(store, book, "avg")[0].label == "good"
 
@@ -329,9 +329,9 @@ def test_word_of_a_stopped_row_is_in_every_form_of_the_table(store, tmp_path):
     run(bad_after_good(tmp_path), store)
     book = ledger.load(store, "declared")
     table = results.table(store, book)
-    assert "| bad | stopped | stopped | stopped | stopped |" in tables.markdown(table)
-    assert r"bad & stopped & stopped & stopped & stopped \\" in tables.latex(table)
+    assert "| bad | stopped | stopped | stopped | stopped | stopped |" in tables.markdown(table)
+    assert r"bad & stopped & stopped & stopped & stopped & stopped \\" in tables.latex(table)
     assert "stopped: ended early" in tables.caption(table)
-    lines = tables.as_csv(book.groups, results.rows(store, book), [0, 1]).splitlines()
+    lines = tables.as_csv(table, results.rows(store, book), [0, 1]).splitlines()
     assert [line for line in lines if line.startswith("bad,0,In-domain,toy_math,4,40,0,10.0000,") and ",stopped," in line]
-    assert "train/4/1" not in executions(store) and "bad,1,In-domain,toy_math,,,,,,stopped,," in lines
+    assert "train/4/1" not in executions(store) and "bad,1,In-domain,toy_math,,,,,,stopped,,,toy,,,," in lines

@@ -6,13 +6,14 @@ import pytest
 
 import small_sweeps
 from conftest import ROOT
-from smartad.figures.scores import draw_scores, pooled
+from smartad import figures
+from smartad.figures.scores import draw_scores
 from smartad.records import write_json, write_jsonl
 from smartad.stats import wilson
 from smartad.sweep import ledger, results
 from smartad.sweep.driver import Driver
-from smartad.sweep.summary import summary
-from smartad.tables import RunCells
+from smartad.sweep.summary import comparison, summary
+from smartad.tables import RunCells, build
 from smartad.types import Cell, Verdict
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -72,16 +73,10 @@ def test_interval_is_wilsons():
     assert wilson(0, 20) == (pytest.approx(0.0, abs=1e-9), pytest.approx(16.11, abs=0.005))
 
 
-def test_cell_that_seeds_share_is_pooled_once():
-    shared, own = Cell("toy", 5, 10, 0, "grade-a"), Cell("toy", 7, 10, 0, "grade-b")
-    assert pooled([RunCells({"toy": shared}), RunCells({"toy": shared}), RunCells({"toy": own})], "toy") == (12, 20)
-    assert pooled([RunCells({})], "toy") == (0, 0)
-
-
 @pytest.mark.slow
 def test_figure_of_more_rows_than_can_be_told_apart_is_still_one(tmp_path):
     rows = {f"trial {i}": [RunCells({"toy": Cell("toy", i, 200, 0, f"grade-{i}")} if i % 2 else {})] for i in range(120)}
-    draw_scores(tmp_path / "scores.png", rows, ["toy"])
+    figures.save(draw_scores(build("t", {"all": ["toy"]}, rows)), tmp_path / "scores.png")
     content = (tmp_path / "scores.png").read_bytes()
     height = int.from_bytes(content[20:24], "big")
     assert content.startswith(PNG) and 1000 < height < 2500 and [path.name for path in tmp_path.iterdir()] == ["scores.png"]
@@ -105,3 +100,13 @@ def test_best_by_what_is_to_be_small_is_the_smallest_and_by_the_others_the_large
     several = dataclasses.replace(finished, config={**finished.config, "objectives": aims})
     assert results.best(store, several, "avg")[0].label == "train.weights.final=30"
     assert results.best(store, several, "pass@1/toy_qa")[0].label == "train.weights.final=20"
+
+
+def test_comparison_counts_what_was_not_graded_once(store):
+    cells = [Cell("toy", 5, 8, 2, "grade-a"), Cell("other", 5, 9, 1, "grade-b")]
+    store.folder("aggregate-0").mkdir()
+    write_jsonl(store.folder("aggregate-0") / "cells.jsonl", cells)
+    write_json(store.folder("aggregate-0") / "record.json", {})
+    trial = ledger.LedgerTrial("a", {}, (ledger.Run(0, "aggregate-0", None, ("aggregate-0",), ((),)),))
+    book = ledger.Ledger("s", {}, {"In-domain": ["toy", "other"]}, (trial,))
+    assert rows_of(comparison(store, book))[0]["ungraded"] == 3

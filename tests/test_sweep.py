@@ -49,7 +49,7 @@ def test_best_adapter_is_the_best_seed_of_the_row_with_the_best_mean(store, swee
 
 def test_table_of_a_sweep_has_its_rows_groups_and_seeds(store, sweep):
     table = results.table(store, finish(store, sweep, {"good": (60, 70), "bad": (80, 20)}))
-    assert list(table.rows) == ["good", "bad"] and table.columns == ["toy_math", "toy_qa", "toy_qa3", "Avg"]
+    assert list(table.rows) == ["good", "bad"] and table.columns == ["toy_math", "toy_qa", "toy_qa3", "Avg", "Micro"]
     assert table.text("good", "Avg") == "65.0 ±7.1"
 
 

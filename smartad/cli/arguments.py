@@ -117,11 +117,25 @@ def parser() -> argparse.ArgumentParser:
     retry.add_argument("--class", dest="classes", metavar="CLASSES",
                        help="only failures of these classes: node, timeout, oom, ... with commas between (default: all)")
 
-    table = command("table", "print a sweep's comparison table", "Holes are marked, never printed as zeros.")
+    table = command("table", "print a sweep's comparison table",
+                    "  smartad table quickstart --to quickstart.tex\n"
+                    "  smartad table table2_main --paper       as the paper has it, with what it prints beside our numbers\n"
+                    "  smartad table quickstart --layout smartad_table3     as another printed table has it\n"
+                    "  smartad table smartad_table2 --paper    what the paper prints, and nothing else\n"
+                    "Best and second are marked among the models of one size.  Holes are marked, never printed as zeros, and so\n"
+                    "are rows of which seeds are missing; of a half-finished sweep, what is there is printed.  Cells that did\n"
+                    "not come about as the others of their column (other graders, questions, sandboxes, engines, versions),\n"
+                    "though the sweep does not declare it, are marked, and below it says what differs.")
     table.add_argument("sweep", metavar="SWEEP", help="its name, the beginning of it, or its file")
     table.add_argument("--grader", metavar="NAME", help="by this grader where it has graded, instead of the one that counts")
-    table.add_argument("--format", choices=["terminal", "md", "tex", "csv"], default=None,
-                       help="default: terminal on a terminal, md elsewhere")
+    table.add_argument("--layout", metavar="NAME", help="as this printed table, instead of the one that the sweep declares")
+    table.add_argument("--paper", action="store_true",
+                       help="with what the paper prints, the difference, and whether it is more than chance")
+    table.add_argument("--format", choices=["terminal", "md", "tex", "csv", "html"], default=None,
+                       help="default: that of FILE's ending; else terminal on a terminal, md elsewhere")
+    table.add_argument("--to", type=Path, metavar="FILE", help="write it there instead: .md, .tex, .csv or .html")
+    table.add_argument("--interval", action="store_true", help="every number with its 95 %% Wilson interval")
+    table.add_argument("--strict", action="store_true", help="print nothing when cells are not comparable, but what differs")
 
     results_arguments.add(command)
 
@@ -153,8 +167,11 @@ def parser() -> argparse.ArgumentParser:
                       "  smartad buckets quickstart           of the pools of a sweep\n"
                       "  smartad buckets select-1f2e --format csv\n"
                       "Parts a pool's trajectories, right and wrong, into easy, medium and hard by their NLL, all of a training\n"
-                      "set together and each question's on their own, as in SmartAD's Tables 7-9; it runs no model.")
+                      "set together and each question's on their own, as in SmartAD's Tables 7-9; it runs no model.\n"
+                      "  smartad buckets table2_main --paper  with what these print\n")
     buckets.add_argument("target", metavar="SWEEP_OR_FINGERPRINT", help="a sweep, or a select stage or what was made of one")
+    buckets.add_argument("--paper", action="store_true",
+                         help="with what the paper prints of the same training set, and the difference")
     buckets.add_argument("--format", choices=["terminal", "md", "tex", "csv"], default=None,
                          help="default: terminal on a terminal, md elsewhere")
 

@@ -1,38 +1,37 @@
-"""buckets: what goes along with a trajectory's NLL under the untrained student (Tables 7-9, Fig. 4)."""
+"""buckets: what goes along with a trajectory's NLL under the untrained student (SmartAD, Tables 7-9, Fig. 4)."""
 
 import argparse
 import csv
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from smartad import difficulty, tables
-from smartad.cli.console import console, program
-from smartad.records import read_jsonl
+from smartad import difficulty, papers, tables
+from smartad.analysis import buckets
+from smartad.cli.console import console
+from smartad.papers import PaperTable
 from smartad.store import Store
-from smartad.sweep import ledger
-from smartad.types import Question, ScoredTrajectory, Trajectory, UserError, Verdict
+from smartad.types import UserError
 
-
-@dataclass(frozen=True)
-class Source:
-    """What one analysis is made from: fingerprints of finished stages."""
-
-    pool: str
-    verdicts: str
-    scores: str
+Row = tuple[str | float | None, ...]
+"""A line under ``difficulty.HEADER``."""
 
 
 def buckets_command(args: argparse.Namespace) -> int:
     """A table per training set, student and pool."""
     store = Store(args.store)
     form = args.format or ("terminal" if sys.stdout.isatty() else "md")
-    sources = _sources(store, args.target)
+    sources = buckets.sources(store, args.target)
     found = [(name, student, source.pool, list(difficulty.rows_of(difficulty.table(rows))))
-             for source in sources for name, student, rows in _measured(store, source)]
+             for source in sources for name, student, rows in buckets.measured(store, source)]
+    if args.paper:
+        printed = {name: _printed(name) for name, *_ in found}
+        if not any(printed.values()):
+            raise UserError(_not_printed(args.target, list(printed)))
+        found = [(name, student, pool, _beside(rows, paper) if (paper := printed[name]) else rows)
+                 for name, student, pool, rows in found]
     if form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(["set", "student", "pool", *difficulty.HEADER])
@@ -45,7 +44,39 @@ def buckets_command(args: argparse.Namespace) -> int:
     if form == "terminal":
         print("E, M, H: easy, medium, hard by NLL; G: of all trajectories together, PQ: of each question's.  Accuracy is over "
               "what was graded.\nH-E: hard minus easy (Fig. 4).  Trajectory length is that of the teacher's own text.")
+    if args.paper and form != "tex":
+        for paper in filter(None, printed.values()):
+            print(f"paper: {paper.title}, under {paper.student}; difference: ours less what is printed.  Trajectories of one\n"
+                  "question are alike, so their number does not tell what chance may have done, and there is no interval.")
     return 0
+
+
+def _printed(name: str) -> PaperTable | None:
+    """The printed table of a training set's trajectories."""
+    return next((paper for paper in _of_buckets() if paper.training_set == name), None)
+
+
+def _of_buckets() -> list[PaperTable]:
+    return [paper for paper in map(papers.get, papers.names()) if paper.kind == "buckets"]
+
+
+def _not_printed(target: str, sets: Sequence[str]) -> str:
+    there = [f"{paper.training_set} ({paper.title})" for paper in _of_buckets()]
+    return f"--paper: the trajectories of {target} are of {', '.join(sets)}, and what is printed is of {', '.join(there)}"
+
+
+def _beside(rows: Sequence[Row], paper: PaperTable) -> list[Row]:
+    """Below each row what the paper prints, and how far ours is from it."""
+    theirs = {row[0]: row for row in difficulty.rows_of({name: {column: paper.value(name, column) for column in paper.columns}
+                                                         for name in paper.rows})}
+    found: list[Row] = []
+    for row in rows:
+        found.append(row)
+        if printed := theirs.get(row[0]):
+            found.append((f"{row[0]}, paper", *printed[1:]))
+            found.append((f"{row[0]}, difference", *(None if ours is None or their is None else float(ours) - float(their)
+                                                    for ours, their in zip(row[1:], printed[1:], strict=True))))
+    return found
 
 
 def _print(form: str, title: str, lines: Sequence[Sequence[str]]) -> None:
@@ -64,31 +95,6 @@ def _print(form: str, title: str, lines: Sequence[Sequence[str]]) -> None:
 
 def _text(name: object, value: str | float | None) -> str:
     """A cell for reading."""
-    return tables.HOLE if value is None else value if isinstance(value, str) else f"{value:{difficulty.ROWS[str(name)]}}"
-
-
-def _sources(store: Store, target: str) -> list[Source]:
-    """What the finished select stages of a sweep, or the one behind a stage, were made from, each once."""
-    if ledger.candidates(store, target):
-        begun = [f for f in ledger.load(store, target).stages() if store.has(f)]
-    else:
-        begun = [store.find(target)]
-    records = {f: store.record(f)["identity"]["inputs"] for f in store.upstream(begun)
-               if f.startswith("select-") and store.has(f)}
-    if not records:
-        raise UserError(f"no select stage of {target} is finished in {store.root}, and a pool, its verdicts and its scores meet "
-                        f"there.  Name a sweep, a select stage or what was made of one; `{program()} run ... --until select` "
-                        "brings it about")
-    return list(dict.fromkeys(Source(*(inputs[role] for role in ("pool", "verdicts", "scores"))) for inputs in records.values()))
-
-
-def _measured(store: Store, source: Source) -> Iterator[tuple[str, str, list[difficulty.Measured]]]:
-    """(training set, student, trajectories) of each training set."""
-    identity = store.record(source.scores)["identity"]
-    questions = {q.id: q for role, f in identity["inputs"].items() if role.startswith("questions/")
-                 for q in read_jsonl(store.folder(f) / "questions.jsonl", Question)}
-    rows = difficulty.measure(questions, read_jsonl(store.folder(source.pool) / "trajectories.jsonl", Trajectory),
-                              read_jsonl(store.folder(source.scores) / "scores.jsonl", ScoredTrajectory),
-                              read_jsonl(store.folder(source.verdicts) / "verdicts.jsonl", Verdict))
-    for name, of_set in difficulty.by_set(rows).items():
-        yield name, identity["config"]["student"], of_set
+    metric, _, which = str(name).partition(", ")
+    form = f"{'+' if which == 'difference' else ''}{difficulty.ROWS[metric] or '.0f'}"
+    return tables.HOLE if value is None else value if isinstance(value, str) else f"{value:{form}}"

@@ -1,8 +1,196 @@
-"""compare: see smartad compare --help."""
+"""compare: rows against each other, question by question."""
 
 import argparse
+import csv
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from smartad import tables
+from smartad.analysis import compare
+from smartad.analysis.arms import Arm, arm, benchmarks_of
+from smartad.analysis.compare import Comparison, Line
+from smartad.analysis.guard import guard
+from smartad.analysis.telling import interval, names, of_table, p_text, points, told
+from smartad.cli import flipping
+from smartad.cli.console import console
+from smartad.stats import Difference
+from smartad.store import Store
+from smartad.sweep import ledger, results
+from smartad.sweep.ledger import Ledger
+from smartad.types import UserError
+
+HEADER = ("Benchmark", "n", "A", "B", "A - B", "95 % interval", "only A", "only B", "p", "Holm p")
+CSV = ("a", "b", "seeds_a", "seeds_b", "benchmark", "n", "percent_a", "percent_b", "difference", "low", "high", "p", "test",
+       "holm_p", "only_a", "only_b", "seeds_needed", "questions_needed", "ungraded", "unshared", "note")
+FEWEST = 1000
+"""Draws of which the outermost 25 still make a limit."""
 
 
 def compare_command(args: argparse.Namespace) -> int:
-    """."""
-    raise NotImplementedError
+    """Two rows, or all rows of a sweep against one."""
+    store = Store(args.store)
+    form = args.format or ("terminal" if sys.stdout.isatty() else "md")
+    if args.draws < FEWEST:
+        raise UserError(f"--draws {args.draws}: the limits of a 95 % interval need at least {FEWEST}")
+    if len(args.rows) == 1:
+        if args.flips is not None or args.question:
+            raise UserError(f"--flips and --question are of two rows; name the other one besides {args.rows[0]}")
+        return _sweep(store, args, form)
+    if len(args.rows) > 2:
+        raise UserError(f"compare takes two rows, or a sweep alone, got {len(args.rows)}: {', '.join(args.rows)}")
+    if args.to:
+        raise UserError("--to says which row of a sweep the others are compared with; here are two rows already")
+    a = arm(store, args.rows[0])
+    b = arm(store, args.rows[1], near=a.book)
+    if args.question:
+        flipping.show_question(store, a, b, args.question, args.grader)
+    elif args.flips is not None:
+        flipping.show_flips(store, a, b, args.flips or None, args.grader, form)
+    else:
+        one = compare.compare(store, a, b, grader=args.grader, shared=args.shared, draws=args.draws)
+        same = a.book.name == b.book.name and a.trial.label != b.trial.label
+        _pair(one, form, _unlike(store, replace(a.book, trials=(a.trial, b.trial)), args.grader) if same else [])
+    return 0
+
+
+def _unlike(store: Store, book: Ledger, grader: str | None) -> list[str]:
+    """What the table guard says of these rows: a difference may be of what nobody declared."""
+    found = guard(store, book, results.rows(store, book, grader))
+    return [f"Not made alike, though nobody declared it: {note}." for note in found.notes.values()]
+
+
+def _pair(one: Comparison, form: str, unlike: Sequence[str]) -> None:
+    if form == "csv":
+        _csv([one])
+        return
+    a, b = names(one)
+    print(f"A: {a}  ({_seeds(one.a, one.seeds_a)})\nB: {b}  ({_seeds(one.b, one.seeds_b)})\n")
+    _print(form, HEADER, [*map(_line, one.lines), _average(one)])
+    print()
+    if any(line.test == compare.BOOTSTRAP for line in one.lines):
+        print("p: of the bootstrap over questions and seeds.  McNemar's exact test of each pair of runs: "
+              f"{_mcnemar(one.lines) or 'not there, as questions were asked several times'}.\n")
+    else:
+        print("p of a benchmark: McNemar's exact test; of the average: of the bootstrap.\n")
+    print("\n".join([*told(one), *unlike]))
+
+
+def _line(line: Line) -> list[str]:
+    return [line.benchmark, str(line.n), f"{line.a:.1f}", f"{line.b:.1f}", points(line.difference.points),
+            interval(line.difference), "/".join(str(pair.only_a) for pair in line.pairs),
+            "/".join(str(pair.only_b) for pair in line.pairs), p_text(line.p), p_text(line.holm)]
+
+
+def _average(one: Comparison) -> list[str]:
+    assert one.macro
+    return [tables.AVERAGE, str(sum(line.n for line in one.lines)), f"{one.average_a:.1f}", f"{one.average_b:.1f}",
+            points(one.macro.points), interval(one.macro), "", "", p_text(one.macro.p), ""]
+
+
+def _mcnemar(lines: Sequence[Line]) -> str:
+    return "; ".join(f"{line.benchmark} {', '.join(p_text(pair.p) for pair in line.pairs)}" for line in lines if line.pairs)
+
+
+def _seeds(of: Arm, seeds: Sequence[int]) -> str:
+    if len(seeds) == 1 and len(of.trial.runs) > 1 and of.trial.runs[0].train is None:
+        return "untrained: the same with every seed"
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def _sweep(store: Store, args: argparse.Namespace, form: str) -> int:
+    """Every row against the baseline, the best first."""
+    book = _book(store, args.rows[0])
+    baseline = arm(store, args.to, near=book) if args.to else Arm(book, book.trials[0])
+    if baseline.book.name != book.name:
+        raise UserError(f"--to {args.to}: it is a row of {baseline.book.name}, not of {book.name}; two rows of two sweeps are "
+                        "compared as `compare A B`")
+    found = compare.against(store, book, baseline.trial, grader=args.grader, shared=args.shared, draws=args.draws)
+    found.sort(key=lambda one: -one.macro.points if one.macro else float("inf"))
+    if form == "csv":
+        _csv(found)
+        return 0
+    if not any(one.macro for one in found):
+        raise UserError(f"no row of {book.name} can be compared with {baseline.trial.label!r}: "
+                        f"{'; '.join(dict.fromkeys(one.refused for one in found)) or 'it is the only one'}")
+    columns = [name for name in benchmarks_of(book) if any(line.benchmark == name for one in found for line in one.lines)]
+    print(f"{book.name}: every row minus {baseline.trial.label}, in points; behind a benchmark's, Holm's p\n")
+    _print(form, ("Method", "Avg", "A - B", "95 % interval", "p", "Holm p", *columns),
+           [_row(one, columns) for one in found if one.macro])
+    print("\n".join(["", *of_table(found, baseline.trial.label), *_odd(found),
+                     *_unlike(store, book, args.grader)]))
+    return 0
+
+
+def _book(store: Store, word: str) -> Ledger:
+    sweep, colon, _ = word.partition(":")
+    if colon and not ledger.candidates(store, word) and ledger.candidates(store, sweep):
+        raise UserError(f"{word} is one row: name the other one, too, or the sweep {sweep} alone")
+    return ledger.load(store, word)
+
+
+def _row(one: Comparison, columns: Sequence[str]) -> list[str]:
+    assert one.macro
+    of = {line.benchmark: f"{points(line.difference.points)} ({p_text(line.holm)})" for line in one.lines}
+    return [one.a.trial.label, f"{one.average_a:.1f}", points(one.macro.points), interval(one.macro), p_text(one.macro.p),
+            p_text(one.holm), *(of.get(name, tables.HOLE) for name in columns)]
+
+
+def _odd(found: Iterable[Comparison]) -> list[str]:
+    """What is not compared, and why."""
+    said = []
+    for one in found:
+        ungraded = sum(len(line.ungraded) for line in one.lines)
+        why = [one.refused] if one.refused else [*dict.fromkeys(one.missing.values()),
+                                                 *([f"{ungraded} questions left out without a verdict"] if ungraded else [])]
+        if why:
+            said.append(f"{one.a.trial.label}: {'; '.join(why)}.")
+    return said
+
+
+def _print(form: str, header: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    if form == "md":
+        print(tables.plain_markdown(header, lines), end="")
+        return
+    grid = RichTable()
+    for number, column in enumerate(header):
+        grid.add_column(escape(column), justify="right" if number else "left", overflow="fold")
+    for line in lines:
+        grid.add_row(*map(escape, line))
+    console().print(grid)
+
+
+def _csv(found: Iterable[Comparison]) -> None:
+    """A line for each benchmark and one for the average, numbers in full."""
+    writer = csv.DictWriter(sys.stdout, CSV, restval="", lineterminator="\n")
+    writer.writeheader()
+    for one in found:
+        head = {"a": one.a.name, "b": one.b.name, "seeds_a": _joined(one.seeds_a), "seeds_b": _joined(one.seeds_b)}
+        for line in one.lines:
+            writer.writerow(head | _fields(line.difference) | {
+                "benchmark": line.benchmark, "n": line.n, "percent_a": f"{line.a:.4f}", "percent_b": f"{line.b:.4f}",
+                "p": f"{line.p:.3g}", "test": line.test, "holm_p": f"{line.holm:.3g}", "unshared": line.unshared,
+                "only_a": _joined(pair.only_a for pair in line.pairs), "only_b": _joined(pair.only_b for pair in line.pairs),
+                "ungraded": len(line.ungraded)})
+        if one.macro:
+            writer.writerow(head | _fields(one.macro) | {
+                "benchmark": tables.AVERAGE, "n": sum(line.n for line in one.lines), "percent_a": f"{one.average_a:.4f}",
+                "percent_b": f"{one.average_b:.4f}", "p": f"{one.macro.p:.3g}", "test": compare.BOOTSTRAP,
+                "holm_p": f"{one.holm:.3g}"})
+        for name, why in ({"": one.refused} if one.refused else one.missing).items():
+            writer.writerow(head | {"benchmark": name, "note": why})
+
+
+def _fields(difference: Difference) -> dict[str, object]:
+    questions = difference.questions
+    return {"difference": f"{difference.points:.4f}", "low": f"{difference.low:.4f}", "high": f"{difference.high:.4f}",
+            "seeds_needed": "" if difference.seeds is None else difference.seeds,
+            "questions_needed": "" if questions is None else f"{questions:.3g}",
+            "note": "one seed: of these very adapters" if difference.lone else ""}
+
+
+def _joined(values: Iterable[int]) -> str:
+    return " ".join(map(str, values))

@@ -13,7 +13,6 @@ from types import TracebackType
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table as RichTable
 
 from smartad import tables
 from smartad.cluster import Dispatcher
@@ -206,20 +205,3 @@ def format_metric(value: float | None) -> str:
 def _part(store: Store, fingerprint: str) -> str:
     part = progress(store, fingerprint)
     return f"{part[0]}/{part[1]}" if part else ""
-
-
-def print_table(table: tables.Table) -> None:
-    """A comparison table for the terminal."""
-    styles = {"best": "bold", "second": "underline", "": ""}
-    group_of = {name: group for group, names in table.groups.items() for name in names}
-    grid = RichTable()
-    grid.add_column("Method", no_wrap=True)
-    for column in table.columns:
-        heading = f"{group_of[column]}\n{table.header(column)}" if column in group_of else f"\n{column}"
-        grid.add_column(escape(heading), justify="right")
-    for row, entries in table.rows.items():
-        cells = [f"[{style}]{escape(table.text(row, c))}[/{style}]" if (style := styles[entries[c].rank]) else
-                 escape(table.text(row, c)) for c in table.columns]
-        grid.add_row(escape(row), *cells)
-    console().print(grid)
-    console().print(tables.caption(table), soft_wrap=True)

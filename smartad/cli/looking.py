@@ -1,43 +1,13 @@
-"""table, show, why: read the store, change nothing."""
+"""show, why: read the store, change nothing."""
 
 import argparse
 import json
-import sys
 import time
 from typing import Any
 
-from smartad import grading, tables
-from smartad.cli.console import format_metric, print_table
-from smartad.fingerprint import differences
+from smartad.analysis.recipes import reasons
+from smartad.cli.console import format_metric
 from smartad.store import Store
-from smartad.sweep import ledger, results
-from smartad.types import UserError
-
-
-def table_command(args: argparse.Namespace) -> int:
-    """The comparison table of a sweep."""
-    store = Store(args.store)
-    book = ledger.load(store, args.sweep)
-    form = args.format or ("terminal" if sys.stdout.isatty() else "md")
-    rows = results.rows(store, book, args.grader)
-    if args.grader:
-        _check_grader(args.grader, book, results.graders(store, book))
-    table = tables.build(book.name, book.groups, rows)
-    if form == "terminal":
-        print_table(table)
-    elif form == "csv":
-        print(tables.as_csv(book.groups, rows, [run.seed for run in book.trials[0].runs]), end="")
-    else:
-        print({"md": tables.markdown, "tex": tables.latex}[form](table), end="")
-    return 0
-
-
-def _check_grader(name: str, book: ledger.Ledger, there: set[str]) -> None:
-    grading.get(name)
-    if not any(by.startswith(f"{name}/") for by in there):
-        raise UserError(f"nothing of {book.name} is graded by {name}; there are verdicts of "
-                        f"{', '.join(sorted(there)) or 'nobody'}. To have it grade the same, name it behind the others, as in "
-                        "grade.math=[math_strict,math_paper], and run the sweep again: no agent runs twice")
 
 
 def show_command(args: argparse.Namespace) -> int:
@@ -75,7 +45,7 @@ def why_command(args: argparse.Namespace) -> int:
     """Why two finished stages are not the same one."""
     store = Store(args.store)
     a, b = store.find(args.a), store.find(args.b)
-    found = reasons(store, a, b)
+    found = reasons(lambda stage: store.record(stage)["identity"], a, b)
     if not found:
         print(f"{a} and {b} are the same stage")
         return 0
@@ -83,23 +53,3 @@ def why_command(args: argparse.Namespace) -> int:
     for line in found[1:]:
         print(f"also: {line}")
     return 0
-
-
-def reasons(store: Store, a: str, b: str, at: str = "") -> list[str]:
-    """Where two identities part, the furthest upstream first: ``select.rule: 'min' -> 'max'``."""
-    if a == b:
-        return []
-    first, second = (store.record(f)["identity"] for f in (a, b))
-    if first["stage"] != second["stage"]:
-        if at:
-            return [f"{at}: {first['stage']} -> {second['stage']}"]
-        raise UserError(f"{a} and {b} are different stages: there is nothing to compare")
-    upstream, one, other = [], first["inputs"], second["inputs"]
-    for role in sorted(one.keys() | other.keys()):
-        where = f"{first['stage']}.inputs.{role}"
-        if role in one and role in other:
-            upstream += reasons(store, one[role], other[role], where)
-        else:
-            upstream.append(f"{where}: {one.get(role)} -> {other.get(role)}")
-    own = differences({"version": first["version"], **first["config"]}, {"version": second["version"], **second["config"]})
-    return list(dict.fromkeys([*upstream, *(f"{first['stage']}.{line}" for line in own)]))

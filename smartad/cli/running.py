@@ -9,14 +9,16 @@ import uuid
 from pathlib import Path
 
 from smartad import tables
+from smartad.analysis.guard import guard, guarded
 from smartad.cli import INTERRUPTED
 from smartad.cli.billing import print_bill
-from smartad.cli.console import at_store, print_table, program
+from smartad.cli.console import at_store, program
 from smartad.cli.detaching import detach, start_of
 from smartad.cli.driving import bring_to_end, driven, job_of, profile_of
 from smartad.cli.planning import is_sweep, plan_command
 from smartad.cli.pool import print_pool
 from smartad.cli.publishing import publish_at_end
+from smartad.cli.tabling import print_table
 from smartad.cluster import ClusterConfig
 from smartad.config import load, read_yaml
 from smartad.experiment import Experiment, Plan, plan
@@ -88,7 +90,7 @@ def sweep_command(args: argparse.Namespace) -> int:
             return status
         book = ledger.load(store, sweep.name)
         promoted = results.promote_best(store, book)
-    print_table(results.table(store, book))
+    print_table(guarded(results.table(store, book), guard(store, book)))
     if sweep.config.backend != "grid":
         _print_importances(store, book)
     print_bill(store, book)

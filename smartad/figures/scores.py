@@ -1,46 +1,61 @@
-"""Pictures of a sweep's results."""
+"""pass@1 of a table's rows."""
 
-import os
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING
 
-from smartad.stats import wilson
-from smartad.tables import RunCells
+from smartad.figures import rows
+from smartad.figures.points import Point, share
+from smartad.stats import macro
+from smartad.tables import AVERAGE, Entry, Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ROWS = 40
 """The rows with the best averages are drawn; more cannot be told apart."""
+WHAT = "n: graded questions; several seeds ask the same ones, which count once"
 
 
-def pooled(runs: Iterable[RunCells], benchmark: str) -> tuple[float, int]:
-    """(right, out of) over a row's seeds, as ``Cell.draws``; a cell that several seeds share counts once."""
-    cells = {c.source: c for run in runs if (c := run.cells.get(benchmark))}.values()
-    return sum(c.draws[0] for c in cells), sum(c.draws[1] for c in cells)
+def point(entry: Entry) -> Point | None:
+    """pass@1 of a cell with its interval, over a row's seeds; None of a hole."""
+    return share(*entry.draws) if entry.draws else None
 
 
-def draw_scores(path: Path, rows: dict[str, list[RunCells]], benchmarks: list[str]) -> None:
-    """A panel per benchmark: pass@1 of every row with its interval.  Rows without a finished cell have no dot."""
-    import matplotlib
+def points(entries: Mapping[str, Entry], benchmarks: Sequence[str]) -> dict[str, Point | None]:
+    """Those of a row's cells, and of several benchmarks their macro average: None when one is missing."""
+    found = {name: point(entries[name]) for name in benchmarks}
+    return {**found, AVERAGE: _average(entries, benchmarks)} if len(benchmarks) > 1 else found
 
-    matplotlib.use("agg")  # there may be no display, and none is needed
-    import matplotlib.pyplot as plt
 
-    def average(label: str) -> float:
-        shares = [100 * correct / n for b in benchmarks for correct, n in [pooled(rows[label], b)] if n]
-        return sum(shares) / len(shares) if shares else -1.0
+def _average(entries: Mapping[str, Entry], benchmarks: Sequence[str]) -> Point | None:
+    """As in the table, where it is of the seeds that have all benchmarks, with the interval of what the cells have."""
+    value, draws = entries[AVERAGE].percent, [entries[name].draws for name in benchmarks]
+    known = [share for share in draws if share]
+    if value is None or len(known) < len(draws):
+        return None
+    low, high = macro(known)
+    middle = fmean(100 * right / n for right, n in known)
+    return Point(value, value - (middle - low), value + (high - middle), sum(n for _, n in known))
 
-    labels = sorted(rows, key=average)[-ROWS:]
-    figure, axes = plt.subplots(1, len(benchmarks), sharey=True, squeeze=False, layout="constrained",
-                                figsize=(2.5 + 3 * len(benchmarks), 1.2 + 0.3 * len(labels)))
-    for axis, benchmark in zip(axes[0], benchmarks, strict=True):
-        for height, label in enumerate(labels):
-            correct, n = pooled(rows[label], benchmark)
-            if n:
-                low, high = wilson(correct, n)
-                axis.plot([low, high], [height, height], color="0.7", linewidth=2, zorder=1)
-                axis.plot(100 * correct / n, height, "o", color="#2a62c9", zorder=2)
-        axis.set(title=benchmark, xlabel="pass@1", xlim=(0, 100), yticks=range(len(labels)), yticklabels=labels)
-        axis.grid(axis="x", color="0.93")
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    figure.savefig(temporary, dpi=120)
-    plt.close(figure)
-    os.replace(temporary, path)
+
+def overall(entries: Mapping[str, Entry], benchmarks: Sequence[str]) -> float:
+    """The macro average over those of ``benchmarks`` that are graded, in percent; -1 when none is.  For putting rows in order."""
+    known = [percent for name in benchmarks if (percent := entries[name].percent) is not None]
+    return sum(known) / len(known) if known else -1.0
+
+
+def draw_scores(table: Table, labels: Sequence[str] = (), note: str = "") -> "Figure":
+    """A panel per benchmark, and one of their average: pass@1 of every row with its interval, the best row on top.
+
+    A hole of the table has no dot, and rows with one no average.  ``labels``: the rows to be drawn; without, all.  ``note`` ends
+    the caption.
+    """
+    benchmarks = [name for names in table.groups.values() for name in names]
+    every = list(labels or table.rows)
+    shown = sorted(every, key=lambda label: overall(table.rows[label], benchmarks), reverse=True)[:ROWS]
+    found = [points(table.rows[label], benchmarks) for label in shown]
+    panels = {name: [of[name] for of in found] for name in found[0]} if found else {}
+    best = f"The {ROWS} best of {len(every)} rows. " if len(every) > ROWS else ""
+    return rows.dots(shown, panels, "pass@1", f"{table.title}: pass@1 in percent with 95 % Wilson intervals ({WHAT}); Avg: macro "
+                     f"average. {best}{note}".strip())

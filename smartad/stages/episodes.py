@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from smartad import agents
 from smartad.agents.limits import CodeLimits
 from smartad.dialect import DIALECTS, PROMPTS, stop_strings
+from smartad.fingerprint import digest
 from smartad.site import EngineSite
 from smartad.stage import Metrics, Runtime
 from smartad.stages.playing import EngineFailed, Episode, Played, Player
@@ -106,7 +107,8 @@ def run_episodes(config: EpisodeConfig, questions: Sequence[Question], samples: 
     # Threads outside: when the run ends early, they are waited for after what their code runs in has ended.
     with ThreadPoolExecutor(width, thread_name_prefix="episode") as threads, \
             Interpreters(config.code, runtime.sandbox) if config.agent in agents.ACTING else nullcontext() as interpreters:
-        runtime.note(**({} if interpreters is None else {"sandbox": interpreters.wall.about}),
+        runtime.note(prompt=digest(PROMPTS[config.prompt]),
+                     **({} if interpreters is None else {"sandbox": interpreters.wall.about}),
                      **({} if completer.together else {"in_flight": width}))
         setup = _setup(config, index, runtime)
         player = Player(agents.get(config.agent), setup, completer, interpreters, threads, seed_of, top_logprobs,

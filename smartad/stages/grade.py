@@ -142,11 +142,15 @@ def summary(verdicts: Sequence[Verdict]) -> dict[str, float | None]:
 
 def cell(benchmark: str, verdicts: Sequence[Verdict], source: str) -> Cell:
     """What one grader's verdicts on a benchmark come to.  ``source``: the fingerprint of the stage that holds them."""
-    counts = summary(verdicts)
+    return cell_of(benchmark, summary(verdicts), source, verdicts[0].by if verdicts else "")
+
+
+def cell_of(benchmark: str, counts: Metrics, source: str, grader: str) -> Cell:
+    """The cell of what ``summary`` says, which is among a grade stage's metrics."""
     questions = counts.get("questions")
     several = {} if questions is None else {"questions": int(questions), "mean": counts["pass@1"]}
     return Cell(benchmark, int(counts["correct"] or 0), int(counts["n"] or 0), int(counts["ungraded"] or 0), source,
-                verdicts[0].by if verdicts else "", **several)  # type: ignore[arg-type]
+                grader, **several)  # type: ignore[arg-type]
 
 
 def pass_at(k: int, n: int, correct: int) -> float:

@@ -1,11 +1,21 @@
 """A sweep's results: its table, and its best adapter."""
 
-from smartad import registry, tables
+import re
+from collections.abc import Mapping, Sequence
+
+from smartad import papers, registry, tables
+from smartad.papers import PaperTable
+from smartad.papers.layout import laid_out
 from smartad.records import read_jsonl
+from smartad.stages.grade import cell_of
 from smartad.store import Store
+from smartad.sweep import teachers
 from smartad.sweep.ledger import Ledger, LedgerTrial, Run
 from smartad.tables import RunCells, Table
-from smartad.types import Cell, Question
+from smartad.types import Cell, Question, Verdict
+
+SIZE = re.compile(r"(?<![\w.])\d+(\.\d+)?[bm](?![a-z0-9])", re.IGNORECASE)
+"""How many parameters, in the name of a model: Qwen2.5-1.5B-Instruct."""
 
 Chosen = tuple[LedgerTrial, Run, float | None]
 """An adapter: whose it is, and what the metric is by which it was chosen."""
@@ -19,23 +29,64 @@ def cells(store: Store, goal: str, grader: str | None = None) -> RunCells:
 
 
 def run_cells(store: Store, run: Run, grader: str | None = None) -> RunCells:
-    """The cells of a run, or a note on why there are none yet."""
+    """The cells of a run.  Of one that is not finished those there are, and a note on why there are no more yet."""
     if store.has(run.goal):
         return cells(store, run.goal, grader)
     failed = any(store.failure(f) for f in run.stages if not store.has(f))
     started = any(store.has(f) for f in run.stages)
-    return RunCells({}, "failed" if failed else "unfinished" if started else "")
+    return RunCells(_early_cells(store, run, grader), "failed" if failed else "unfinished" if started else "")
+
+
+def _early_cells(store: Store, run: Run, grader: str | None) -> dict[str, Cell]:
+    """What ``cells`` will be, as far as it is graded."""
+    found: dict[str, Cell] = {}
+    for grades in grades_of(run):
+        for grade in filter(store.has, grades):
+            cell = graded(store, grade)
+            if grade == grades[0] or cell.grader.partition("/")[0] == grader:
+                found[cell.benchmark] = cell
+    return found
+
+
+def grades_of(run: Run) -> list[list[str]]:
+    """The grade stages of each benchmark, finished or not: first the one that counts, then those of other graders."""
+    inputs = run.inputs()
+    found: dict[str, list[str]] = {}
+    for grade in inputs[run.goal]:
+        found.setdefault(inputs[grade][-1], []).append(grade)  # its attempts, which graders of one benchmark share
+    return list(found.values())
+
+
+def graded(store: Store, grade: str) -> Cell:
+    """What a finished grade stage of one benchmark comes to."""
+    record = store.record(grade)
+    benchmark = next(role.removeprefix("questions/") for role in record["identity"]["inputs"] if role.startswith("questions/"))
+    first = next(read_jsonl(store.folder(grade) / "verdicts.jsonl", Verdict), None)
+    return cell_of(benchmark, record["metrics"], grade, first.by if first else "")
 
 
 def rows(store: Store, book: Ledger, grader: str | None = None) -> dict[str, list[RunCells]]:
     """Label -> its runs, in the order of the sweep."""
-    return {trial.label: [_stopped(found) if trial.was_stopped(store) else found
+    return {trial.label: [_stopped(store, run, found) if trial.was_stopped(store) else found
                           for run in trial.runs for found in [run_cells(store, run, grader)]] for trial in book.trials}
 
 
-def _stopped(run: RunCells) -> RunCells:
+def _stopped(store: Store, run: Run, found: RunCells) -> RunCells:
     """A run of a stopped trial.  What is finished of it is there, and is no score of the trial."""
-    return RunCells(run.cells, tables.STOPPED)
+    return RunCells(found.cells if store.has(run.goal) else {}, tables.STOPPED)
+
+
+def sizes(book: Ledger) -> dict[str, str]:
+    """Label -> the size of its student as that's name says it, 1.5B; else the name."""
+    shared = book.config.get("base") or {}  # a run that is no sweep has declared none
+    found = {}
+    for trial in book.trials:
+        own = {**(book.config.get("arms", {}).get(trial.values.get("arm")) or {}), **trial.values}
+        student = own.get("evaluate.student", own.get("student", shared.get("evaluate", {}).get("student", "")))
+        name = str(student).partition("@")[0].rstrip("/").rpartition("/")[2]
+        size = SIZE.search(name)
+        found[trial.label] = size[0].upper() if size else name
+    return found
 
 
 def graders(store: Store, book: Ledger) -> set[str]:
@@ -45,8 +96,31 @@ def graders(store: Store, book: Ledger) -> set[str]:
 
 
 def table(store: Store, book: Ledger) -> Table:
-    """The comparison table as it is now."""
-    return tables.build(book.name, book.groups, rows(store, book))
+    """The comparison table as it is now, laid out as the sweep declares."""
+    layout = layout_of(book)
+    return arranged(book, rows_for(store, book, layout), layout)
+
+
+def rows_for(store: Store, book: Ledger, layout: PaperTable | None, grader: str | None = None) -> dict[str, list[RunCells]]:
+    """What a table laid out so is made of: ``rows``, or the pools of the sweep."""
+    return teachers.rows(store, book) if layout and layout.kind == "pools" else rows(store, book, grader)
+
+
+def layout_of(book: Ledger, name: str | None = None) -> PaperTable | None:
+    """The printed table that is called ``name``, else the one that the sweep declares; None when there is neither.
+
+    Raises UserError for one that no table of a sweep can be laid out as.
+    """
+    chosen = name or book.config.get("layout")
+    return papers.of_rows(chosen) if chosen else None
+
+
+def arranged(book: Ledger, found: Mapping[str, Sequence[RunCells]], layout: PaperTable | None, beside: bool = False) -> Table:
+    """The table of ``found``, as ``rows`` has them.  ``beside``: with what the paper prints."""
+    if layout is None:
+        return tables.build(book.name, book.groups, found, sizes(book))
+    groups = teachers.groups(found) if layout.kind == "pools" else book.groups
+    return laid_out(layout, book.name, groups, found, sizes(book), beside)
 
 
 def some_question(store: Store, run: Run) -> str:

@@ -8,6 +8,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, get_args
 
+from smartad import papers
 from smartad.config import ConfigError, Template, load, read_yaml, settings
 from smartad.experiment import Experiment
 from smartad.fingerprint import canonical, digest
@@ -48,6 +49,8 @@ class SweepConfig:
     compared with the earlier ones."""
     stopping: StoppingConfig | None = None
     """When a trial is hopeless; null is never.  With it, each trial's seeds run one after the other."""
+    layout: str | None = None
+    """The printed table that this one is laid out as: a file of smartad.papers."""
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
@@ -65,6 +68,8 @@ class SweepConfig:
         if self.stopping and len(self.objectives) > 1:
             raise UserError(f"stopping compares trials by one metric, and there are {len(self.objectives)} objectives: "
                             f"{', '.join(self.objectives)}; leave one of the two out")
+        if self.layout:
+            papers.of_rows(self.layout)
         if ARM in self.space:
             raise UserError(f"{ARM!r} in space: arms are declared under `arms`")
 

@@ -1,6 +1,6 @@
 """A sweep as trackers show it: its comparison table, its trials with their swept values, its figure."""
 
-from smartad import tables
+from smartad import figures, tables
 from smartad.figures.scores import draw_scores
 from smartad.store import Store, explained
 from smartad.sweep import disagreements, results
@@ -16,12 +16,11 @@ def summary(store: Store, book: Ledger) -> Summary:
                f"best/{book.config['metric']}": found[2] if found else None}
     views = (comparison(store, book), trials(store, book), *confusion(store, book))
     figure = store.root / "sweeps" / book.name / "scores.png"
-    rows = results.rows(store, book)
-    benchmarks = [name for names in book.groups.values() for name in names]
-    if drawn := any(run.cells for runs in rows.values() for run in runs):
+    table = results.table(store, book)
+    if drawn := any(entry.percent is not None for entries in table.rows.values() for entry in entries.values()):
         with explained(store.root):
             figure.parent.mkdir(parents=True, exist_ok=True)
-            draw_scores(figure, rows, benchmarks)
+            figures.save(draw_scores(table), figure)
     return Summary(book.name, book.config, metrics, views, {"scores": figure} if drawn else {})
 
 
@@ -31,7 +30,7 @@ def comparison(store: Store, book: Ledger) -> Table:
     rows = []
     for label, entries in table.rows.items():
         notes = dict.fromkeys(entry.note for entry in entries.values() if entry.note)
-        ungraded = sum(entry.ungraded for column, entry in entries.items() if column != tables.AVERAGE)
+        ungraded = sum(entries[name].ungraded for name in table.benchmarks)
         rows.append((label, *(entries[column].percent for column in table.columns), entries[tables.AVERAGE].sd, ungraded,
                      ", ".join(notes)))
     return Table("comparison", ("method", *table.columns, "sd of Avg", "ungraded", "note"), tuple(rows))

@@ -1,0 +1,41 @@
+"""A table's cells as CSV: what statistics are made from."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+
+from smartad.stats import wilson
+from smartad.tables.data import RunCells, Table
+from smartad.types import Cell
+
+COLUMNS = ["row", "seed", "group", "benchmark", "correct", "n", "ungraded", "pass@1", "source", "note", "grader", "questions",
+           "size", "low", "high", "mark", "paper"]
+
+
+def as_csv(table: Table, rows: Mapping[str, Sequence[RunCells]], seeds: Sequence[int | str]) -> str:
+    """The cells that ``table`` was built of, one line each.  Unmeasured cells have empty fields and a note, and so have rows that
+    only a layout has.
+
+    low and high bound the 95 % Wilson interval of pass@1, in percent.
+    """
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for label in table.rows:
+        for seed, run in zip(seeds, rows.get(label, [RunCells({})] * len(seeds)), strict=True):
+            for group, names in table.groups.items():
+                for name in names:
+                    paper = table.printed.get((label, name))
+                    numbers, about, bounds = _fields(run.cells.get(name))
+                    writer.writerow([label, seed, group, name, *numbers, run.note, *about, table.sizes.get(label, ""), *bounds,
+                                     table.marks.get((label, name), ""), paper.text if paper else ""])
+    return file.getvalue()
+
+
+def _fields(cell: Cell | None) -> tuple[list[object], list[object], list[object]]:
+    if cell is None:
+        return [""] * 5, [""] * 2, [""] * 2
+    percent = "" if cell.percent is None else f"{cell.percent:.4f}"
+    bounds = [f"{bound:.4f}" for bound in wilson(*cell.draws)] if cell.n else [""] * 2
+    return ([cell.correct, cell.n, cell.ungraded, percent, cell.source],
+            [cell.grader, cell.n if cell.questions is None else cell.questions], list(bounds))

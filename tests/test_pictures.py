@@ -1,0 +1,381 @@
+"""What is drawn of a sweep is what stands in its store, counted here from the files without smartad's own readers."""
+
+import itertools
+import json
+import re
+import shutil
+from collections import Counter, defaultdict
+from math import sqrt
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import small_results
+from command import smartad
+from smartad import figures
+from smartad.analysis.pictures import PICTURES, NotDrawable, draw, finished
+from smartad.analysis.pictures.rows import Episodes, by_size, searches
+from smartad.cli.arguments import parse
+from smartad.cli.figures import figure_command
+from smartad.figures import style
+from smartad.stats import wilson
+from smartad.store import Store, StoreError
+from smartad.types import SegmentWeights, UserError
+from test_figures import dots, panels, written
+
+pytestmark = pytest.mark.slow
+BENCHMARKS = ("toy_math", "toy_qa", "toy_qa3")
+COT = {"dialect": "cot", "evaluate.agent": "cot", **{f"{stage}.prompt": "toy_cot" for stage in ("score", "train", "evaluate")},
+       "collect.agent": "cot", "collect.prompt": "toy_cot"}
+ARMS = {r"$x_1$ & <b> \alpha": {"train": None}, "agent": {}, "max": {"select.rule": "max"},
+        "+ sag": {"evaluate.candidates": 4, "evaluate.temperature": 0.4},
+        "_chain": COT, "late": {"train.rank": 3}}
+SWEEPS = {"arms": {"arms": ARMS, "seeds": [0, 1], "unfinished": lambda label: label == "late"},
+          "ks": {"arms": {"min": {"select.rule": "min"}, "max": {"select.rule": "max"}}, "space": {"select.first": [1, 5, 10]}},
+          "search": {"space": {"train.weights.action": [0.5, 1, 2], "train.weights.final": [1, 2],
+                               "select.rule": ["min", "max"]}},
+          "presets": {"arms": {name: {"train.weights": name} for name in SegmentWeights.presets}}}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """The store of all sweeps, and of each of them what is finished."""
+    folder = tmp_path_factory.mktemp("pictures")
+    store = Store(folder / "store").open()
+    books = {name: small_results.run(store, folder, name, **keys) for name, keys in SWEEPS.items()}
+    return SimpleNamespace(store=store, books=books, of={name: finished(store, book) for name, book in books.items()})
+
+
+def picture(drawn, sweep, name):
+    return draw(drawn.store, drawn.books[sweep], name, of=drawn.of[sweep])
+
+
+def lines(store, fingerprint, file):
+    return [json.loads(line) for line in (store.root / fingerprint / file).read_text().splitlines()]
+
+
+def inputs(store, fingerprint):
+    return json.loads((store.root / fingerprint / "record.json").read_text())["identity"]["inputs"]
+
+
+def grades(drawn, sweep, label, benchmark):
+    """The grade stages of a row's seeds."""
+    trial, = (trial for trial in drawn.books[sweep].trials if trial.label == label)
+    return list(dict.fromkeys(inputs(drawn.store, run.goal)[benchmark] for run in trial.runs))
+
+
+def attempts(drawn, sweep, label, benchmark):
+    """Every attempt of a row's seeds."""
+    return [row for grade in grades(drawn, sweep, label, benchmark)
+            for row in lines(drawn.store, inputs(drawn.store, grade)["attempts"], "trajectories.jsonl")]
+
+
+def percent(drawn, sweep, label, benchmark, of=lambda question: True):
+    """(pass@1, its n): the mean over seeds, and the graded questions of the seed with fewest."""
+    seeds = []
+    for grade in grades(drawn, sweep, label, benchmark):
+        said = [row["correct"] for row in lines(drawn.store, grade, "verdicts.jsonl") if of(row["question_id"])]
+        graded = [one for one in said if one is not None]
+        seeds.append((100 * graded.count(True) / len(graded), len(graded)))
+    return sum(p for p, _ in seeds) / len(seeds), min(n for _, n in seeds)
+
+
+def labels(axis):
+    """Of its rows; they stand beside the first of the panels that share them."""
+    return [text.get_text().replace("\n", " ") for text in axis.figure.axes[0].get_yticklabels()]
+
+
+def test_scores_are_the_shares_of_right_answers_with_wilsons_intervals(drawn):
+    found = panels(picture(drawn, "arms", "scores"))
+    assert list(found) == [*BENCHMARKS, "Avg"]
+    for name in BENCHMARKS:
+        for label, (value, interval) in zip(labels(found[name]), dots(found[name]), strict=True):
+            share, n = percent(drawn, "arms", label, name)
+            assert value == pytest.approx(share) and interval == pytest.approx(wilson(share * n / 100, n)), (name, label)
+    averages = [np.mean([percent(drawn, "arms", label, name)[0] for name in BENCHMARKS]) for label in labels(found["Avg"])]
+    assert [value for value, _ in dots(found["Avg"])] == pytest.approx(averages)
+    assert averages == sorted(averages, reverse=True), "the best row is on top"
+    for (value, (low, high)), row in zip(dots(found["Avg"]), zip(*(dots(found[name]) for name in BENCHMARKS), strict=True),
+                                         strict=True):
+        assert value - low == pytest.approx(np.linalg.norm([one - ends[0] for one, ends in row]) / 3)
+        assert high - value == pytest.approx(np.linalg.norm([ends[1] - one for one, ends in row]) / 3)
+
+
+def test_rows_that_are_not_finished_are_named_and_not_drawn(drawn):
+    figure = picture(drawn, "arms", "scores")
+    assert "Not finished, and not drawn: late." in figure.get_label()
+    assert sorted(labels(figure.axes[0])) == sorted(set(ARMS) - {"late"})
+
+
+def test_half_finished_row_is_drawn_as_far_as_it_is(drawn, tmp_path):
+    shutil.copytree(drawn.store.root, tmp_path / "store")
+    store, book = Store(tmp_path / "store"), drawn.books["presets"]
+    run, = book.trials[0].runs
+    for fingerprint in (run.goal, inputs(drawn.store, run.goal)["toy_qa"]):
+        shutil.rmtree(store.folder(fingerprint))
+    figure = draw(store, book, "scores")
+    assert {title: len(dots(axis)) for title, axis in panels(figure).items()} == {
+        "toy_math": 4, "toy_qa": 3, "toy_qa3": 4, "Avg": 3}
+    assert f"Finished in part: {book.trials[0].label}." in figure.get_label()
+
+
+def test_k_curve_has_each_k_of_each_line_and_its_coverage(drawn):
+    figure = picture(drawn, "ks", "k_curve")
+    found = panels(figure)
+    for which, arm in enumerate(("min", "max")):
+        values = {k: percent(drawn, "ks", f"{arm}, select.first={k}", "toy_qa")[0] for k in (1, 5, 10)}
+        line = found["toy_qa"].containers[which].lines[0]
+        assert list(line.get_ydata()) == pytest.approx(list(values.values()))
+        assert list(line.get_xdata()) == pytest.approx([1, 5, 10], abs=0.1)
+        assert list(found["coverage"].containers[which].lines[0].get_ydata()) == pytest.approx([50, 100 * 22 / 24, 100 * 23 / 24])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["min", "max"]
+
+
+def test_buckets_are_parted_at_the_tertiles_of_nll(drawn):
+    select = next(f for trial in drawn.books["ks"].trials for f in trial.runs[0].stages if f.startswith("select-"))
+    of = inputs(drawn.store, select)
+    scores = {(r["question_id"], r["sample"]): r["turn_nll"][0] for r in lines(drawn.store, of["scores"], "scores.jsonl")}
+    right = {(r["question_id"], r["sample"]): r["correct"] for r in lines(drawn.store, of["verdicts"], "verdicts.jsonl")}
+    low, high = np.quantile(list(scores.values()), [1 / 3, 2 / 3])
+    bucket = {key: "easy" if nll <= low else "medium" if nll <= high else "hard" for key, nll in scores.items()}
+    found = panels(picture(drawn, "ks", "nll_buckets"))
+    for which, name in enumerate(("easy", "medium", "hard")):
+        keys = [key for key in scores if bucket[key] == name]
+        graded = [right[key] for key in keys if right[key] is not None]
+        nll = found["mean NLL: all trajectories of a set together"].patches[which].get_height()
+        accuracy = found["accuracy: all trajectories of a set together"].patches[which].get_height()
+        assert nll == pytest.approx(np.mean([scores[key] for key in keys]))
+        assert accuracy == pytest.approx(100 * np.mean(graded))
+    heights = [found["accuracy: all trajectories of a set together"].patches[which].get_height() for which in (0, 2)]
+    cells = panels(picture(drawn, "ks", "hard_minus_easy"))["accuracy (points)"]
+    assert cells.texts[0].get_text() == f"{heights[1] - heights[0]:+.2f}"
+
+
+def test_weights_are_where_their_shares_put_them_and_the_best_is_marked(drawn):
+    figure = picture(drawn, "presets", "weights")
+    triangle, parallel, _ = figure.axes
+    triples = {"smartad": (1, 1.5, 2), "uniform": (1, 1, 1), "thought_heavy": (2, 1, 1), "action_heavy": (1, 2, 1)}
+    scores = {name: np.mean([percent(drawn, "presets", name, b)[0] for b in BENCHMARKS]) for name in triples}
+    dots, ring = triangle.collections
+    places = {(round(x, 6), round(y, 6)): value for (x, y), value in zip(dots.get_offsets(), dots.get_array(), strict=True)}
+    for name, (reason, action, final) in triples.items():
+        total = reason + action + final
+        where = (round((action + final / 2) / total, 6), round(final * sqrt(3) / 2 / total, 6))
+        assert places[where] == pytest.approx(scores[name]), name
+    best = max(scores, key=scores.get)
+    assert triangle.get_title() == "best " + " : ".join(f"{w:g}" for w in triples[best])
+    assert tuple(ring.get_offsets()[0]) == pytest.approx(max(places, key=places.get), abs=1e-5)
+    assert [label.get_text() for label in parallel.get_xticklabels()] == ["reason", "action", "final", "avg"]
+
+
+def test_parallel_coordinates_have_an_axis_for_each_swept_key_and_a_line_for_each_trial(drawn):
+    _, parallel, _ = picture(drawn, "search", "weights").axes
+    assert [label.get_text() for label in parallel.get_xticklabels()] == ["action", "final", "select.rule", "avg"]
+    paths = parallel.collections[0].get_segments()
+    assert len(paths) == 12
+    where = {0.5: 0, 1: 1 / 3, 2: 1}
+    found = Counter((round(a, 4), round(f, 4), round(r, 4)) for (_, a), (_, f), (_, r), _ in paths)
+    assert found == Counter((round(where[a], 4), f - 1, r) for a in (0.5, 1, 2) for f in (1, 2) for r in (0, 1))
+
+
+def test_importances_are_those_of_the_search_the_largest_on_top(drawn):
+    axis, = picture(drawn, "search", "importances").axes
+    widths = [bar.get_width() for bar in axis.patches]
+    assert set(labels(axis)) <= {"train.weights.action", "train.weights.final", "select.rule"}
+    assert widths == sorted(widths, reverse=True) and sum(widths) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("name", "parts"), [("math_levels", "level"), ("math_subjects", "subject")])
+def test_levels_and_subjects_are_counted_question_by_question(drawn, name, parts):
+    figure = picture(drawn, "arms", name)
+    axis, = figure.axes
+    grade = grades(drawn, "arms", "agent", "toy_math")[0]
+    questions = lines(drawn.store, inputs(drawn.store, grade)["questions/toy_math"], "questions.jsonl")
+    part = {question["id"]: question[parts] for question in questions}
+    shown = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert sorted(shown) == sorted(set(ARMS) - {"late"})
+    for label, line in zip(shown, axis.containers, strict=True):
+        for kind, value in zip(sorted(set(part.values())), line.lines[0].get_ydata(), strict=True):
+            shares = defaultdict(list)
+            for of_seed in grades(drawn, "arms", label, "toy_math"):
+                for row in lines(drawn.store, of_seed, "verdicts.jsonl"):
+                    if part[row["question_id"]] == kind and row["correct"] is not None:
+                        shares[row["question_id"]].append(row["correct"])
+            assert value == pytest.approx(100 * np.mean([np.mean(of) for of in shares.values()])), (label, kind)
+
+
+def test_tokens_are_the_quartiles_of_every_attempt_and_chains_have_a_colour_of_their_own(drawn):
+    figure = picture(drawn, "arms", "tokens")
+    axis = panels(figure)["toy_math"]
+    rest = iter(axis.get_lines())
+    for label, box in zip(labels(axis), axis.patches, strict=True):
+        counts = [row["tokens"] for row in attempts(drawn, "arms", label, "toy_math")]
+        xs = box.get_path().vertices[:, 0]
+        assert (min(xs), max(xs)) == pytest.approx(tuple(np.percentile(counts, [25, 75]))), label
+        left, right, _, _, median, average = (line.get_xdata() for line in itertools.islice(rest, 6))
+        low, high = np.percentile(counts, [5, 95])
+        assert (min(left), max(right)) == (min(c for c in counts if c >= low), max(c for c in counts if c <= high)), label
+        assert (median[0], average[0]) == (pytest.approx(np.median(counts)), pytest.approx(np.mean(counts)))
+    colour = {label: box.get_facecolor() for label, box in zip(labels(axis), axis.patches, strict=True)}
+    assert colour["agent"] == colour["+ sag"] != colour["_chain"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["agent", "chain of thought"]
+
+
+def test_tokens_that_were_not_counted_are_said_and_are_no_zeros(drawn, tmp_path):
+    shutil.copytree(drawn.store.root, tmp_path / "store")
+    store, book = Store(tmp_path / "store"), drawn.books["presets"]
+    for path in store.root.glob("evaluate-*/trajectories.jsonl"):
+        first, *rest = path.read_text().splitlines()
+        path.write_text("\n".join([re.sub(r'"tokens": \d+', '"tokens": null', first), *rest]) + "\n")
+    figure = draw(store, book, "tokens")
+    assert "Left out: 12 attempts whose engine does not count." in figure.get_label()
+    assert figure.axes[0].get_title() == "toy_math\nn = 23"
+    for path in store.root.glob("evaluate-*/trajectories.jsonl"):
+        path.write_text(re.sub(r'"tokens": \d+', '"tokens": null', path.read_text()))
+    with pytest.raises(NotDrawable, match="the engines of presets did not count"):
+        draw(store, book, "tokens")
+
+
+def test_code_errors_are_shares_of_steps_and_votes_stand_beside_the_same_adapter_without(drawn):
+    figure = picture(drawn, "arms", "code_errors")
+    axis = panels(figure)["toy_qa"]
+    shown = labels(axis)
+    assert "_chain" not in shown and shown.index("+ sag") == shown.index("agent") + 1
+    bars = iter(axis.patches)
+    for label, text in zip(shown, axis.texts, strict=True):
+        steps = Counter(step["status"] for row in attempts(drawn, "arms", label, "toy_qa") for step in row["steps"])
+        dark, light = next(bars), next(bars)
+        assert dark.get_width() == pytest.approx(100 * steps["parse_error"] / steps.total())
+        assert light.get_width() == pytest.approx(100 * (steps["exec_error"] + steps["timeout"]) / steps.total())
+        assert text.get_text().endswith(f"of {steps.total()}") and bool(light.get_hatch()) == (label == "+ sag")
+    assert figure.legends[0].get_texts()[2].get_text() == "votes of 4 candidates (SAG)"
+
+
+def test_retrieval_calls_are_those_written_in_the_code_of_agents(drawn):
+    axis = panels(picture(drawn, "arms", "retrieval_calls"))["toy_qa3"]
+    assert "_chain" not in labels(axis)
+    for label, (value, _) in zip(labels(axis), dots(axis), strict=True):
+        rows = attempts(drawn, "arms", label, "toy_qa3")
+        calls = [len(re.findall(r"web_search\(", re.sub("#.*", "", step["action"]))) for row in rows for step in row["steps"]]
+        assert sum(calls) > 0 and value == pytest.approx(sum(calls) / len(rows)), label
+
+
+def test_attempts_at_one_question_are_all_kept(drawn):
+    attempt = {"question_id": "a", "tokens": 5, "steps": [{"action": "web_search('a')"}]}
+    folder = drawn.store.folder("evaluate-0123456789ab")
+    folder.mkdir()
+    rows = [attempt, {**attempt, "steps": []}, {**attempt, "question_id": "b", "tokens": None}]
+    (folder / "trajectories.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert drawn.of["arms"].episodes(folder.name) == Episodes((5, 5), 1, {"a": (1, 0), "b": (1,)})
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(("code", "calls"), [
+    ("web_search('a'); print(web_search(web_search('b')))", 3), ("# web_search('a')\nx = 'web_search(1)'", 0),
+    ("for q in qs:\n    web_search(q)", 1), ("tools.web_search('a')", 0), ("web_search('a'", 0), ("web_search\x00('a')", 0),
+    ("web_search('\\d')", 1), ("(" * 5000 + "web_search(1)" + ")" * 5000, 0)])
+def test_searches_are_calls_and_no_mentions(code, calls, recwarn):
+    assert searches(code) == calls and not recwarn
+
+
+@settings(deadline=None)
+@given(st.text(), st.text())
+def test_any_code_has_a_number_of_searches(before, after):
+    assert searches(f"{before}web_search{after}") >= 0
+
+
+def test_sizes_are_in_order_and_names_last():
+    assert sorted(["toy", "32B", "1.5B", "500M", "7B", "0.5B"], key=by_size) == ["500M", "0.5B", "1.5B", "7B", "32B", "toy"]
+
+
+@pytest.mark.parametrize(("sweep", "name", "why"), [
+    ("arms", "k_curve", "arms has no two finished rows that differ in select.first alone"),
+    ("ks", "weights", "ks has finished rows with 1 different train.weights"),
+    ("ks", "importances", "ks has 6 finished trials, and it takes 10")])
+def test_what_a_sweep_does_not_have_is_said(drawn, sweep, name, why):
+    with pytest.raises(NotDrawable, match=why):
+        picture(drawn, sweep, name)
+
+
+def test_sweep_of_untrained_students_and_chains_says_what_it_lacks(drawn, tmp_path):
+    book = small_results.run(drawn.store, tmp_path, "chains", overrides=["benchmarks={in_domain: [toy_qa], out_of_domain: []}"],
+                             arms={"chain": {"train": None, "dialect": "cot", "evaluate.agent": "cot",
+                                             "evaluate.prompt": "toy_cot"}})
+    for name, why in (("nll_buckets", "no finished select stage"), ("hard_minus_easy", "no finished select stage"),
+                      ("code_errors", "no row of chains is an agent's"), ("retrieval_calls", "no row of chains is an agent's"),
+                      ("math_levels", "more than one level; math500 has"), ("math_subjects", "more than one subject"),
+                      ("k_curve", "sweeps/table6_k.yaml"), ("weights", "0 different train.weights")):
+        with pytest.raises(NotDrawable, match=why):
+            draw(drawn.store, book, name)
+
+
+def test_sweep_of_which_nothing_is_finished_says_so(drawn, tmp_path):
+    book = small_results.run(drawn.store, tmp_path, "begun", unfinished=lambda label: True, arms={"only": {"train.rank": 7}})
+    with pytest.raises(NotDrawable, match="nothing is graded yet of begun"):
+        draw(drawn.store, book, "scores")
+
+
+def test_unknown_picture_and_unknown_row_are_errors_that_name_those_there_are(drawn):
+    with pytest.raises(UserError, match="no picture 'k_curves'; there are scores, k_curve"):
+        draw(drawn.store, drawn.books["ks"], "k_curves")
+    with pytest.raises(StoreError, match="'nobody' names no row"):
+        draw(drawn.store, drawn.books["ks"], "scores", rows=["nobody"])
+
+
+def test_rows_that_are_named_are_drawn_alone(drawn):
+    figure = draw(drawn.store, drawn.books["arms"], "scores", rows=["ag", "+ sag"])
+    assert sorted(labels(figure.axes[0])) == ["+ sag", "agent"] and "late" not in figure.get_label()
+
+
+def test_only_rows_that_can_be_told_apart_are_drawn_and_the_caption_counts_them(drawn, monkeypatch):
+    monkeypatch.setattr(style, "SERIES", 2)
+    figure = picture(drawn, "arms", "math_levels")
+    averages = {label: np.mean([percent(drawn, "arms", label, b)[0] for b in BENCHMARKS]) for label in set(ARMS) - {"late"}}
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == set(sorted(averages, key=averages.get)[-2:])
+    assert "The 2 best of 5 rows by Avg." in figure.get_label()
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_every_picture_is_the_same_file_again_and_its_svg_has_its_caption(drawn, name, tmp_path):
+    sweep = {"k_curve": "ks", "weights": "search", "importances": "search"}.get(name, "arms")
+    one, two = (picture(drawn, sweep, name) for _ in range(2))
+    drawing = figures.svg(one)
+    assert drawing == figures.svg(two)
+    assert " ".join(one.get_label().split()) in " ".join(written(drawing))
+
+
+def test_figure_command_draws_what_it_can_and_says_what_it_cannot(drawn, tmp_path):
+    done = smartad("figure", "presets", "--to", str(tmp_path / "a"), "--format", "svg", store=drawn.store.root,
+                   PYTHONHASHSEED="1")
+    paths = [tmp_path / "a" / name for name in done.stdout.replace(f"{tmp_path}/a/", "").splitlines()]
+    assert paths and all(path.is_file() for path in paths) and sorted(paths) == sorted((tmp_path / "a").iterdir())
+    drawn_names = {path.stem.removeprefix("presets-") for path in paths}
+    refused = {line.partition(" ")[0] for line in done.stderr.splitlines()}
+    assert drawn_names | refused == set(PICTURES) and refused == {"k_curve", "importances"}
+    again = smartad("figure", "presets", "scores", "weights", "--to", str(tmp_path / "b"), store=drawn.store.root,
+                    PYTHONHASHSEED="2")
+    assert again.stdout.count("\n") == len(list((tmp_path / "b").iterdir())) == 2
+    for path in (tmp_path / "b").iterdir():
+        assert path.read_bytes() == (tmp_path / "a" / path.name).read_bytes()
+
+
+def test_figure_command_named_what_cannot_be_drawn_fails_and_teaches(drawn, tmp_path, capsys):
+    def figure(*words, store=drawn.store.root):
+        return figure_command(parse(["figure", "--store", str(store), "--to", str(tmp_path), *words]))
+
+    assert figure("presets", "k_curve") == 1
+    assert "k_curve is not drawn: presets has no two finished rows" in capsys.readouterr().err
+    assert figure("--list") == 0
+    assert set(re.findall(r"^\w+", capsys.readouterr().out, re.MULTILINE)) == set(PICTURES)
+    for words, message in ((["presets", "curve"], "no figure 'curve'; there are scores"),
+                           (["presets", "--format", "svg,gif"], "gif is no format of figures; there are svg, pdf, png"),
+                           (["presets", "--format", ","], "nothing is no format"), ([], "name a sweep")):
+        with pytest.raises(UserError, match=message):
+            figure(*words)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="name a folder that can be written to"):
+        figure("presets", "--to", str(tmp_path / "file"))
