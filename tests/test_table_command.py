@@ -12,6 +12,7 @@ from smartad.store import Store
 from smartad.sweep import forgetting, ledger, results
 from smartad.sweep.driver import Driver
 from smartad.sweep.space import read
+from smartad.sweep.summary import comparison
 
 pytestmark = pytest.mark.slow
 ARMS = {"good": {"train.weights.final": 36}, "other": {"train.weights.final": 24}}
@@ -64,6 +65,7 @@ def test_graded_benchmarks_of_an_unfinished_run_are_shown_and_its_average_is_a_h
     assert texts(swept, "good") == {"toy_math": "90.0 ±0.0", "math500": "90.0 ±0.0", "toy_qa": "90.0 (1 of 2 seeds)",
                                     "Avg": "90.0 (1 of 2 seeds)", "Micro": "90.0 (1 of 2 seeds)"}
     assert texts(swept, "other")["Avg"] == "60.0 ±0.0"
+    assert [row[-1] for row in comparison(swept, book(swept)).rows] == ["1 of 2 seeds, unfinished", ""]
     forgetting.forget_grade(swept, grades(swept, "good", seed=1)["toy_qa"][0])
     assert texts(swept, "good") == {"toy_math": "90.0 ±0.0", "math500": "90.0 ±0.0", "toy_qa": "unfinished",
                                     "Avg": "unfinished", "Micro": "unfinished"}
