@@ -7,6 +7,7 @@ import yaml
 
 from conftest import ROOT
 from small_sweeps import QUESTIONS, declare, run
+from smartad.analysis.compare import counted
 from smartad.cli import main
 from smartad.store import Store
 from smartad.sweep import forgetting, ledger, results
@@ -76,6 +77,8 @@ def test_second_grader_alone_does_not_take_the_place_of_the_one_that_counts(swep
     forgetting.forget_grade(swept, first)
     assert swept.has(second) and texts(swept, "good")["math500"] == "90.0 (1 of 2 seeds)"
     assert set(results.rows(swept, book(swept))["good"][0].cells) == {"toy_math", "toy_qa"}
+    run = book(swept).trials[0].runs[0]
+    assert counted(swept, run, "math500") is None and counted(swept, run, "math500", "math_paper") == second
 
 
 def test_row_without_its_second_grader_has_every_cell_and_is_still_unfinished(swept):
