@@ -16,7 +16,7 @@ from smartad import difficulty
 from smartad.cli.buckets import buckets_command
 from smartad.difficulty import HEADER, Measured, measure, rows_of, table, tertiles
 from smartad.records import write_json
-from smartad.types import Question, ScoredTrajectory, Step, Trajectory, Verdict
+from smartad.types import Question, ScoredTrajectory, Step, Trajectory, UserError, Verdict
 
 numbers = st.floats(0, 50, allow_nan=False) | st.sampled_from([0.1, 0.2, 0.30000000000000004, 1.0])
 
@@ -112,10 +112,14 @@ PREPARE, COLLECT, GRADE, SCORE, SELECT = (f"{kind}-00000000000{n}" for n, kind i
 @pytest.fixture
 def pooled(store):
     """A store in which POOL was graded, scored and selected from."""
-    trajectories, scores, verdicts = zip(*POOL, strict=True)
+    return keep(store, POOL, QUESTIONS)
+
+
+def keep(store, pool, questions):
+    trajectories, scores, verdicts = zip(*pool, strict=True)
     inputs = {PREPARE: {}, COLLECT: {}, GRADE: {}, SCORE: {"questions/a": PREPARE, "pool": COLLECT},
               SELECT: {"pool": COLLECT, "verdicts": GRADE, "scores": SCORE}}
-    rows = {PREPARE: {"questions.jsonl": QUESTIONS}, COLLECT: {"trajectories.jsonl": trajectories},
+    rows = {PREPARE: {"questions.jsonl": questions}, COLLECT: {"trajectories.jsonl": trajectories},
             GRADE: {"verdicts.jsonl": verdicts}, SCORE: {"scores.jsonl": scores}, SELECT: {"selected.jsonl": []}}
     for name, files in rows.items():
         folder(store.folder(name), files)
@@ -158,3 +162,25 @@ def test_buckets_of_several_pools_name_the_pool_in_the_title_and_of_one_do_not(p
 @pytest.mark.slow
 def test_buckets_of_what_no_selection_stands_behind_say_where_it_is(pooled):
     assert "no select stage of score-0000" in smartad("buckets", "score-0000", store=pooled.root, status=2).stderr
+
+
+def test_buckets_with_what_the_paper_prints_have_it_and_the_difference_below_each_row(store, capsys):
+    pool = [attempt("math_hard/1", n, "x" * 1000, nll=n / 2, correct=n < 2) for n in range(4)]
+    questions = [Question(name, "What?", ()) for name in ("math_hard/1", "mine/1")]
+    keep(store, [*pool, attempt("mine/1", 0, "x", nll=1.0)], questions)
+    buckets_command(Namespace(store=store.root, target=SELECT, format="md", paper=True))
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()]
+    hard, mine = [at for at, line in enumerate(lines) if line[0].endswith("under toy@0123")]
+    found = {line[0]: line[1:] for line in lines[hard:mine]}
+    assert found["Acc. (%)"] == ["100.0", "0.0", "0.0", "100.0", "0.0", "0.0", "-100.0", "-100.0"]
+    assert found["Acc. (%), paper"] == ["58.0", "62.2", "55.2", "62.4", "55.4", "54.4", "-2.8", "-8.0"]
+    assert found["Acc. (%), difference"] == ["+42.0", "-62.2", "-55.2", "+37.6", "-55.4", "-54.4", "-97.2", "-92.0"]
+    assert found["N_traj, paper"][:2] == ["3092", "3084"] and found["N_traj, difference"][:2] == ["-3090", "-3083"]
+    assert found["Mean NLL, difference"][0] == "-0.129" and "n graded, paper" not in found
+    assert not [line for line in lines[mine:] if line[0].endswith(", paper")], "nothing is printed of this training set"
+    assert [line[0] for line in lines if line[0].startswith("paper: SmartAD, Table 8, under Qwen/Qwen2.5-1.5B-Instruct;")]
+
+
+def test_buckets_of_training_sets_that_no_paper_prints_say_which_there_are(pooled):
+    with pytest.raises(UserError, match=r"select-.* are of a, b, and what is printed is of math_medium \(SmartAD, Table 7\),"):
+        buckets_command(Namespace(store=pooled.root, target=SELECT, format="md", paper=True))

@@ -131,6 +131,7 @@ def test_buckets_of_both_ways_hold_the_same_trajectories(name):
         assert both[0] == pytest.approx(both[1], abs=2 * half_a_digit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OF_ROWS)
 def test_declared_sweep_has_every_row_of_its_printed_table_and_says_so(name):
     paper = papers.get(name)

@@ -11,7 +11,7 @@ from smartad.records import write_json, write_jsonl
 from smartad.stats import wilson
 from smartad.sweep import ledger, results
 from smartad.sweep.driver import Driver
-from smartad.sweep.summary import summary
+from smartad.sweep.summary import comparison, summary
 from smartad.tables import RunCells
 from smartad.types import Cell, Verdict
 
@@ -105,3 +105,13 @@ def test_best_by_what_is_to_be_small_is_the_smallest_and_by_the_others_the_large
     several = dataclasses.replace(finished, config={**finished.config, "objectives": aims})
     assert results.best(store, several, "avg")[0].label == "train.weights.final=30"
     assert results.best(store, several, "pass@1/toy_qa")[0].label == "train.weights.final=20"
+
+
+def test_comparison_counts_what_was_not_graded_once(store):
+    cells = [Cell("toy", 5, 8, 2, "grade-a"), Cell("other", 5, 9, 1, "grade-b")]
+    store.folder("aggregate-0").mkdir()
+    write_jsonl(store.folder("aggregate-0") / "cells.jsonl", cells)
+    write_json(store.folder("aggregate-0") / "record.json", {})
+    trial = ledger.LedgerTrial("a", {}, (ledger.Run(0, "aggregate-0", None, ("aggregate-0",), ((),)),))
+    book = ledger.Ledger("s", {}, {"In-domain": ["toy", "other"]}, (trial,))
+    assert rows_of(comparison(store, book))[0]["ungraded"] == 3

@@ -7,7 +7,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -149,6 +149,7 @@ def test_rows_of_one_size_are_put_together_and_the_size_is_named():
     assert "of each size" in caption(table)
 
 
+@settings(deadline=None)  # of a busy machine; the first example may load statsmodels
 @given(st.lists(st.tuples(st.sampled_from(["1.5B", "3B", ""]), st.integers(0, 8)), min_size=1, max_size=12))
 def test_ranks_are_those_of_a_reference_that_counts_who_is_better(rows):
     """Best is who has nobody above among those of the size, second who has one number above; alone, nobody is."""
@@ -207,6 +208,7 @@ HOSTILE = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]) | 
                   min_size=1).map(lambda text: " ".join(text.split())).filter(bool)
 
 
+@settings(deadline=None)  # of a busy machine; the first example may load statsmodels
 @given(HOSTILE, HOSTILE, HOSTILE)
 def test_html_read_back_has_the_same_texts_whatever_they_are(label, benchmark, title):
     cell = Cell(benchmark, 1, 4, 0, "grade-1", grader=title)
@@ -244,6 +246,7 @@ def typeset(tex):
     return out
 
 
+@settings(deadline=None)  # of a busy machine; the first example may load statsmodels
 @given(HOSTILE.filter(lambda text: not set(text) & set("±–")))
 def test_latex_typeset_has_the_same_texts_whatever_they_are(label):
     text = latex(build("t", {"": ["math"]}, {label: [run("a", 1, 1)]}))
@@ -251,6 +254,7 @@ def test_latex_typeset_has_the_same_texts_whatever_they_are(label):
     assert typeset(line.removesuffix(r" & 10.0 & 10.0 \\")) == label
 
 
+@settings(deadline=None)  # of a busy machine; the first example may load statsmodels
 @given(HOSTILE)
 def test_markdown_row_has_as_many_cells_as_its_header_whatever_its_label_is(label):
     lines = markdown(build("t", GROUPS, {label: [run("a", 1, 1)]})).splitlines()

@@ -181,10 +181,15 @@ def counted(store: Store, run: Run, benchmark: str, grader: str | None = None) -
     """``grade_of``, also of a run that is not finished: its benchmarks may be."""
     if store.has(run.goal):
         return grade_of(store, run, benchmark, grader)
-    found: dict[str, str] = {}
-    for grade in run.inputs()[run.goal]:  # of each benchmark, the one that counts stands first
+    inputs, found, seen = run.inputs(), dict[str, str](), set[str]()
+    for grade in inputs[run.goal]:
+        attempts = inputs[grade][-1]
+        first = attempts not in seen  # of the graders of the same attempts, the one that counts stands first
+        seen.add(attempts)
         if store.has(grade) and benchmark in (by := store.record(grade)["identity"]["config"]["graders"]):
-            found.setdefault(by[benchmark].partition("/")[0], grade)
+            name = by[benchmark].partition("/")[0]
+            if first or name == grader:
+                found.setdefault(name, grade)
     return found.get(grader or "") or next(iter(found.values()), None)
 
 

@@ -30,8 +30,8 @@ def comparison(store: Store, book: Ledger) -> Table:
     table = results.table(store, book)
     rows = []
     for label, entries in table.rows.items():
-        notes = dict.fromkeys(entry.note for entry in entries.values() if entry.note)
-        ungraded = sum(entry.ungraded for column, entry in entries.items() if column != tables.AVERAGE)
+        notes = dict.fromkeys(note for entry in entries.values() for note in (entry.lacking, entry.note) if note)
+        ungraded = sum(entries[name].ungraded for name in table.benchmarks)
         rows.append((label, *(entries[column].percent for column in table.columns), entries[tables.AVERAGE].sd, ungraded,
                      ", ".join(notes)))
     return Table("comparison", ("method", *table.columns, "sd of Avg", "ungraded", "note"), tuple(rows))

@@ -59,6 +59,11 @@ class Entry:
         seeds there are: that is as wide as it can be."""
         return None if self.draws is None or not self.draws[1] else wilson(*self.draws)
 
+    @property
+    def lacking(self) -> str:
+        """``1 of 3 seeds``; empty when none is missing."""
+        return f"{self.part[0]} of {self.part[1]} seeds" if self.part else ""
+
     def text(self, with_n: bool = False) -> str:
         """``71.3 ±2.1``, and what must not be overlooked: ungraded attempts, missing seeds, an n of its own, or why there is
         nothing."""
@@ -68,7 +73,7 @@ class Entry:
         if self.sd is not None:
             parts.append(f"±{self.sd:.1f}")
         if self.part:
-            parts.append(f"({self.part[0]} of {self.part[1]} seeds)")
+            parts.append(f"({self.lacking})")
         if with_n:
             parts.append(f"(n={self.n})")
         if self.ungraded:

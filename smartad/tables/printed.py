@@ -25,7 +25,7 @@ def beside(percent: float | None, ours: Sequence[Share | None], printed: Printed
     """``paper 51.2, +2.8, inside``.  ``ours``: the share that ``percent`` is, or those that it is the mean of."""
     parts = [f"paper {printed.text}"]
     if percent is not None:
-        parts.append(f"{percent - float(printed.text):+.1f}")
+        parts.append(f"{round(percent - float(printed.text), 1) + 0.0:+.1f}")  # + 0.0: no difference has no sign of its own
         measured = [share for share in ours if share is not None]
         if measured and len(measured) == len(ours) == len(printed.shares):
             parts.append(verdict(measured, printed))
