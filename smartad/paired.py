@@ -127,7 +127,7 @@ def _difference(of: Sequence[tuple[Runs, Runs]], drawn: NDArray[np.float64], see
     estimate = float(np.mean([a.mean() - b.mean() for a, b in of]))
     variance = float(drawn.var())
     if spread.seeds > 0:
-        drawn = drawn + np.sqrt(spread.seeds) * np.random.default_rng(seed).standard_t(spread.df, len(drawn))
+        drawn = drawn + np.sqrt(spread.seeds) * np.random.default_rng([seed, 0, 1]).standard_t(spread.df, len(drawn))
     low, high = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2])
     beyond = int(min((drawn <= 0).sum(), (drawn >= 0).sum()))
     p = 2 * max(beyond, 1) / len(drawn)

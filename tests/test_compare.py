@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from answered_sweeps import answer, declare
-from command import smartad
+from command import all_of, on_a_terminal, smartad
 from conftest import ROOT
 from smartad.analysis.arms import arm
 from smartad.analysis.compare import against, compare
@@ -203,6 +203,18 @@ def test_command_names_what_the_rows_differ_in_and_nobody_declared(store, swept,
     note = "sandbox landlock instead of bubblewrap 0.8.0 (toy_math of max)."
     assert note in said(store, "declared:min", "max") and note in said(store, "declared")
     assert note not in said(store, "declared:min", "base")
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_tables_fit_the_terminal_and_break_no_number(finished, columns):
+    shown = []
+    for words in (["compare", "declared:min", "max"], ["compare", "declared", "--to", "max"]):
+        process, screen = on_a_terminal(*words, store=finished, columns=columns)
+        shown.append([" ".join(line.replace("│", " ").split()) for line in all_of(screen).splitlines()])
+        assert process.wait() == 0
+    assert any(line.startswith("toy_math 20 75.0 45.0 +30.0 ") and line.endswith("6 0 0.031 0.062") for line in shown[0])
+    assert any(line.startswith("min 75.0 +30.0 ") for line in shown[1])
+    assert any("+30.0 (" in line for line in shown[1]) or any("on a wider terminal" in line for line in shown[1])
 
 
 def test_command_of_a_sweep_sorts_its_rows_and_takes_its_baseline_by_name(finished, said):

@@ -117,9 +117,12 @@ def _sweep(store: Store, args: argparse.Namespace, form: str) -> int:
         raise UserError(f"no row of {book.name} can be compared with {baseline.trial.label!r}: "
                         f"{'; '.join(dict.fromkeys(one.refused for one in found)) or 'it is the only one'}")
     columns = [name for name in benchmarks_of(book) if any(line.benchmark == name for one in found for line in one.lines)]
-    print(f"{book.name}: every row minus {baseline.trial.label}, in points; behind a benchmark's, Holm's p\n")
-    _print(form, ("Method", "Avg", "A - B", "95 % interval", "p", "Holm p", *columns),
-           [_row(one, columns) for one in found if one.macro])
+    header = ["Method", "Avg", "A - B", "95 % interval", "p", "Holm p"]
+    lines = [_row(one, columns) for one in found if one.macro]
+    wide = form == "terminal" and _width([*header, *columns], lines) + len([*header, *columns]) > console().width
+    print(f"{book.name}: every row minus {baseline.trial.label}, in points; "
+          + ("benchmarks are shown on a wider terminal, and by --format csv\n" if wide else "behind a benchmark's, Holm's p\n"))
+    _print(form, header if wide else [*header, *columns], [line[:len(header)] for line in lines] if wide else lines)
     print("\n".join(["", *of_table(found, baseline.trial.label), *_odd(found),
                      *_unlike(store, book, args.grader)]))
     return 0
@@ -155,12 +158,19 @@ def _print(form: str, header: Sequence[str], lines: Sequence[Sequence[str]]) -> 
     if form == "md":
         print(tables.plain_markdown(header, lines), end="")
         return
-    grid = RichTable()
+    screen = console()
+    boxed = _width(header, lines) + 3 * len(header) + 1 <= screen.width
+    grid = RichTable() if boxed else RichTable(box=None, padding=(0, 1, 0, 0))
     for number, column in enumerate(header):
         grid.add_column(escape(column), justify="right" if number else "left", overflow="fold")
     for line in lines:
         grid.add_row(*map(escape, line))
-    console().print(grid)
+    screen.print(grid)
+
+
+def _width(header: Sequence[str], lines: Sequence[Sequence[str]]) -> int:
+    """Of a table without what is between its columns."""
+    return sum(max(map(len, column)) for column in zip(header, *lines, strict=True))
 
 
 def _csv(found: Iterable[Comparison]) -> None:
