@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import small_results
 from command import smartad
+from counted import attempts, grades, inputs, lines, percent
 from smartad import figures
 from smartad.analysis.pictures import PICTURES, NotDrawable, draw, finished
 from smartad.analysis.pictures.rows import Episodes, by_size, searches
@@ -51,36 +52,6 @@ def drawn(tmp_path_factory):
 
 def picture(drawn, sweep, name):
     return draw(drawn.store, drawn.books[sweep], name, of=drawn.of[sweep])
-
-
-def lines(store, fingerprint, file):
-    return [json.loads(line) for line in (store.root / fingerprint / file).read_text().splitlines()]
-
-
-def inputs(store, fingerprint):
-    return json.loads((store.root / fingerprint / "record.json").read_text())["identity"]["inputs"]
-
-
-def grades(drawn, sweep, label, benchmark):
-    """The grade stages of a row's seeds."""
-    trial, = (trial for trial in drawn.books[sweep].trials if trial.label == label)
-    return list(dict.fromkeys(inputs(drawn.store, run.goal)[benchmark] for run in trial.runs))
-
-
-def attempts(drawn, sweep, label, benchmark):
-    """Every attempt of a row's seeds."""
-    return [row for grade in grades(drawn, sweep, label, benchmark)
-            for row in lines(drawn.store, inputs(drawn.store, grade)["attempts"], "trajectories.jsonl")]
-
-
-def percent(drawn, sweep, label, benchmark, of=lambda question: True):
-    """(pass@1, its n): the mean over seeds, and the graded questions of the seed with fewest."""
-    seeds = []
-    for grade in grades(drawn, sweep, label, benchmark):
-        said = [row["correct"] for row in lines(drawn.store, grade, "verdicts.jsonl") if of(row["question_id"])]
-        graded = [one for one in said if one is not None]
-        seeds.append((100 * graded.count(True) / len(graded), len(graded)))
-    return sum(p for p, _ in seeds) / len(seeds), min(n for _, n in seeds)
 
 
 def labels(axis):
@@ -149,6 +120,9 @@ def test_buckets_are_parted_at_the_tertiles_of_nll(drawn):
         accuracy = found["accuracy: all trajectories of a set together"].patches[which].get_height()
         assert nll == pytest.approx(np.mean([scores[key] for key in keys]))
         assert accuracy == pytest.approx(100 * np.mean(graded))
+        (_, low), (_, high) = found["accuracy: all trajectories of a set together"].collections[which].get_segments()[0]
+        questions = len({question for question, _ in keys})
+        assert questions < len(graded) and (low, high) == pytest.approx(wilson(np.mean(graded) * questions, questions))
     heights = [found["accuracy: all trajectories of a set together"].patches[which].get_height() for which in (0, 2)]
     cells = panels(picture(drawn, "ks", "hard_minus_easy"))["accuracy (points)"]
     assert cells.texts[0].get_text() == f"{heights[1] - heights[0]:+.2f}"
@@ -294,7 +268,8 @@ def test_sizes_are_in_order_and_names_last():
 @pytest.mark.parametrize(("sweep", "name", "why"), [
     ("arms", "k_curve", "arms has no two finished rows that differ in select.first alone"),
     ("ks", "weights", "ks has finished rows with 1 different train.weights"),
-    ("ks", "importances", "ks has 6 finished trials, and it takes 10")])
+    ("ks", "importances", "ks has 6 finished trials, and it takes 10"),
+    ("arms", "importances", "arms sweeps arm alone")])
 def test_what_a_sweep_does_not_have_is_said(drawn, sweep, name, why):
     with pytest.raises(NotDrawable, match=why):
         picture(drawn, sweep, name)

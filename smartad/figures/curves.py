@@ -55,7 +55,7 @@ def groups(panels: Mapping[str, tuple[Sequence[str], Mapping[str, Sequence[Point
     if len(names) > style.SERIES:
         raise ValueError(f"{len(names)} lines cannot be told apart, only {style.SERIES}")
     widest = max(len(kinds) for kinds, _ in panels.values())
-    across = max(1, min(len(panels), 10 // widest))
+    across = max(1, min(len(panels), 8 // widest))
     lines = -(-len(panels) // across)
     figure = style.figure(style.PAGE, 2.1 * lines + 0.13 * -(-len(names) // 3), caption)
     handles = {}

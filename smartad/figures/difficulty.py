@@ -1,5 +1,6 @@
 """Easy, medium and hard trajectories: bars, and hard minus easy as a heat-map (SmartAD's Fig. 3 and 4)."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,14 +17,19 @@ SHADES = ("#9ccbe8", "#3f8fc4", "#084a7a")
 @style.styled
 def bars(panels: Mapping[str, Mapping[str, Sequence[Point | None]]], names: Sequence[str], units: Sequence[str],
          caption: str) -> "Figure":
-    """A panel per title, two in a line: per group a bar for each of ``names``, with its interval and, in it, its n.
+    """A panel per title, in two columns or, of many groups, one: a bar for each of ``names``, with its interval and its n.
 
     ``units``: of the panels' axes.  Panels of one unit have one scale.
     """
     groups = max(len(found) for found in panels.values())
-    lines = -(-len(panels) // 2)
-    figure = style.figure(style.PAGE, 1.9 * lines + 0.2, caption)
-    axes = style.grid(figure, len(panels), 2, sharey="row")
+    across = 1 if groups > 4 else 2
+    labels = {name: style.wrapped(name, 120 // across // max(3, groups), 4) for found in panels.values() for name in found}
+    tall = 1.7 + 0.12 * max(label.count("\n") for label in labels.values())
+    furthest: dict[str, float] = defaultdict(float)
+    for unit, found in zip(units, panels.values(), strict=True):
+        furthest[unit] = max(furthest[unit], *(point.high for points in found.values() for point in points if point), 0.0)
+    figure = style.figure(style.PAGE, tall * len(panels) / across + 0.2, caption)
+    axes = style.grid(figure, len(panels), across)
     for axis, unit, (title, found) in zip(axes, units, panels.items(), strict=True):
         for which, shade in enumerate(SHADES[:len(names)]):
             for group, points in enumerate(found.values()):
@@ -36,14 +42,12 @@ def bars(panels: Mapping[str, Mapping[str, Sequence[Point | None]]], names: Sequ
                     axis.annotate(f"{point.n}", (x, 0), xytext=(0, 3), textcoords="offset points", rotation=90, ha="center",
                                   va="bottom", fontsize=5.5,
                                   bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.8})
-        axis.set_xticks(range(len(found)), [style.wrapped(name, 24 if groups > 4 else 50 // max(3, groups)) for name in found])
-        if groups > 4:
-            for label in axis.get_xticklabels():
-                label.set(rotation=30, ha="right", rotation_mode="anchor")
+        axis.set_xticks(range(len(found)), [labels[name] for name in found])
         spare = max(0.0, (3 - groups) / 2)  # a single group need not fill the page
         axis.set_xlim(-0.5 - spare, groups - 0.5 + spare)
         axis.set_title(title)
         axis.set_ylabel(unit)
+        axis.set_ylim(0, 1.05 * furthest[unit] or 1)
         axis.grid(axis="y")
     from matplotlib.patches import Patch
 

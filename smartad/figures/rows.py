@@ -48,7 +48,7 @@ def boxes(labels: Sequence[str], panels: Mapping[str, Sequence[Sequence[float]]]
     ``panels``: title -> of each row of ``labels`` its numbers, none where none were counted.
     """
     figure, axes, heights = _panels(labels, list(panels), 5, caption, unit)
-    colours = _colours(kinds)
+    colours = _colours(sorted(kinds))
     for axis, (title, rows) in zip(axes, panels.items(), strict=True):
         for row, (height, values) in enumerate(zip(heights, rows, strict=True)):
             if len(values):

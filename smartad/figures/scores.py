@@ -57,5 +57,6 @@ def draw_scores(table: Table, labels: Sequence[str] = (), note: str = "") -> "Fi
     found = [points(table.rows[label], benchmarks) for label in shown]
     panels = {name: [of[name] for of in found] for name in found[0]} if found else {}
     best = f"The {ROWS} best of {len(every)} rows. " if len(every) > ROWS else ""
-    return rows.dots(shown, panels, "pass@1", f"{table.title}: pass@1 in percent with 95 % Wilson intervals ({WHAT}); Avg: macro "
-                     f"average. {best}{note}".strip())
+    mean = f"; {AVERAGE}: macro average" if AVERAGE in panels else ""
+    return rows.dots(shown, panels, "pass@1", f"{table.title}: pass@1 in percent with 95 % Wilson intervals ({WHAT}){mean}. "
+                     f"{best}{note}".strip())

@@ -1,5 +1,6 @@
 """Pictures of the pools that a sweep trained on (section 4.7)."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from smartad import difficulty
@@ -23,9 +24,9 @@ def nll_buckets(found: Finished) -> "Figure":
             panels[f"{title}: {meaning}"] = {name: [_point(of, f"{way}-{bucket}", row) for bucket in difficulty.BUCKETS]
                                            for name, of in numbers.items()}
     return drawn.bars(panels, list(NAMES.values()), ["nats per token"] * 2 + ["% right"] * 2, (
-        "Trajectories of the pool parted in three by their NLL under the untrained student (Eq. 3). In each bar, n: trajectories "
-        "above, graded ones below. 95 % Wilson intervals of accuracy, as if trajectories were independent, which those of one "
-        f"question are not. {_few(found)}").strip())
+        "Trajectories of the pool parted in three by their NLL under the untrained student (Eq. 3). In each bar its n: "
+        "trajectories, and of accuracy the graded ones. 95 % Wilson intervals of accuracy, in which a question "
+        f"counts once. {_few(found)}").strip())
 
 
 def hard_minus_easy(found: Finished) -> "Figure":
@@ -55,8 +56,10 @@ def _point(of: dict[str, dict[str, float | None]], column: str, row: str) -> Poi
     if value is None:
         return None
     if row == "Acc. (%)":
-        n = int(of["n graded"][column] or 0)
-        return share(round(value * n / 100), n)
+        # Trajectories of one question are alike: as elsewhere, a question is one draw.
+        graded, questions = (int(of[name][column] or 0) for name in ("n graded", "N_q"))
+        draws = min(graded, questions)
+        return replace(found, n=graded) if (found := share(value * draws / 100, draws)) else None
     return Point(value, value, value, int(of["N_traj"][column] or 0))
 
 

@@ -121,9 +121,9 @@ class Finished:
     @cached_property
     def pools(self) -> dict[str, list[difficulty.Measured]]:
         """The trajectories of each training set of the first POOLS pools.  A name says no more than tells it from the others: the
-        set, the student, the pool, the scores and the verdicts."""
-        sets = [((name or "all", student.partition("@")[0].rpartition("/")[2], source.pool[:-6], source.scores[:-6],
-                  source.verdicts[:-6]), rows)
+        set, the student's size, the pool; or all that it is made from."""
+        sets = [((name or "all", size[0] if (size := results.SIZE.search(student)) else student, source.pool[:-6],
+                  source.scores[:-6], source.verdicts[:-6]), rows)
                 for source in buckets.behind(self.store, self.book.stages())[:POOLS]
                 for name, student, rows in buckets.measured(self.store, source)]
         for told in ((0,), (0, 1), (0, 2), (0, 1, 2), (0, 1, 2, 3, 4)):

@@ -76,6 +76,9 @@ def importances(found: Finished) -> "Figure":
     from smartad.sweep.importances import LEAST
     from smartad.sweep.importances import importances as computed
 
+    keys = {key for row in found.rows for key in row.trial.values}
+    if len(keys) < 2:
+        raise NotDrawable(f"{found.book.name} sweeps {' and '.join(keys) or 'nothing'} alone: that is nothing to weigh")
     shares = computed(found.store, found.book)
     if not shares:
         finished = sum(row.whole for row in found.rows)
