@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from smartad import stats
 from smartad.analysis.arms import Spot
 from smartad.analysis.outcomes import grade_of
 from smartad.records import read_jsonl
@@ -94,12 +95,7 @@ def _differing(recorded: Sequence[T], again: Sequence[T]) -> Differing[T]:
 def _mcnemar(recorded: Sequence[Verdict], again: Sequence[Verdict]) -> float:
     then = {(v.question_id, v.sample): v.correct for v in recorded}
     pairs = [(then.get((v.question_id, v.sample)), v.correct) for v in again]
-    lost, won = pairs.count((True, False)), pairs.count((False, True))
-    if not lost + won:
-        return 1.0
-    from scipy.stats import binomtest
-
-    return float(binomtest(lost, lost + won).pvalue)
+    return stats.mcnemar(pairs.count((True, False)), pairs.count((False, True)))
 
 
 def _same_files(store: Store, other: Store, stage: str, below: str) -> bool:
