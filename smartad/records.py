@@ -8,12 +8,14 @@ import types
 import typing
 import uuid
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from smartad.types import UserError
 
 T = TypeVar("T")
+SCALARS = (str, int, float, bool)
 NO_ANSWER = (errno.EIO, errno.ESTALE, errno.ENOTCONN)
 """What a network file system says when its server is gone.  Of a file it says nothing then: neither that it is there nor not."""
 
@@ -35,6 +37,12 @@ def to_json(value: Any) -> Any:
 
 def from_json(cls: Any, value: Any, where: str = "") -> Any:
     """``value`` as a ``cls``.  Raises RecordError for a missing or unknown field or a wrong type."""
+    if cls in SCALARS:
+        if cls is float and type(value) is int:
+            return float(value)
+        if type(value) is not cls:
+            raise RecordError(f"{where}: expected {cls.__name__}, got {value!r:.60}")
+        return value
     if dataclasses.is_dataclass(cls):
         return _dataclass_from_json(cls, value, where)
     origin, args = typing.get_origin(cls), typing.get_args(cls)
@@ -50,10 +58,6 @@ def from_json(cls: Any, value: Any, where: str = "") -> Any:
         if value not in args:
             raise RecordError(f"{where}: expected one of {', '.join(map(str, args))}, got {value!r:.60}")
         return value
-    if cls is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if cls in (str, int, float, bool) and type(value) is not cls:
-        raise RecordError(f"{where}: expected {cls.__name__}, got {value!r:.60}")
     return value
 
 
@@ -61,14 +65,20 @@ def _dataclass_from_json(cls: Any, value: Any, where: str) -> Any:
     prefix = f"{where}: " if where else ""
     if not isinstance(value, dict):
         raise RecordError(f"{prefix}expected an object, got {value!r:.60}")
-    hints = typing.get_type_hints(cls)
-    required = {f.name for f in dataclasses.fields(cls)
-                if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
+    hints, required = _fields(cls)
     if missing := sorted(required - value.keys()):
         raise RecordError(f"{prefix}field {missing[0]!r} is missing")
     if unknown := sorted(value.keys() - hints.keys()):
         raise RecordError(f"{prefix}unknown field {unknown[0]!r}; was it written by another version?")
     return cls(**{k: from_json(hints[k], v, f"{where}.{k}" if where else k) for k, v in value.items()})
+
+
+@cache
+def _fields(cls: Any) -> tuple[dict[str, Any], set[str]]:
+    """Name -> type, and those that must be there.  To ask Python for them costs more than all the rest of reading a row."""
+    required = {f.name for f in dataclasses.fields(cls)
+                if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
+    return typing.get_type_hints(cls), required
 
 
 def writable(text: str) -> str:

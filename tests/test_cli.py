@@ -8,6 +8,7 @@ import pytest
 
 from command import all_of, on_a_terminal, smartad
 from conftest import ROOT
+from smartad import cli
 from smartad.cli.arguments import parser
 from smartad.cli.running import until
 from smartad.config import load
@@ -31,6 +32,11 @@ def test_help_of_a_command_says_what_it_does(capsys, command):
     with pytest.raises(SystemExit):
         parser().parse_args([command, "--help"])
     assert len(capsys.readouterr().out.splitlines()) > 8
+
+
+def test_every_command_is_there():
+    actions = next(action for action in parser()._actions if action.dest == "command")
+    assert cli.COMMANDS.keys() == actions.choices.keys() and all(callable(cli._command(name)) for name in cli.COMMANDS)
 
 
 def test_plan_names_each_stage_and_writes_nothing(tmp_path):

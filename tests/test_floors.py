@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 FLOORS = [
-    {"types", "records", "fingerprint", "config", "plugins", "redact", "processes", "site", "prompts", "stats"},
+    {"types", "records", "fingerprint", "config", "plugins", "redact", "processes", "site", "prompts", "stats", "paired"},
     {"dialect", "selection", "difficulty", "tables", "stage", "models", "claims"},
     {"engines", "agents", "toyworld", "figures", "papers"},
     {"benchmarks", "corpora", "importers", "grading"},
@@ -24,7 +24,7 @@ FLOORS = [
 ]
 UNSEEN_BY_STAGES = {"store", "claims", "tracking"}
 WITHIN_FLOOR = {("records", "types"), ("config", "types"), ("config", "redact"), ("plugins", "types"), ("corpora", "benchmarks"),
-                ("site", "types")}
+                ("site", "types"), ("paired", "stats")}
 """Imports between modules of one floor: the first says its errors in the second's words, or shares its declaration."""
 HOMES = {"omegaconf": {"config"}, "torch": {"engines", "toyworld"}, "transformers": {"engines", "toyworld"},
          "tokenizers": {"toyworld"}, "peft": {"engines"}, "bm25s": {"engines"}, "deepspeed": {"engines"}, "vllm": {"engines"},

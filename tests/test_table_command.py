@@ -7,11 +7,13 @@ import yaml
 
 from conftest import ROOT
 from small_sweeps import QUESTIONS, declare, run
+from smartad.analysis.compare import counted
 from smartad.cli import main
 from smartad.store import Store
 from smartad.sweep import forgetting, ledger, results
 from smartad.sweep.driver import Driver
 from smartad.sweep.space import read
+from smartad.sweep.summary import comparison
 
 pytestmark = pytest.mark.slow
 ARMS = {"good": {"train.weights.final": 36}, "other": {"train.weights.final": 24}}
@@ -64,6 +66,7 @@ def test_graded_benchmarks_of_an_unfinished_run_are_shown_and_its_average_is_a_h
     assert texts(swept, "good") == {"toy_math": "90.0 ±0.0", "math500": "90.0 ±0.0", "toy_qa": "90.0 (1 of 2 seeds)",
                                     "Avg": "90.0 (1 of 2 seeds)", "Micro": "90.0 (1 of 2 seeds)"}
     assert texts(swept, "other")["Avg"] == "60.0 ±0.0"
+    assert [row[-1] for row in comparison(swept, book(swept)).rows] == ["1 of 2 seeds, unfinished", ""]
     forgetting.forget_grade(swept, grades(swept, "good", seed=1)["toy_qa"][0])
     assert texts(swept, "good") == {"toy_math": "90.0 ±0.0", "math500": "90.0 ±0.0", "toy_qa": "unfinished",
                                     "Avg": "unfinished", "Micro": "unfinished"}
@@ -74,6 +77,8 @@ def test_second_grader_alone_does_not_take_the_place_of_the_one_that_counts(swep
     forgetting.forget_grade(swept, first)
     assert swept.has(second) and texts(swept, "good")["math500"] == "90.0 (1 of 2 seeds)"
     assert set(results.rows(swept, book(swept))["good"][0].cells) == {"toy_math", "toy_qa"}
+    run = book(swept).trials[0].runs[0]
+    assert counted(swept, run, "math500") is None and counted(swept, run, "math500", "math_paper") == second
 
 
 def test_row_without_its_second_grader_has_every_cell_and_is_still_unfinished(swept):

@@ -6,10 +6,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from smartad import stats
+from smartad import paired, stats
 from smartad.analysis.arms import Arm, benchmarks_of
 from smartad.analysis.outcomes import Outcomes, grade_of, outcomes, questions_of
-from smartad.stats import Difference, Paired
+from smartad.paired import Paired
+from smartad.stats import Difference
 from smartad.store import Store
 from smartad.sweep.ledger import Ledger, LedgerTrial, Run
 from smartad.types import UserError
@@ -97,7 +98,7 @@ class _Side:
     grades: tuple[Mapping[str, str], ...]
     """Of each run: benchmark -> fingerprint."""
     lone: bool
-    """``stats.Paired.lone``."""
+    """``Paired.lone``."""
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -108,8 +109,8 @@ class _Side:
 class _Matched:
     """What two arms came to on the baseline's questions of a benchmark."""
 
-    a: stats.Runs
-    b: stats.Runs
+    a: paired.Runs
+    b: paired.Runs
     ungraded: tuple[str, ...] = ()
     unshared: int = 0
 
@@ -161,7 +162,7 @@ def _all(store: Store, rows: Sequence[Arm], baseline: Arm, grader: str | None, s
         found.append((Comparison(row, baseline, a.seeds, b.seeds, missing=missing, refused=refused), matched))
         if not refused:
             pairs.append(Paired([of.a for of in matched.values()], [of.b for of in matched.values()], a.lone or b.lone))
-    results = iter(stats.differences(pairs, draws))
+    results = iter(paired.differences(pairs, draws))
     return _adjusted([one if one.refused else _filled(one, matched, *next(results)) for one, matched in found])
 
 
@@ -180,10 +181,15 @@ def counted(store: Store, run: Run, benchmark: str, grader: str | None = None) -
     """``grade_of``, also of a run that is not finished: its benchmarks may be."""
     if store.has(run.goal):
         return grade_of(store, run, benchmark, grader)
-    found: dict[str, str] = {}
-    for grade in run.inputs()[run.goal]:  # of each benchmark, the one that counts stands first
+    inputs, found, seen = run.inputs(), dict[str, str](), set[str]()
+    for grade in inputs[run.goal]:
+        attempts = inputs[grade][-1]
+        first = attempts not in seen  # of the graders of the same attempts, the one that counts stands first
+        seen.add(attempts)
         if store.has(grade) and benchmark in (by := store.record(grade)["identity"]["config"]["graders"]):
-            found.setdefault(by[benchmark].partition("/")[0], grade)
+            name = by[benchmark].partition("/")[0]
+            if first or name == grader:
+                found.setdefault(name, grade)
     return found.get(grader or "") or next(iter(found.values()), None)
 
 
@@ -225,7 +231,7 @@ def _matched(store: Store, read: Read, a: _Side, b: _Side, benchmark: str, share
     return _Matched(both[0], both[1], ungraded, unshared)
 
 
-def _columns(of: Outcomes, ids: Sequence[str]) -> stats.Runs:
+def _columns(of: Outcomes, ids: Sequence[str]) -> paired.Runs:
     if of.questions == ids:
         return of.right
     right = dict(zip(of.questions, of.right, strict=True))
@@ -282,7 +288,7 @@ def _pairs(a: Sequence[int], b: Sequence[int]) -> list[tuple[int, int]]:
     return same or [(i, i) for i in range(min(len(a), len(b)))]
 
 
-def _discordant(seeds: tuple[int, int], a: stats.Runs, b: stats.Runs) -> Discordant:
+def _discordant(seeds: tuple[int, int], a: paired.Runs, b: paired.Runs) -> Discordant:
     only_a, only_b = int((a > b).sum()), int((b > a).sum())
     return Discordant(seeds, only_a, only_b, stats.mcnemar(only_a, only_b))
 

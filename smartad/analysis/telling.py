@@ -25,8 +25,8 @@ def of_table(found: list[Comparison], baseline: str) -> list[str]:
 
 
 def p_text(p: float) -> str:
-    """``0.031``, ``<0.001``."""
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+    """``0.031``, ``≤0.001``; Markdown would take ``<`` for the beginning of a tag."""
+    return "≤0.001" if p <= 0.001 else f"{p:.3f}"
 
 
 def points(value: float) -> str:
@@ -47,7 +47,7 @@ def names(one: Comparison) -> tuple[str, str]:
 
 def _size(one: Comparison, macro: Difference) -> str:
     a, b = names(one)
-    numbers = f"(95 % interval {interval(macro)}, p = {p_text(macro.p)})".replace("= <", "< ")
+    numbers = f"(95 % interval {interval(macro)}, p = {p_text(macro.p)})".replace("= ≤", "≤ ")
     chance = "this may be chance" if macro.p >= ALPHA else "chance alone rarely does that"
     if abs(macro.points) < 0.05:
         return f"{a} is as good as {b} on average {numbers}."

@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from smartad.cli.arguments import parse
@@ -15,6 +16,20 @@ from smartad.store import answered
 from smartad.types import UserError
 
 USER_ERROR, INTERRUPTED = 2, 130
+COMMANDS = {
+    "plan": "planning.plan_command", "run": "running.run_command", "sweep": "running.sweep_command",
+    "preview": "preview.preview_command", "status": "status.status_command", "table": "tabling.table_command",
+    "buckets": "buckets.buckets_command", "show": "looking.show_command", "why": "looking.why_command",
+    "aliases": "adapters.aliases_command", "promote": "adapters.promote_command", "pull": "adapters.pull_command",
+    "ask": "adapters.ask_command", "gc": "keeping.gc_command", "forget": "keeping.forget_command",
+    "logs": "control.logs_command", "cancel": "control.cancel_command", "retry": "control.retry_command",
+    "doctor": "doctor.doctor_command", "grade": "grading.grade_command", "disagreements": "grading.disagreements_command",
+    "compare": "comparing.compare_command", "figure": "figures.figure_command", "report": "reporting.report_command",
+    "walk": "walking.walk_command", "reproduce": "reproducing.reproduce_command", "import": "pool.import_command",
+    "pool": "pool.pool_command", "serve-retriever": "serving.serve_command", "fetch": "serving.fetch_command",
+    "data": "data.data_command", "dashboard": "dashboards.dashboard_command", "publish": "publishing.publish_command"}
+"""Command -> module and function.  Only its own module is imported: those that read results need numpy, and no other does."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command.  0: done; 1: something failed; 2: something to mend in what was asked; 130: interrupted."""
@@ -63,42 +78,6 @@ def _stop(*_: Any) -> None:
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:
-    from smartad.cli import (
-        adapters,
-        buckets,
-        comparing,
-        control,
-        dashboards,
-        data,
-        doctor,
-        figures,
-        grading,
-        keeping,
-        looking,
-        planning,
-        pool,
-        preview,
-        publishing,
-        reporting,
-        reproducing,
-        running,
-        serving,
-        status,
-        tabling,
-        walking,
-    )
-
-    commands: dict[str, Callable[[argparse.Namespace], int]] = {
-        "plan": planning.plan_command, "run": running.run_command, "sweep": running.sweep_command,
-        "preview": preview.preview_command, "status": status.status_command, "table": tabling.table_command,
-        "buckets": buckets.buckets_command, "show": looking.show_command, "why": looking.why_command,
-        "aliases": adapters.aliases_command, "promote": adapters.promote_command, "pull": adapters.pull_command,
-        "ask": adapters.ask_command, "gc": keeping.gc_command, "forget": keeping.forget_command, "logs": control.logs_command,
-        "cancel": control.cancel_command, "retry": control.retry_command, "doctor": doctor.doctor_command,
-        "grade": grading.grade_command, "disagreements": grading.disagreements_command,
-        "compare": comparing.compare_command, "figure": figures.figure_command, "report": reporting.report_command,
-        "walk": walking.walk_command, "reproduce": reproducing.reproduce_command,
-        "import": pool.import_command, "pool": pool.pool_command,
-        "serve-retriever": serving.serve_command, "fetch": serving.fetch_command, "data": data.data_command,
-        "dashboard": dashboards.dashboard_command, "publish": publishing.publish_command}
-    return commands[name]
+    module, _, function = COMMANDS[name].partition(".")
+    found: Callable[[argparse.Namespace], int] = getattr(import_module(f"smartad.cli.{module}"), function)
+    return found

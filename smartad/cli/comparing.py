@@ -4,6 +4,7 @@ import argparse
 import csv
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from rich.markup import escape
 from rich.table import Table as RichTable
@@ -12,12 +13,13 @@ from smartad import tables
 from smartad.analysis import compare
 from smartad.analysis.arms import Arm, arm, benchmarks_of
 from smartad.analysis.compare import Comparison, Line
+from smartad.analysis.guard import guard
 from smartad.analysis.telling import interval, names, of_table, p_text, points, told
 from smartad.cli import flipping
 from smartad.cli.console import console
 from smartad.stats import Difference
 from smartad.store import Store
-from smartad.sweep import ledger
+from smartad.sweep import ledger, results
 from smartad.sweep.ledger import Ledger
 from smartad.types import UserError
 
@@ -49,11 +51,19 @@ def compare_command(args: argparse.Namespace) -> int:
     elif args.flips is not None:
         flipping.show_flips(store, a, b, args.flips or None, args.grader, form)
     else:
-        _pair(compare.compare(store, a, b, grader=args.grader, shared=args.shared, draws=args.draws), form)
+        one = compare.compare(store, a, b, grader=args.grader, shared=args.shared, draws=args.draws)
+        same = a.book.name == b.book.name and a.trial.label != b.trial.label
+        _pair(one, form, _unlike(store, replace(a.book, trials=(a.trial, b.trial)), args.grader) if same else [])
     return 0
 
 
-def _pair(one: Comparison, form: str) -> None:
+def _unlike(store: Store, book: Ledger, grader: str | None) -> list[str]:
+    """What the table guard says of these rows: a difference may be of what nobody declared."""
+    found = guard(store, book, results.rows(store, book, grader))
+    return [f"Not made alike, though nobody declared it: {note}." for note in found.notes.values()]
+
+
+def _pair(one: Comparison, form: str, unlike: Sequence[str]) -> None:
     if form == "csv":
         _csv([one])
         return
@@ -66,7 +76,7 @@ def _pair(one: Comparison, form: str) -> None:
               f"{_mcnemar(one.lines) or 'not there, as questions were asked several times'}.\n")
     else:
         print("p of a benchmark: McNemar's exact test; of the average: of the bootstrap.\n")
-    print("\n".join(told(one)))
+    print("\n".join([*told(one), *unlike]))
 
 
 def _line(line: Line) -> list[str]:
@@ -107,10 +117,14 @@ def _sweep(store: Store, args: argparse.Namespace, form: str) -> int:
         raise UserError(f"no row of {book.name} can be compared with {baseline.trial.label!r}: "
                         f"{'; '.join(dict.fromkeys(one.refused for one in found)) or 'it is the only one'}")
     columns = [name for name in benchmarks_of(book) if any(line.benchmark == name for one in found for line in one.lines)]
-    print(f"{book.name}: every row minus {baseline.trial.label}, in points; behind a benchmark's, Holm's p\n")
-    _print(form, ("Method", "Avg", "A - B", "95 % interval", "p", "Holm p", *columns),
-           [_row(one, columns) for one in found if one.macro])
-    print("\n".join(["", *of_table(found, baseline.trial.label), *_odd(found)]))
+    header = ["Method", "Avg", "A - B", "95 % interval", "p", "Holm p"]
+    lines = [_row(one, columns) for one in found if one.macro]
+    wide = form == "terminal" and _width([*header, *columns], lines) + len([*header, *columns]) > console().width
+    print(f"{book.name}: every row minus {baseline.trial.label}, in points; "
+          + ("benchmarks are shown on a wider terminal, and by --format csv\n" if wide else "behind a benchmark's, Holm's p\n"))
+    _print(form, header if wide else [*header, *columns], [line[:len(header)] for line in lines] if wide else lines)
+    print("\n".join(["", *of_table(found, baseline.trial.label), *_odd(found),
+                     *_unlike(store, book, args.grader)]))
     return 0
 
 
@@ -144,12 +158,19 @@ def _print(form: str, header: Sequence[str], lines: Sequence[Sequence[str]]) -> 
     if form == "md":
         print(tables.plain_markdown(header, lines), end="")
         return
-    grid = RichTable()
+    screen = console()
+    boxed = _width(header, lines) + 3 * len(header) + 1 <= screen.width
+    grid = RichTable() if boxed else RichTable(box=None, padding=(0, 1, 0, 0))
     for number, column in enumerate(header):
         grid.add_column(escape(column), justify="right" if number else "left", overflow="fold")
     for line in lines:
         grid.add_row(*map(escape, line))
-    console().print(grid)
+    screen.print(grid)
+
+
+def _width(header: Sequence[str], lines: Sequence[Sequence[str]]) -> int:
+    """Of a table without what is between its columns."""
+    return sum(max(map(len, column)) for column in zip(header, *lines, strict=True))
 
 
 def _csv(found: Iterable[Comparison]) -> None:

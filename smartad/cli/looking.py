@@ -5,10 +5,9 @@ import json
 import time
 from typing import Any
 
+from smartad.analysis.recipes import reasons
 from smartad.cli.console import format_metric
-from smartad.fingerprint import differences
 from smartad.store import Store
-from smartad.types import UserError
 
 
 def show_command(args: argparse.Namespace) -> int:
@@ -46,7 +45,7 @@ def why_command(args: argparse.Namespace) -> int:
     """Why two finished stages are not the same one."""
     store = Store(args.store)
     a, b = store.find(args.a), store.find(args.b)
-    found = reasons(store, a, b)
+    found = reasons(lambda stage: store.record(stage)["identity"], a, b)
     if not found:
         print(f"{a} and {b} are the same stage")
         return 0
@@ -54,23 +53,3 @@ def why_command(args: argparse.Namespace) -> int:
     for line in found[1:]:
         print(f"also: {line}")
     return 0
-
-
-def reasons(store: Store, a: str, b: str, at: str = "") -> list[str]:
-    """Where two identities part, the furthest upstream first: ``select.rule: 'min' -> 'max'``."""
-    if a == b:
-        return []
-    first, second = (store.record(f)["identity"] for f in (a, b))
-    if first["stage"] != second["stage"]:
-        if at:
-            return [f"{at}: {first['stage']} -> {second['stage']}"]
-        raise UserError(f"{a} and {b} are different stages: there is nothing to compare")
-    upstream, one, other = [], first["inputs"], second["inputs"]
-    for role in sorted(one.keys() | other.keys()):
-        where = f"{first['stage']}.inputs.{role}"
-        if role in one and role in other:
-            upstream += reasons(store, one[role], other[role], where)
-        else:
-            upstream.append(f"{where}: {one.get(role)} -> {other.get(role)}")
-    own = differences({"version": first["version"], **first["config"]}, {"version": second["version"], **second["config"]})
-    return list(dict.fromkeys([*upstream, *(f"{first['stage']}.{line}" for line in own)]))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from smartad.analysis.arms import NAMING
+from smartad.report import TRAJECTORIES
 from smartad.stats import DRAWS
 
 Command = Callable[..., argparse.ArgumentParser]
@@ -19,6 +20,12 @@ def add(command: Command) -> None:
     _add_report(command)
     _add_walk(command)
     _add_reproduce(command)
+
+
+def _count(word: str) -> int:
+    if not word.isdecimal():
+        raise argparse.ArgumentTypeError(f"{word!r} is no number of trajectories: use 0 or more")
+    return int(word)
 
 
 def _add_compare(command: Command) -> None:
@@ -68,15 +75,45 @@ def _add_report(command: Command) -> None:
                      "  smartad report quickstart --to quickstart.html\n")
     report.add_argument("sweep", metavar="SWEEP", help="its name, the beginning of it, or its file")
     report.add_argument("--to", type=Path, metavar="FILE", help="where to write it (default: SWEEP.html here)")
+    report.add_argument("--baseline", metavar="ROW",
+                        help="the row that the others are held against (default: agent distillation, where there is such a row, "
+                             "else the first)")
+    report.add_argument("--trajectories", type=_count, default=TRAJECTORIES, metavar="N",
+                        help="of which it holds at most (default: %(default)s): first those that came out otherwise than the "
+                             "baseline's, then what is not right, then a sample")
+    report.add_argument("--open", action="store_true", help="and open it in a browser, where there is a screen")
 
 
 def _add_walk(command: Command) -> None:
     walk = command("walk", "walk from a cell of a table to everything it was made of",
-                   "  smartad walk quickstart:SmartAD/toy_math\n" + NAMES)
-    walk.add_argument("cell", metavar="CELL", help="a cell")
+                   "  smartad walk quickstart:SmartAD/toy_math                   verdicts, attempts, adapter, ..., commit\n"
+                   "  smartad walk quickstart:SmartAD@1/toy_math --wrong         its wrong answers, of the seed 1\n"
+                   "  smartad walk quickstart:SmartAD/toy_math --question 7      one question, step by step\n"
+                   f"{NAMES}\n"
+                   "Files are read and held against what was recorded of them.  Of an unfinished row, as far as it came.")
+    walk.add_argument("cell", metavar="CELL", help="a cell, or the grade stage behind one")
+    walk.add_argument("--grader", metavar="NAME", help="as this grader has graded, instead of the one that counts")
+    one = walk.add_mutually_exclusive_group()
+    one.add_argument("--question", metavar="ID", help="only this question: gold, verdict and every step")
+    for name in ("right", "wrong", "ungraded"):
+        one.add_argument(f"--{name}", action="store_true", help=f"list the answers that are {name}")
+    walk.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _add_reproduce(command: Command) -> None:
     again = command("reproduce", "say which commands make a cell again, and run them",
-                    "  smartad reproduce quickstart:SmartAD/toy_math\n" + NAMES)
-    again.add_argument("cell", metavar="CELL", help="a cell")
+                    "  smartad reproduce quickstart:SmartAD/toy_math              experiment, environment, commit, commands\n"
+                    "  smartad reproduce quickstart:SmartAD/toy_math --to DIR     the same as files, to run elsewhere\n"
+                    "  smartad reproduce quickstart:SmartAD/toy_math --run        run it in a fresh store, and compare\n"
+                    f"{NAMES}\n"
+                    "With --run the exit status is 1 when the cell is another one than engines explain that do not say the same\n"
+                    "twice; on the toy world, and wherever a CPU and no server made it, it must be the same verdict by verdict.")
+    again.add_argument("cell", metavar="CELL", help="a cell of a finished row, or the grade stage behind one")
+    again.add_argument("--to", type=Path, metavar="DIR", help="write experiment.yaml, requirements.txt and commands.sh there")
+    again.add_argument("--data", type=Path, metavar="DIR", help="folder of the benchmark files, when the row needs some")
+    again.add_argument("--model", type=Path, action="append", default=[], metavar="FOLDER",
+                       help="where a local model is; may be given several times")
+    again.add_argument("--run", action="store_true", help="make it again, the whole row, and compare")
+    again.add_argument("--store-to", type=Path, metavar="DIR", help="with --run: where (default: a new folder beside the store)")
+    again.add_argument("--cluster", metavar="FILE", help="with --run: a site profile in slurm/")
+    again.add_argument("--jobs", type=int, metavar="N", help="with --run: stages at once (default: one per core)")

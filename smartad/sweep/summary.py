@@ -29,7 +29,7 @@ def comparison(store: Store, book: Ledger) -> Table:
     table = results.table(store, book)
     rows = []
     for label, entries in table.rows.items():
-        notes = dict.fromkeys(entry.note for entry in entries.values() if entry.note)
+        notes = dict.fromkeys(note for entry in entries.values() for note in (entry.lacking, entry.note) if note)
         ungraded = sum(entries[name].ungraded for name in table.benchmarks)
         rows.append((label, *(entries[column].percent for column in table.columns), entries[tables.AVERAGE].sd, ungraded,
                      ", ".join(notes)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from smartad.stats import wilson
@@ -59,6 +60,11 @@ class Entry:
         seeds there are: that is as wide as it can be."""
         return None if self.draws is None or not self.draws[1] else wilson(*self.draws)
 
+    @property
+    def lacking(self) -> str:
+        """``1 of 3 seeds``; empty when none is missing."""
+        return f"{self.part[0]} of {self.part[1]} seeds" if self.part else ""
+
     def text(self, with_n: bool = False) -> str:
         """``71.3 ±2.1``, and what must not be overlooked: ungraded attempts, missing seeds, an n of its own, or why there is
         nothing."""
@@ -68,7 +74,7 @@ class Entry:
         if self.sd is not None:
             parts.append(f"±{self.sd:.1f}")
         if self.part:
-            parts.append(f"({self.part[0]} of {self.part[1]} seeds)")
+            parts.append(f"({self.lacking})")
         if with_n:
             parts.append(f"(n={self.n})")
         if self.ungraded:
@@ -131,8 +137,14 @@ class Table:
 
     def n(self, column: str) -> str | None:
         """The n that a column's measured entries share, or None when they differ."""
-        found = {row[column].n for row in self.rows.values() if row[column].percent is not None}
-        return found.pop() if len(found) == 1 else None
+        return self._ns[column]
+
+    @cached_property
+    def _ns(self) -> dict[str, str | None]:
+        """Looked for once: every entry asks, and of a thousand rows each would look at all."""
+        found = {column: {row[column].n for row in self.rows.values() if row[column].percent is not None}
+                 for column in self.columns}
+        return {column: ns.pop() if len(ns) == 1 else None for column, ns in found.items()}
 
     def header(self, column: str) -> str:
         """The column's name with the n its entries share."""

@@ -46,7 +46,7 @@ def about(table: Table, row: str, column: str) -> str:
         return entry.note or "not measured"
     interval = entry.interval
     mark = table.marks.get((row, column))
-    seeds = f"{entry.part[0]} of {entry.part[1]} seeds" if entry.part else f"{entry.runs} seeds" if entry.runs > 1 else ""
+    seeds = entry.lacking or (f"{entry.runs} seeds" if entry.runs > 1 else "")
     parts = [entry.note, f"n={entry.n}" if entry.n else "", f"{entry.ungraded} ungraded", seeds,
              f"95 % interval {interval[0]:.1f} to {interval[1]:.1f}" if interval else "",
              " and ".join(table.graders.get(column, ())), ", ".join(entry.source), f"{mark}: {table.notes[mark]}" if mark else ""]
