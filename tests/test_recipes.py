@@ -64,6 +64,13 @@ def test_recipe_of_an_experiment_with_nulls_and_odd_values_plans_the_same_stages
     assert stages(planned_again(store, book, run)) == stages(plan)
 
 
+def test_recipe_says_null_where_a_default_would_overrule_it_and_is_silent_on_options_that_come_as_null(store):
+    _, book, run = recorded(store, load(Experiment, [TOY, "select.rule=min"]))
+    recipe = recipe_of(store, book, run, {})
+    assert recipe["select"]["seed"] is None, "it comes as the row's"
+    assert not {"top_p", "episode_tokens"} & recipe["evaluate"].keys(), "an older smartad may not know them"
+
+
 def test_recipe_of_a_local_student_names_its_folder_where_that_is_known(store):
     folder = str(ROOT / "smartad" / "toyworld" / "student")
     plan, book, run = recorded(store, load(Experiment, [TOY, f"student={folder}"]))
