@@ -23,7 +23,8 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[tuple[float, Point]]]], qu
     if len(names) > style.SERIES:
         raise ValueError(f"{len(names)} lines cannot be told apart, only {style.SERIES}")
     across = min(ACROSS, len(panels))
-    figure = style.figure(max(3.5, style.PAGE * across / ACROSS), 1.75 * -(-len(panels) // across) + 0.24 * -(-len(names) // 2), caption)
+    tall = 1.75 * -(-len(panels) // across) + 0.24 * -(-len(names) // 2)
+    figure = style.figure(max(3.5, style.PAGE * across / ACROSS), tall, caption)
     ticks = sorted({x for lines in panels.values() for points in lines.values() for x, _ in points})
     step = (ticks[-1] - ticks[0]) / 100 if len(ticks) > 1 else 0.0
     handles = {}
