@@ -208,7 +208,7 @@ def test_command_names_what_the_rows_differ_in_and_nobody_declared(store, swept,
 @pytest.mark.parametrize("columns", [80, 160])
 def test_tables_fit_the_terminal_and_break_no_number(finished, columns):
     shown = []
-    for words in (["compare", "declared:min", "max"], ["compare", "declared", "--to", "max"]):
+    for words in (["compare", "declared:min", "max"], ["compare", "declared", "--baseline", "max"]):
         process, screen = on_a_terminal(*words, store=finished, columns=columns)
         shown.append([" ".join(line.replace("│", " ").split()) for line in all_of(screen).splitlines()])
         assert process.wait() == 0
@@ -218,7 +218,7 @@ def test_tables_fit_the_terminal_and_break_no_number(finished, columns):
 
 
 def test_command_of_a_sweep_sorts_its_rows_and_takes_its_baseline_by_name(finished, said):
-    printed = said(finished, "declared", "--to", "max")
+    printed = said(finished, "declared", "--baseline", "max")
     assert printed.index("| min |") < printed.index("| base |")
     assert "every row minus max" in printed and "Rows with one seed" in printed
     assert "| base | 15.0 | -30.0 |" in printed
@@ -241,7 +241,7 @@ def test_command_writes_csv_of_every_row_and_what_is_missing(store, swept, said)
     (["declared:min", "base", "max"], "two rows, or a sweep alone, got 3"),
     (["declared:min", "nobody"], "'nobody' names no row"),
     (["declared", "--flips"], "of two rows; name the other one"),
-    (["declared:min", "max", "--to", "base"], "here are two rows already"),
+    (["declared:min", "max", "--baseline", "base"], "here are two rows already"),
     (["declared", "--draws", "7"], "--draws 7: .* at least 1000"),
     (["elsewhere"], "no sweep 'elsewhere'")])
 def test_command_refuses_what_it_cannot_compare(finished, said, words, message):

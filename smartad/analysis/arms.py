@@ -5,9 +5,14 @@ from dataclasses import dataclass
 from smartad.store import Store, StoreError
 from smartad.sweep import ledger
 from smartad.sweep.ledger import Ledger, LedgerTrial, Run
+from smartad.types import UserError
 
 NAMING = ("a row is SWEEP:ROW, as in quickstart:SmartAD, where ROW is its label or the beginning of it; a cell is "
           "SWEEP:ROW/BENCHMARK, and with its seed SWEEP:ROW@1/BENCHMARK")
+
+
+PREDECESSOR = "agent distill"
+"""In the label of the row that papers compare with."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,24 @@ def arm(store: Store, word: str, near: Ledger | None = None) -> Arm:
         raise StoreError(f"{word!r} names no row in {store.root}: {NAMING}.  Sweeps here: "
                          f"{', '.join(ledger.names(store)) or 'none'}")
     return found[0]
+
+
+def baseline(store: Store, book: Ledger, word: str | None) -> LedgerTrial:
+    """The row of ``book`` that the others are held against: the one that ``word`` means; without a word the first that is called
+    agent distillation, else the first.
+
+    Raises UserError when ``word`` is of another sweep, or there is no row yet.
+    """
+    if word:
+        found = arm(store, word, near=book)
+        if found.book.name != book.name:
+            raise UserError(f"--baseline {word} is a row of {found.book.name}, not of {book.name}; rows of two sweeps are "
+                            "compared as `smartad compare A B`")
+        return found.trial
+    if not book.trials:
+        raise UserError(f"{book.name} has no row yet")
+    named = (trial for trial in book.trials if PREDECESSOR in trial.label.lower().replace("_", " "))
+    return next(named, book.trials[0])
 
 
 def spot(store: Store, word: str) -> Spot:

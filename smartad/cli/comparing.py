@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from smartad import tables
-from smartad.analysis import compare
+from smartad.analysis import arms, compare
 from smartad.analysis.arms import Arm, arm, benchmarks_of
 from smartad.analysis.compare import Comparison, Line
 from smartad.analysis.guard import guard
@@ -42,8 +42,8 @@ def compare_command(args: argparse.Namespace) -> int:
         return _sweep(store, args, form)
     if len(args.rows) > 2:
         raise UserError(f"compare takes two rows, or a sweep alone, got {len(args.rows)}: {', '.join(args.rows)}")
-    if args.to:
-        raise UserError("--to says which row of a sweep the others are compared with; here are two rows already")
+    if args.baseline:
+        raise UserError("--baseline says which row of a sweep the others are compared with; here are two rows already")
     a = arm(store, args.rows[0])
     b = arm(store, args.rows[1], near=a.book)
     if args.question:
@@ -104,26 +104,23 @@ def _seeds(of: Arm, seeds: Sequence[int]) -> str:
 def _sweep(store: Store, args: argparse.Namespace, form: str) -> int:
     """Every row against the baseline, the best first."""
     book = _book(store, args.rows[0])
-    baseline = arm(store, args.to, near=book) if args.to else Arm(book, book.trials[0])
-    if baseline.book.name != book.name:
-        raise UserError(f"--to {args.to}: it is a row of {baseline.book.name}, not of {book.name}; two rows of two sweeps are "
-                        "compared as `compare A B`")
-    found = compare.against(store, book, baseline.trial, grader=args.grader, shared=args.shared, draws=args.draws)
+    baseline = arms.baseline(store, book, args.baseline)
+    found = compare.against(store, book, baseline, grader=args.grader, shared=args.shared, draws=args.draws)
     found.sort(key=lambda one: -one.macro.points if one.macro else float("inf"))
     if form == "csv":
         _csv(found)
         return 0
     if not any(one.macro for one in found):
-        raise UserError(f"no row of {book.name} can be compared with {baseline.trial.label!r}: "
+        raise UserError(f"no row of {book.name} can be compared with {baseline.label!r}: "
                         f"{'; '.join(dict.fromkeys(one.refused for one in found)) or 'it is the only one'}")
     columns = [name for name in benchmarks_of(book) if any(line.benchmark == name for one in found for line in one.lines)]
     header = ["Method", "Avg", "A - B", "95 % interval", "p", "Holm p"]
     lines = [_row(one, columns) for one in found if one.macro]
     wide = form == "terminal" and _width([*header, *columns], lines) + len([*header, *columns]) > console().width
-    print(f"{book.name}: every row minus {baseline.trial.label}, in points; "
+    print(f"{book.name}: every row minus {baseline.label}, in points; "
           + ("benchmarks are shown on a wider terminal, and by --format csv\n" if wide else "behind a benchmark's, Holm's p\n"))
     _print(form, header if wide else [*header, *columns], [line[:len(header)] for line in lines] if wide else lines)
-    print("\n".join(["", *of_table(found, baseline.trial.label), *_odd(found),
+    print("\n".join(["", *of_table(found, baseline.label), *_odd(found),
                      *_unlike(store, book, args.grader)]))
     return 0
 

@@ -11,10 +11,7 @@ from smartad.cli.dashboards import desktop
 from smartad.report.page import page, write
 from smartad.store import Store
 from smartad.sweep import ledger, results
-from smartad.sweep.ledger import Ledger, LedgerTrial
 from smartad.types import UserError
-
-PREDECESSOR = "agent distill"
 
 
 def report_command(args: argparse.Namespace) -> int:
@@ -25,7 +22,7 @@ def report_command(args: argparse.Namespace) -> int:
     if path.is_dir() or not path.absolute().parent.is_dir():
         why = "is a folder" if path.is_dir() else "is in no folder that there is"
         raise UserError(f"--to {path} {why}: name a file to write, as in --to {Path(book.name).name}.html")
-    baseline = _baseline(store, book, args.baseline)
+    baseline = arms.baseline(store, book, args.baseline) if book.trials else None
     print(f"{book.name}: reading", file=sys.stderr)
     table = guarded(results.table(store, book), guard(store, book))
     html = page(store, book, table, baseline, args.trajectories, lambda what: print(f"{book.name}: {what}", file=sys.stderr))
@@ -34,15 +31,3 @@ def report_command(args: argparse.Namespace) -> int:
     if args.open and desktop():
         webbrowser.open(path.absolute().as_uri())
     return 0
-
-
-def _baseline(store: Store, book: Ledger, word: str | None) -> LedgerTrial | None:
-    """The row that ``word`` means; without one, the predecessor where it is among them, else the first row."""
-    if word:
-        found = arms.arm(store, word, near=book)
-        if found.book.name != book.name:
-            raise UserError(f"--baseline {word} is a row of {found.book.name}: a report is of one sweep; `smartad compare` "
-                            "takes rows of two")
-        return found.trial
-    predecessors = [trial for trial in book.trials if trial.label.lower().replace("_", " ").startswith(PREDECESSOR)]
-    return next(iter(predecessors or book.trials), None)

@@ -31,7 +31,7 @@ def _count(word: str) -> int:
 def _add_compare(command: Command) -> None:
     compare = command("compare", "compare rows on the same questions, and say whether chance does that",
                       "  smartad compare quickstart:SmartAD quickstart:agent_distill     A minus B, by benchmark and on average\n"
-                      "  smartad compare quickstart --to agent_distill     every row minus one\n"
+                      "  smartad compare quickstart --baseline SmartAD     every row minus one\n"
                       "  smartad compare quickstart:agent_distill SmartAD --flips toy_qa     which questions B fixed and broke\n"
                       "  smartad compare quickstart:agent_distill SmartAD --question toy_qa/7     both attempts side by side\n\n"
                       f"{NAMES}\n\n"
@@ -42,7 +42,8 @@ def _add_compare(command: Command) -> None:
                       "benchmarks of all rows, and so many rows).  The seeds that a difference takes are so many that one of\n"
                       "this size is found, with p below 0.05, four times in five.")
     compare.add_argument("rows", nargs="+", metavar="ROW", help="two rows, A and B; or a sweep: each of its rows and one")
-    compare.add_argument("--to", metavar="ROW", help="of a sweep: the row to compare the others with (default: the first)")
+    compare.add_argument("--baseline", metavar="ROW", help="of a sweep: the row to compare the others with (default: agent "
+                         "distillation where there is one, else the first)")
     compare.add_argument("--flips", nargs="?", const="", metavar="BENCHMARK",
                          help="list the questions that one has right and the other wrong (default: of all benchmarks)")
     compare.add_argument("--question", metavar="ID", help="show both attempts at it, steps numbered, and where they part")
