@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from smartad import grading, papers, tables
+from smartad import papers, tables
 from smartad.analysis.guard import Guarded, guard, guarded
 from smartad.cli.console import console
 from smartad.cli.paper import needs_layout, print_paper
@@ -42,7 +42,7 @@ def table_command(args: argparse.Namespace) -> int:
         raise needs_layout(book.name)
     rows = results.rows_for(store, book, layout, args.grader)
     if args.grader:
-        _check_grader(args.grader, book, results.graders(store, book))
+        results.check_grader(store, book, args.grader)
     pools = layout is not None and layout.kind == "pools"
     found = Guarded({}, {}, (), ()) if pools else guard(store, book, rows)
     if args.strict and found.differences:
@@ -81,14 +81,6 @@ def _write(path: Path, text: str) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise UserError(f"--to {path} cannot be written: {error.strerror}") from error
-
-
-def _check_grader(name: str, book: ledger.Ledger, there: set[str]) -> None:
-    grading.get(name)
-    if not any(by.startswith(f"{name}/") for by in there):
-        raise UserError(f"nothing of {book.name} is graded by {name}; there are verdicts of "
-                        f"{', '.join(sorted(there)) or 'nobody'}. To have it grade the same, name it behind the others, as in "
-                        "grade.math=[math_strict,math_paper], and run the sweep again: no agent runs twice")
 
 
 def _refusal(sweep: str, found: Guarded) -> str:
