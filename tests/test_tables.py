@@ -13,7 +13,7 @@ from rich.console import Console
 
 from smartad.cli.tabling import print_table
 from smartad.stats import wilson
-from smartad.tables import RunCells, as_csv, build, caption, html, latex, markdown, page
+from smartad.tables import Printed, RunCells, as_csv, build, caption, html, latex, markdown, page
 from smartad.types import Cell
 
 GROUPS = {"In-domain": ["math"], "Out-of-domain": ["qa_3"]}
@@ -67,6 +67,20 @@ def test_n_is_in_the_header_when_shared_and_in_the_cell_when_not():
 
 def test_ungraded_attempts_stand_beside_the_number():
     assert "20.0 [3 ungraded]" in markdown(build("t", GROUPS, {"a": [run("a", 1, 2, ungraded=3)]}))
+
+
+def test_place_that_ungraded_attempts_could_change_is_not_given():
+    def ranks(*rows):
+        table = build("t", GROUPS, {str(at): [RunCells({"math": Cell("math", right, n, ungraded, f"g{at}"),
+                                                        "qa_3": Cell("qa_3", 1, 10, 0, f"h{at}")})]
+                                    for at, (right, n, ungraded) in enumerate(rows)})
+        assert ("that ungraded attempts could change" in caption(table)) == any(ungraded for _, _, ungraded in rows)
+        return [[entries[column].rank for entries in table.rows.values()] for column in ("math", "Avg", "Micro")]
+
+    assert ranks((1, 1, 19), (15, 20, 0)) == [["", ""]] * 3
+    assert ranks((16, 19, 1), (15, 20, 0), (15, 20, 0)) == [["best", "second", "second"]] * 3
+    assert ranks((14, 18, 2), (15, 20, 0), (5, 20, 0)) == [["", "", ""]] * 3
+    assert ranks((15, 19, 1), (15, 20, 0), (19, 20, 0)) == [["second", "", "best"]] * 3
 
 
 def test_markdown_marks_ranks_groups_and_escapes():
@@ -128,6 +142,16 @@ def test_number_that_lacks_seeds_says_so_and_is_not_ranked():
     assert [table.rows[row]["math"].rank for row in table.rows] == ["best", "", "second"]
     assert "over 3 seeds" in caption(table) and "What lacks seeds is not ranked." in caption(table)
     assert "90.0 (1 of 3 seeds)" in markdown(table) and "1 of 3 seeds" in html(table)
+
+
+def test_word_beside_an_average_is_about_the_seeds_that_it_is_of():
+    """Without the third seed, which has no average, ours is 25.0 of 40 questions."""
+    runs = [run("a", 4, 6, n=20), RunCells({"math": Cell("math", 20, 20, 0, "g")}, "unfinished"), run("b", 6, 4, n=20)]
+    table = build("t", GROUPS, {"a": runs})
+    assert table.text("a", "Avg") == "25.0 ±0.0 (2 of 3 seeds)"
+    for printed, word in (("25.0", "inside"), ("45.0", "outside")):
+        beside = dataclasses.replace(table, printed={("a", "Avg"): Printed(printed, ((5, 20), (5, 20)))})
+        assert beside.lines("a", "Avg")[1].endswith(word)
 
 
 def test_finished_cells_of_an_unfinished_run_give_no_average():
