@@ -98,9 +98,11 @@ def test_latex_has_group_headers_rules_and_escapes():
 
 
 def test_csv_has_a_line_per_cell_and_empty_fields_for_holes():
-    rows = {"a": [run("a", 9, 1), RunCells({}, "failed")]}
-    lines = list(csv.DictReader(io.StringIO(as_csv(build("t", GROUPS, rows), rows, [0, 1]))))
-    assert len(lines) == 4
+    rows = {"a": [run("a", 9, 1), RunCells({}, "failed")], "one seed": [run("b", 8, 1)]}
+    table = build("t", GROUPS, {**rows, "of the layout": [RunCells({})]})
+    lines = list(csv.DictReader(io.StringIO(as_csv(table, rows, {"a": [0, 1], "one seed": [3]}))))
+    assert [line["seed"] for line in lines[::2]] == ["0", "1", "3", ""]
+    assert [line["note"] for line in lines] == ["", "", "failed", "failed", "", "", "not measured", "not measured"]
     assert [lines[0][k] for k in ("seed", "benchmark", "correct", "n", "pass@1")] == ["0", "math", "9", "10", "90.0000"]
     assert (lines[2]["pass@1"], lines[2]["note"]) == ("", "failed")
 
@@ -206,7 +208,7 @@ def test_interval_stands_in_every_cell_that_has_one_when_asked_for():
 
 def test_csv_has_size_and_interval():
     rows = {"a": [run("a", 9, 1)]}
-    line = next(csv.DictReader(io.StringIO(as_csv(build("t", GROUPS, rows, {"a": "3B"}), rows, [0]))))
+    line = next(csv.DictReader(io.StringIO(as_csv(build("t", GROUPS, rows, {"a": "3B"}), rows, {"a": [0]}))))
     low, high = wilson(9, 10)
     assert (line["size"], line["low"], line["high"]) == ("3B", f"{low:.4f}", f"{high:.4f}")
 

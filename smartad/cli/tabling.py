@@ -40,10 +40,15 @@ def table_command(args: argparse.Namespace) -> int:
     layout = results.layout_of(book, args.layout)
     if args.paper and layout is None:
         raise needs_layout(book.name)
+    pools = layout is not None and layout.kind == "pools"
+    if not book.trials:
+        raise UserError(f"{book.name} has no row yet: no trial of it was begun")
+    if pools and args.grader:
+        raise UserError(f"--grader {args.grader}: {args.layout or book.config['layout']} is of the pools of {book.name}, as they "
+                        "were graded for selection; leave it out")
     rows = results.rows_for(store, book, layout, args.grader)
     if args.grader:
         results.check_grader(store, book, args.grader)
-    pools = layout is not None and layout.kind == "pools"
     found = Guarded({}, {}, (), ()) if pools else guard(store, book, rows)
     if args.strict and found.differences:
         raise UserError(_refusal(book.name, found))
@@ -52,8 +57,7 @@ def table_command(args: argparse.Namespace) -> int:
     if form == "terminal":
         print_table(table)
         return 0
-    seeds = [""] if pools else [run.seed for run in book.trials[0].runs]
-    text = WRITERS[form](table) if form in WRITERS else tables.as_csv(table, rows, seeds)
+    text = WRITERS[form](table) if form in WRITERS else tables.as_csv(table, rows, {} if pools else results.seeds(book))
     if args.to:
         _write(args.to, text)
         print(f"{args.to}: {book.name}")

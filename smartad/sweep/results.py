@@ -89,6 +89,11 @@ def sizes(book: Ledger) -> dict[str, str]:
     return found
 
 
+def seeds(book: Ledger) -> dict[str, list[int]]:
+    """Label -> the seeds of its runs."""
+    return {trial.label: [run.seed for run in trial.runs] for trial in book.trials}
+
+
 def check_grader(store: Store, book: Ledger, name: str) -> None:
     """Raises UserError for a grader that is none, or by whom nothing of the sweep is graded yet."""
     grading.get(name)
