@@ -7,8 +7,9 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from rich.console import Console
 
 from smartad.cli.tabling import print_table
@@ -280,11 +281,49 @@ def test_latex_typeset_has_the_same_texts_whatever_they_are(label):
     assert typeset(line.removesuffix(r" & 10.0 & 10.0 \\")) == label
 
 
+def rendered(text):
+    """What a reader of Markdown sees."""
+    return Texts(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text))
+
+
 @settings(deadline=None)  # of a busy machine; the first example may load statsmodels
-@given(HOSTILE)
-def test_markdown_row_has_as_many_cells_as_its_header_whatever_its_label_is(label):
-    lines = markdown(build("t", GROUPS, {label: [run("a", 1, 1)]})).splitlines()
-    assert {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in lines[:3]} == {6}
+@given(HOSTILE, HOSTILE)
+@example("[l](http://e)", "[l][l] and [l]: http://e")
+@example("![i](http://e/x.png)", "_a_ __b__ ~~c~~ `d` &amp; &#36; <e>")
+def test_markdown_rendered_has_the_same_texts_and_no_markup_whatever_they_are(label, grader):
+    rows = {label: [RunCells({"math": Cell("math", 1, 4, 0, "g", grader=grader)})]}
+    read = rendered(markdown(build("t", {"": ["math"]}, rows)))
+    assert label in read.texts and f"Graded by {grader}." in " ".join(read.texts)
+    assert set(read.tags) == {"table", "thead", "tbody", "tr", "th", "td", "p"}
+
+
+@pytest.mark.parametrize("label", ["agent_distill", "+ NLL selection", "SmartAD (K = 5) [no SAG]", "a & b!", "select.first=1"])
+def test_ordinary_label_is_written_as_it_is(label):
+    rows = {label: [run("a", 1, 1)]}
+    table = build("t", GROUPS, rows)
+    assert f"| {label} | 10.0 |" in markdown(table)
+    assert as_csv(table, rows, {label: [0]}).splitlines()[1].startswith(f"{label},0,")
+
+
+def test_mathematics_is_escaped_for_github():
+    assert r"| \$x\$ | 10.0 |" in markdown(build("t", GROUPS, {"$x$": [run("a", 1, 1)]}))
+
+
+def test_control_characters_of_a_label_are_written_as_text_in_every_form():
+    label = "a\x1b]0;title\x07\x1b[31mb\u202ec"
+    rows = {label: [run("a", 1, 1)]}
+    table = dataclasses.replace(build("t", GROUPS, rows), remarks=[label])
+    out = io.StringIO()
+    print_table(table, Console(file=out, width=200, force_terminal=True, color_system=None))
+    for text in (markdown(table), latex(table), page(table), as_csv(table, rows, {label: [0]}), out.getvalue()):
+        assert "x1b" in text and "u202e" in text and not set(text) & {"\x1b", "\x07", "\u202e"}
+
+
+@pytest.mark.parametrize("label", ["=1+1", "\t=1", "@SUM(A1)", "-2+3+cmd|' /C calc'!A0", "+WEBSERVICE(\"http://e\")"])
+def test_csv_label_that_a_spreadsheet_would_run_is_quoted(label):
+    rows = {label: [run("a", 1, 1)]}
+    line = list(csv.reader(io.StringIO(as_csv(build("t", GROUPS, rows), rows, {label: [0]}))))[1]
+    assert line[0] == f"'{label}"
 
 
 def test_wide_table_is_printed_in_parts_that_fit_and_no_number_is_broken():

@@ -21,7 +21,7 @@ from smartad.store import Store
 from smartad.sweep import ledger, results
 from smartad.tables import Table
 from smartad.tables.grid import Box, Grid, grid
-from smartad.tables.words import below
+from smartad.tables.words import below, visible
 from smartad.types import UserError
 
 ENDINGS = {".md": "md", ".tex": "tex", ".csv": "csv", ".html": "html", ".htm": "html"}
@@ -101,16 +101,21 @@ def print_table(table: Table, out: Console | None = None) -> None:
     for part in _parts(found, heads, out.width):
         shown = RichTable()
         for head in found.heads:
-            shown.add_column(escape(head), no_wrap=True)
+            shown.add_column(_text(head), no_wrap=True)
         for column in part:
-            shown.add_column(escape(heads[column]), justify="right")
+            shown.add_column(_text(heads[column]), justify="right")
         for block in found.blocks:
             for line in block:
-                shown.add_row(*map(escape, line.heads), *(_box(line.boxes[column]) for column in part))
+                shown.add_row(*map(_text, line.heads), *(_box(line.boxes[column]) for column in part))
             shown.add_section()
         out.print(shown)
     for said in (tables.caption(table), *below(table)):
-        out.print(escape(said), soft_wrap=True)
+        out.print(_text(said), soft_wrap=True)
+
+
+def _text(text: str) -> str:
+    """As it is, for a terminal: no markup, and nothing that it would obey."""
+    return escape(visible(text))
 
 
 def _parts(found: Grid, heads: list[str], width: int) -> Iterator[list[int]]:
@@ -131,7 +136,7 @@ def _parts(found: Grid, heads: list[str], width: int) -> Iterator[list[int]]:
 
 def _width(texts: list[str]) -> int:
     """Of a column with its padding and its rule."""
-    return 3 + max(cell_len(line) for text in texts for line in text.split("\n"))
+    return 3 + max(cell_len(line) for text in texts for line in visible(text).split("\n"))
 
 
 def _plain(box: Box) -> str:
@@ -140,7 +145,7 @@ def _plain(box: Box) -> str:
 
 
 def _box(box: Box) -> str:
-    first, *more = map(escape, box.lines)
+    first, *more = map(_text, box.lines)
     style = STYLES[box.rank]
     number = f"[{style}]{first}[/{style}]" if style else first
     return "\n".join([f"{number} [yellow]({escape(box.mark)})[/yellow]" if box.mark else number, *more])
