@@ -14,7 +14,7 @@ def caption(table: Table) -> str:
     if table.micro:
         parts.append("Avg is the mean of the benchmarks, Micro that of their questions.")
     if table.intervals:
-        parts.append("In parentheses, 95 % Wilson intervals; several seeds ask the same questions, which count once.  They "
+        parts.append("In parentheses, 95 % Wilson intervals; several seeds ask the same questions, which count once. They "
                      "are about other questions; luck in training is not in them.")
     if table.printed:
         parts.append(printed.ABOUT)
