@@ -14,8 +14,8 @@ from rich.table import Table as RichTable
 
 from smartad import papers, tables
 from smartad.analysis.guard import Guarded, guard, guarded
-from smartad.cli.console import console
-from smartad.cli.paper import needs_layout, print_paper
+from smartad.cli import paper
+from smartad.cli.console import console, program
 from smartad.redact import redact
 from smartad.store import Store
 from smartad.sweep import ledger, results
@@ -34,12 +34,12 @@ def table_command(args: argparse.Namespace) -> int:
     """The comparison table of a sweep."""
     store = Store(args.store)
     form = _form(args)
-    if args.paper and args.sweep in papers.names() and not ledger.candidates(store, args.sweep):
-        return print_paper(args.sweep, form)
+    if args.sweep in papers.names() and not ledger.candidates(store, args.sweep):
+        return _printed(args, form)
     book = ledger.load(store, args.sweep)
     layout = results.layout_of(book, args.layout)
     if args.paper and layout is None:
-        raise needs_layout(book.name)
+        raise paper.needs_layout(book.name)
     pools = layout is not None and layout.kind == "pools"
     if not book.trials:
         raise UserError(f"{book.name} has no row yet: no trial of it was begun")
@@ -58,12 +58,28 @@ def table_command(args: argparse.Namespace) -> int:
         print_table(table)
         return 0
     text = WRITERS[form](table) if form in WRITERS else tables.as_csv(table, rows, {} if pools else results.seeds(book))
-    if args.to:
-        _write(args.to, text)
-        print(f"{args.to}: {book.name}")
+    _give(text, args.to, book.name)
+    return 0
+
+
+def _printed(args: argparse.Namespace, form: str) -> int:
+    """A paper's table, where no sweep has its name."""
+    if not args.paper or args.layout or args.grader or args.strict or args.interval:
+        raise UserError(f"{args.sweep} is no sweep in {args.store} but a table that a paper prints: `{program()} table "
+                        f"{args.sweep} --paper` shows it alone, and besides --format and --to it takes nothing")
+    if form == "terminal":
+        paper.show(args.sweep)
+    else:
+        _give(paper.written(args.sweep, form), args.to, args.sweep)
+    return 0
+
+
+def _give(text: str, path: Path | None, name: str) -> None:
+    if path:
+        _write(path, text)
+        print(f"{path}: {name}")
     else:
         print(text, end="")
-    return 0
 
 
 def _form(args: argparse.Namespace) -> str:
