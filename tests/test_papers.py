@@ -242,4 +242,5 @@ SmartAD, Table 10, SmartAD (Ours), HumanEval: 52.34; the nearest shares of its q
     file = tmp_path / "printed.tex"
     assert str(file) in smartad("table", "smartad_table10", "--paper", "--to", file, "--store", tmp_path / "store").stdout
     assert file.read_text().startswith("\\begin{table}") and "SmartAD (Ours) & 52.34" in file.read_text()
-    assert "smartad_table10 --paper` shows it" in smartad("table", "smartad_table10", "--store", tmp_path / "store", status=2).stderr
+    refused = smartad("table", "smartad_table10", "--store", tmp_path / "store", status=2).stderr
+    assert "smartad_table10 --paper` shows it" in refused
