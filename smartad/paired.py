@@ -107,7 +107,8 @@ def _resampled(values: NDArray[np.float64], draws: int, rng: np.random.Generator
     one question of +1 and one of -1 besides, which do not move their centre; NaN are left out."""
     own = (~np.isnan(values)).sum(axis=0)
     pulled = 2 * np.nansum(values, axis=0) / (np.maximum(own, 1) * (own + 2))
-    values = np.concatenate([values, np.tile([[1.0], [-1.0]], values.shape[1])])
+    side = np.where(np.nansum(values, axis=0) < 0, -1.0, 1.0)  # of B minus A the draws are these with the other sign
+    values = np.concatenate([values, [side, -side]])
     n, there = len(values), ~np.isnan(values)
     filled, everywhere = np.where(there, values, 0.0), bool(there.all())
     means = np.empty((draws, values.shape[1]))
@@ -128,7 +129,8 @@ def _difference(of: Sequence[tuple[Runs, Runs]], drawn: NDArray[np.float64], see
     estimate = round(float(np.mean([a.mean() - b.mean() for a, b in of])), 12)  # a tie is one, whatever order it was added in
     variance = float(drawn.var())
     if spread.seeds > 0:
-        drawn = drawn + np.sqrt(spread.seeds) * np.random.default_rng([seed, 0, 1]).standard_t(spread.df, len(drawn))
+        luck = np.random.default_rng([seed, 0, 1]).standard_t(spread.df, len(drawn))
+        drawn = drawn + np.copysign(np.sqrt(spread.seeds), estimate) * luck
     low, high = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2])
     beyond = int(min((drawn <= 0).sum(), (drawn >= 0).sum()))
     p = 2 * max(beyond, 1) / len(drawn)

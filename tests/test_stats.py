@@ -235,7 +235,9 @@ def test_so_many_seeds_find_a_difference_four_times_in_five():
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(2, 12), st.integers(0, 1000))
 def test_comparison_the_other_way_round_is_its_mirror_image(k_a, k_b, n, seed):
     a, b = drawn(2, n, k_a, seed=seed), drawn(2, n, k_b, seed=seed + 5000)
-    (one, _), (other, _) = (differences([Paired(x, y)], draws=400)[0] for x, y in ((a, b), (b, a)))
+    (one, parts), (other, _) = (differences([Paired(x, y)], draws=400)[0] for x, y in ((a, b), (b, a)))
     assert one.points == pytest.approx(-other.points)
     assert (one.seeds, one.questions) == (other.seeds, pytest.approx(other.questions) if other.questions else other.questions)
     assert one.low <= one.high and 0 < one.p <= 1 and one.low >= -100 and one.high <= 100
+    if one.points and all(part.points for part in parts):
+        assert (one.low, one.high, one.p) == (pytest.approx(-other.high), pytest.approx(-other.low), pytest.approx(other.p))
