@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.cells import cell_len
@@ -42,7 +42,7 @@ def table_command(args: argparse.Namespace) -> int:
         raise needs_layout(book.name)
     rows = results.rows_for(store, book, layout, args.grader)
     if args.grader:
-        _check_grader(args.grader, book, results.graders(store, book))
+        check_grader(store, args.grader, [book], book.name)
     pools = layout is not None and layout.kind == "pools"
     found = Guarded({}, {}, (), ()) if pools else guard(store, book, rows)
     if args.strict and found.differences:
@@ -83,10 +83,12 @@ def _write(path: Path, text: str) -> None:
         raise UserError(f"--to {path} cannot be written: {error.strerror}") from error
 
 
-def _check_grader(name: str, book: ledger.Ledger, there: set[str]) -> None:
+def check_grader(store: Store, name: str, books: Sequence[ledger.Ledger], what: str) -> None:
+    """Raises UserError when there is no grader ``name``, or it has graded nothing of ``books``, which people call ``what``."""
     grading.get(name)
+    there = set().union(*(results.graders(store, book) for book in books))
     if not any(by.startswith(f"{name}/") for by in there):
-        raise UserError(f"nothing of {book.name} is graded by {name}; there are verdicts of "
+        raise UserError(f"nothing of {what} is graded by {name}; there are verdicts of "
                         f"{', '.join(sorted(there)) or 'nobody'}. To have it grade the same, name it behind the others, as in "
                         "grade.math=[math_strict,math_paper], and run the sweep again: no agent runs twice")
 

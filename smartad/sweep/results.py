@@ -90,9 +90,12 @@ def sizes(book: Ledger) -> dict[str, str]:
 
 
 def graders(store: Store, book: Ledger) -> set[str]:
-    """Whose verdicts there are on finished rows, with versions."""
-    return {cell.grader for trial in book.trials for run in trial.runs if store.has(run.goal)
-            for name in ("cells.jsonl", "other_cells.jsonl") for cell in read_jsonl(store.folder(run.goal) / name, Cell)}
+    """Whose verdicts there are, with versions."""
+    runs = [run for trial in book.trials for run in trial.runs]
+    return {cell.grader for run in runs if store.has(run.goal)
+            for name in ("cells.jsonl", "other_cells.jsonl") for cell in read_jsonl(store.folder(run.goal) / name, Cell)} | {
+        graded(store, grade).grader for run in runs if not store.has(run.goal)
+        for grades in grades_of(run) for grade in grades if store.has(grade)}
 
 
 def table(store: Store, book: Ledger) -> Table:
