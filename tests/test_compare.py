@@ -17,6 +17,7 @@ from smartad.analysis.telling import told
 from smartad.cli.arguments import parse
 from smartad.cli.comparing import compare_command
 from smartad.records import write_json
+from smartad.report.comparing import section
 from smartad.stats import MANY, holm, mcnemar
 from smartad.store import Store, StoreError
 from smartad.sweep import ledger
@@ -166,6 +167,8 @@ def test_row_that_lacks_a_benchmark_has_no_average_among_others_and_stands_last(
     assert "| min | 50.0 | +35.0 |" in printed and f"| max {f'| {HOLE} ' * 5}| +65.0 (" in printed
     assert printed.index("| min |") < printed.index("| max |") and "1 of 1 rows differ" in printed
     assert "max: no average, as declared:max has not finished toy_qa3 with seed 0." in printed
+    reported = next(line for line in section(store, book, book.trials[0], {})["lines"] if line["row"] == "max")
+    assert (reported["difference"], reported["words"]) == ("", "declared:max has not finished toy_qa3 with seed 0")
     lines = csv.DictReader(io.StringIO(said(store, "declared", "--format", "csv")))
     assert [line["benchmark"] for line in lines if line["a"] == "declared:max"] == ["toy_math", "toy_qa3"]
     pair = said(store, "declared:max", "base")

@@ -18,7 +18,6 @@ from smartad.analysis.guard import Guarded, guard, guard_arms
 from smartad.analysis.telling import graded, interval, names, of_table, over, p_text, points, told
 from smartad.cli import flipping
 from smartad.cli.console import console
-from smartad.cli.tabling import check_grader
 from smartad.stats import MANY, Difference
 from smartad.store import Store
 from smartad.sweep import ledger, results
@@ -49,7 +48,7 @@ def compare_command(args: argparse.Namespace) -> int:
     a = arm(store, args.rows[0])
     b = arm(store, args.rows[1], near=a.book)
     if args.grader:
-        check_grader(store, args.grader, [replace(one.book, trials=(one.trial,)) for one in (a, b)], f"{a.name} and {b.name}")
+        results.check_grader(store, replace(a.book, name=f"{a.name} and {b.name}", trials=(a.trial, b.trial)), args.grader)
     if args.question:
         flipping.show_question(store, a, b, args.question, args.grader, args.shared)
     elif args.flips is not None:
@@ -109,7 +108,7 @@ def _sweep(store: Store, args: argparse.Namespace, form: str) -> int:
     book = _book(store, args.rows[0])
     baseline = arms.baseline(store, book, args.baseline)
     if args.grader:
-        check_grader(store, args.grader, [book], book.name)
+        results.check_grader(store, book, args.grader)
     found = compare.against(store, book, baseline, grader=args.grader, shared=args.shared, draws=args.draws)
     found.sort(key=lambda one: -one.macro.points if one.macro else float("inf"))
     alike = guard(store, book, results.rows(store, book, args.grader))

@@ -17,9 +17,9 @@ from smartad.analysis.compare import counted, questions_in_common, runs_of
 from smartad.analysis.flips import Flip, both
 from smartad.analysis.outcomes import attempts_of
 from smartad.cli.console import console
-from smartad.cli.preview import visible
 from smartad.store import Store
 from smartad.sweep.ledger import Run
+from smartad.tables.words import visible
 from smartad.tracking.views import COLOURS
 from smartad.types import Segment, Trajectory, UserError, Verdict
 

@@ -21,6 +21,7 @@ from smartad.redact import redact
 from smartad.stages import questions_of
 from smartad.stages.train import TrainConfig
 from smartad.store import Store
+from smartad.tables.words import visible
 from smartad.tracking.views import COLOURS, STYLE, spans
 from smartad.types import Question, Segment, Selected, Trajectory, UserError
 
@@ -169,11 +170,6 @@ def marked(pieces: Pieces) -> Iterator[str]:
             yield f"{segment.name.lower():<{LABEL}} {mark} {line}"
             mark = "|"
         mark = "+" if rest else "|"
-
-
-def visible(text: str) -> str:
-    """``text`` with what a terminal would obey, or not show, written as in Python."""
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def page(title: str, pieces: Pieces, legend: Sequence[Sequence[str]], notes: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from html import escape
 
 from smartad.tables.data import Table
 from smartad.tables.grid import Box, grid
-from smartad.tables.words import below, caption
+from smartad.tables.words import below, caption, visible
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -90,4 +90,4 @@ def _element(name: str, inner: str, **attributes: str) -> str:
 
 
 def _text(text: str) -> str:
-    return escape(" ".join(text.split()))
+    return escape(visible(" ".join(text.split())))
