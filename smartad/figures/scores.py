@@ -36,10 +36,11 @@ def _average(entry: Entry) -> Point | None:
 
 
 def overall(entries: Mapping[str, Entry], benchmarks: Sequence[str]) -> tuple[bool, float]:
-    """For putting rows in order: whether all of ``benchmarks`` are graded, and the macro average over those that are, in percent.
-    The average of some is no smaller than an Avg and no larger, it is of something else: such rows come last."""
+    """For putting rows in order: whether there is an Avg, and it, in percent; else the mean of the benchmarks that are graded,
+    which is of something else, so that such rows come last."""
     known = [percent for name in benchmarks if (percent := entries[name].percent) is not None]
-    return len(known) == len(benchmarks), sum(known) / len(known) if known else -1.0
+    average = entries[AVERAGE].percent if len(benchmarks) > 1 else next(iter(known), None)
+    return (True, average) if average is not None else (False, sum(known) / len(known) if known else -1.0)
 
 
 def best_of(shown: Sequence[Mapping[str, Entry]], of: int, benchmarks: Sequence[str]) -> str:
