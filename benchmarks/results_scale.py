@@ -19,12 +19,12 @@ from smartad.store import Store
 
 SCALED = (("table", "--format", "md"), ("table", "--format", "tex"), ("table", "--format", "csv"), ("table", "--format", "html"),
           ("table", "--format", "terminal"), ("table", "--format", "md", "--interval"), ("figure", "--to", "{folder}"),
-          ("compare", "--format", "md"))
+          ("compare", "--format", "md"), ("report", "--to", "{folder}.html"))
 """What is run on a sweep: the command, and what stands behind the sweep's name."""
 
 
 def words_of(command: tuple[str, ...], sweep: str, folder: Path) -> list[str]:
-    """``command`` on ``sweep``; what it writes goes into ``folder``."""
+    """``command`` on ``sweep``; what it writes goes into ``folder``, or beside it."""
     return [command[0], sweep, *(word.format(folder=folder) for word in command[1:])]
 
 
@@ -55,9 +55,15 @@ def report(rows: int, questions: int, folder: Path) -> None:
     print(f"  all of them {total_s:44.1f} s   CPU {total_cpu_s:7.1f} s   peak {largest:5.0f} MB")
 
 
+def _tens(word: str) -> int:
+    if not word.isdecimal() or int(word) % 10 or not int(word):
+        raise argparse.ArgumentTypeError(f"{word} is no multiple of ten, as a sweep of two methods and five K is")
+    return int(word)
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--rows", type=int, nargs="+", default=[100, 1000], help="multiples of ten")
+    arguments.add_argument("--rows", type=_tens, nargs="+", default=[100, 1000], help="multiples of ten")
     arguments.add_argument("--questions", type=int, default=500, help="of each benchmark")
     arguments.add_argument("--keep", type=Path, help="make the stores in this folder, and leave them there")
     args = arguments.parse_args()

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from smartad import claims
 from smartad.claims import Claim, ClaimLost, create
@@ -144,6 +144,16 @@ class Store:
         write_json(folder / RECORD, {**record, "files": files})
         for name in (PROGRESS, RAN, FAILURE, LOG):
             (folder / name).unlink(missing_ok=True)
+
+    def text(self, fingerprint: str, name: str) -> TextIO:
+        """A file of a finished output, open for reading.  Raises StoreError when it is gone."""
+        path = self.folder(fingerprint) / name
+        try:
+            with answered(self.root):
+                return path.open(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise StoreError(f"{fingerprint} is finished, and its {name} is gone: {path}. `smartad walk CELL` says what else is "
+                             f"damaged; to make it again, delete {path.parent} and run the sweep again") from error
 
     def verify(self, fingerprint: str) -> list[str]:
         """What is wrong with a finished output's files, one line each; empty when all sizes and hashes are right."""

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from smartad import dialect
-from smartad.records import write_jsonl
+from smartad.records import read_jsonl, write_jsonl
 from smartad.stage import Metrics, Runtime, StageSpec, upstream_first
 from smartad.stages.episodes import summary
 from smartad.stages.grade import summary as graded
@@ -20,7 +20,7 @@ from smartad.sweep import ledger
 from smartad.sweep.driver import Driver
 from smartad.sweep.ledger import Ledger
 from smartad.sweep.space import read
-from smartad.types import Question, ScoredTrajectory, Step, Trajectory, Verdict
+from smartad.types import Question, ScoredTrajectory, Selected, Step, Trajectory, Verdict
 
 QUESTIONS, SAMPLES = 24, 6
 LEVELS = ("1", "2", "3", "4", "5")
@@ -108,9 +108,11 @@ def _verdicts(spec: StageSpec, inputs: dict[str, Path], out: Path) -> Metrics:
 
 
 def _select(spec: StageSpec, inputs: dict[str, Path], out: Path) -> Metrics:
-    write_jsonl(out / "selected.jsonl", [])
     first = spec.config.first
-    return {"questions": QUESTIONS, "selected": QUESTIONS - 12 // first, "coverage": (QUESTIONS - 12 // first) / QUESTIONS}
+    questions = dict.fromkeys(row.question_id for row in read_jsonl(inputs["scores"] / "scores.jsonl", ScoredTrajectory))
+    selected = [Selected(question, i % first, 1.0, first) for i, question in enumerate(list(questions)[12 // first:])]
+    write_jsonl(out / "selected.jsonl", selected)
+    return {"questions": QUESTIONS, "selected": len(selected), "coverage": len(selected) / QUESTIONS}
 
 
 def _real(spec: StageSpec, inputs: dict[str, Path], out: Path) -> Metrics:

@@ -2,6 +2,7 @@
 
 import math
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -54,6 +55,13 @@ def test_heat_map_writes_each_number_and_a_dash_for_none_and_zero_is_the_middle(
     assert axis.images[0].get_clim() == (-4, 4)
 
 
+def test_line_is_broken_where_a_point_is_missing():
+    point = Point(50, 40, 60, 10)
+    axis, = curves.curves({"Avg": {"a": [(1.0, point), (2.0, None), (4.0, point)]}}, "K", "%", "").axes
+    assert [math.isnan(y) for y in axis.containers[0].lines[0].get_ydata()] == [False, True, False]
+    assert axis.get_title() == "Avg\nn = 10"
+
+
 def test_heat_map_of_nothing_measured_is_drawn():
     axis, = difficulty.heat({"points": {"one": [None, None]}}, ["G", "PQ"], "").axes
     assert [text.get_text() for text in axis.texts] == ["–", "–"]
@@ -89,6 +97,8 @@ def test_file_of_another_kind_is_refused_by_name(tmp_path):
     with pytest.raises(UserError, match="scores.gif ends in none of svg, pdf, png"):
         figures.save(rows.dots(["a"], {"math": [None]}, "", ""), tmp_path / "scores.gif")
     assert not list(tmp_path.iterdir())
+    with pytest.raises(UserError, match="/proc/scores.svg cannot be written"):
+        figures.save(rows.dots(["a"], {"math": [None]}, "", ""), Path("/proc/scores.svg"))
 
 
 @pytest.mark.slow
@@ -149,5 +159,5 @@ def test_mean_has_the_interval_of_the_t_test(values):
     assert (found.low, found.high, found.n) == (pytest.approx(low), pytest.approx(high), len(values))
 
 
-def test_mean_of_equal_numbers_is_certain_and_of_one_there_is_none():
-    assert mean([2, 2, 2]) == Point(2, 2, 2, 3) and mean([1]) is None and mean([]) is None
+def test_mean_of_equal_numbers_is_certain_and_one_number_has_no_interval():
+    assert mean([2, 2, 2]) == Point(2, 2, 2, 3) and mean([1]) == Point(1, 1, 1, 1) and mean([]) is None

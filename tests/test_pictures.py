@@ -6,55 +6,29 @@ import re
 import shutil
 from collections import Counter, defaultdict
 from math import sqrt
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-import small_results
 from command import smartad
 from counted import attempts, grades, inputs, lines, percent
+from drawn_sweeps import ARMS, BENCHMARKS, labels, make, picture
 from smartad import figures
-from smartad.analysis.pictures import PICTURES, NotDrawable, draw, finished
+from smartad.analysis.pictures import PICTURES, NotDrawable, draw
 from smartad.analysis.pictures.rows import Episodes
 from smartad.cli.arguments import parse
 from smartad.cli.figures import figure_command
-from smartad.figures import style
 from smartad.stats import wilson
 from smartad.store import Store, StoreError
-from smartad.types import SegmentWeights, UserError
+from smartad.types import UserError
 from test_figures import dots, panels, written
 
 pytestmark = pytest.mark.slow
-BENCHMARKS = ("toy_math", "toy_qa", "toy_qa3")
-COT = {"dialect": "cot", "evaluate.agent": "cot", **{f"{stage}.prompt": "toy_cot" for stage in ("score", "train", "evaluate")},
-       "collect.agent": "cot", "collect.prompt": "toy_cot"}
-ARMS = {r"$x_1$ & <b> \alpha": {"train": None}, "agent": {}, "max": {"select.rule": "max"},
-        "+ sag": {"evaluate.candidates": 4, "evaluate.temperature": 0.4},
-        "_chain": COT, "late": {"train.rank": 3}}
-SWEEPS = {"arms": {"arms": ARMS, "seeds": [0, 1], "unfinished": lambda label: label == "late"},
-          "ks": {"arms": {"min": {"select.rule": "min"}, "max": {"select.rule": "max"}}, "space": {"select.first": [1, 5, 10]}},
-          "search": {"space": {"train.weights.action": [0.5, 1, 2], "train.weights.final": [1, 2],
-                               "select.rule": ["min", "max"]}},
-          "presets": {"arms": {name: {"train.weights": name} for name in SegmentWeights.presets}}}
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """The store of all sweeps, and of each of them what is finished."""
-    folder = tmp_path_factory.mktemp("pictures")
-    store = Store(folder / "store").open()
-    books = {name: small_results.run(store, folder, name, **keys) for name, keys in SWEEPS.items()}
-    return SimpleNamespace(store=store, books=books, of={name: finished(store, book) for name, book in books.items()})
-
-
-def picture(drawn, sweep, name):
-    return draw(drawn.store, drawn.books[sweep], name, of=drawn.of[sweep])
-
-
-def labels(axis):
-    """Of its rows; they stand beside the first of the panels that share them."""
-    return [text.get_text().replace("\n", " ") for text in axis.figure.axes[0].get_yticklabels()]
+    return make(tmp_path_factory.mktemp("pictures"))
 
 
 def test_scores_are_the_shares_of_right_answers_with_wilsons_intervals(drawn):
@@ -71,24 +45,6 @@ def test_scores_are_the_shares_of_right_answers_with_wilsons_intervals(drawn):
                                          strict=True):
         assert value - low == pytest.approx(np.linalg.norm([one - ends[0] for one, ends in row]) / 3)
         assert high - value == pytest.approx(np.linalg.norm([ends[1] - one for one, ends in row]) / 3)
-
-
-def test_rows_that_are_not_finished_are_named_and_not_drawn(drawn):
-    figure = picture(drawn, "arms", "scores")
-    assert "Not finished, and not drawn: late." in figure.get_label()
-    assert sorted(labels(figure.axes[0])) == sorted(set(ARMS) - {"late"})
-
-
-def test_half_finished_row_is_drawn_as_far_as_it_is(drawn, tmp_path):
-    shutil.copytree(drawn.store.root, tmp_path / "store")
-    store, book = Store(tmp_path / "store"), drawn.books["presets"]
-    run, = book.trials[0].runs
-    for fingerprint in (run.goal, inputs(drawn.store, run.goal)["toy_qa"]):
-        shutil.rmtree(store.folder(fingerprint))
-    figure = draw(store, book, "scores")
-    assert {title: len(dots(axis)) for title, axis in panels(figure).items()} == {
-        "toy_math": 4, "toy_qa": 3, "toy_qa3": 4, "Avg": 3}
-    assert f"Finished in part: {book.trials[0].label}." in figure.get_label()
 
 
 def test_k_curve_has_each_k_of_each_line_and_its_coverage(drawn):
@@ -255,42 +211,11 @@ def test_what_a_sweep_does_not_have_is_said(drawn, sweep, name, why):
         picture(drawn, sweep, name)
 
 
-def test_sweep_of_untrained_students_and_chains_says_what_it_lacks(drawn, tmp_path):
-    book = small_results.run(drawn.store, tmp_path, "chains", overrides=["benchmarks={in_domain: [toy_qa], out_of_domain: []}"],
-                             arms={"chain": {"train": None, "dialect": "cot", "evaluate.agent": "cot",
-                                             "evaluate.prompt": "toy_cot"}})
-    for name, why in (("nll_buckets", "no finished select stage"), ("hard_minus_easy", "no finished select stage"),
-                      ("code_errors", "no row of chains is an agent's"), ("retrieval_calls", "no row of chains is an agent's"),
-                      ("math_levels", "more than one level; math500 has"), ("math_subjects", "more than one subject"),
-                      ("k_curve", "sweeps/table6_k.yaml"), ("weights", "0 different train.weights")):
-        with pytest.raises(NotDrawable, match=why):
-            draw(drawn.store, book, name)
-
-
-def test_sweep_of_which_nothing_is_finished_says_so(drawn, tmp_path):
-    book = small_results.run(drawn.store, tmp_path, "begun", unfinished=lambda label: True, arms={"only": {"train.rank": 7}})
-    with pytest.raises(NotDrawable, match="nothing is graded yet of begun"):
-        draw(drawn.store, book, "scores")
-
-
 def test_unknown_picture_and_unknown_row_are_errors_that_name_those_there_are(drawn):
     with pytest.raises(UserError, match="no picture 'k_curves'; there are scores, k_curve"):
         draw(drawn.store, drawn.books["ks"], "k_curves")
     with pytest.raises(StoreError, match="'nobody' names no row"):
         draw(drawn.store, drawn.books["ks"], "scores", rows=["nobody"])
-
-
-def test_rows_that_are_named_are_drawn_alone(drawn):
-    figure = draw(drawn.store, drawn.books["arms"], "scores", rows=["ag", "+ sag"])
-    assert sorted(labels(figure.axes[0])) == ["+ sag", "agent"] and "late" not in figure.get_label()
-
-
-def test_only_rows_that_can_be_told_apart_are_drawn_and_the_caption_counts_them(drawn, monkeypatch):
-    monkeypatch.setattr(style, "SERIES", 2)
-    figure = picture(drawn, "arms", "math_levels")
-    averages = {label: np.mean([percent(drawn, "arms", label, b)[0] for b in BENCHMARKS]) for label in set(ARMS) - {"late"}}
-    assert {text.get_text() for text in figure.legends[0].get_texts()} == set(sorted(averages, key=averages.get)[-2:])
-    assert "The 2 best of 5 rows by Avg." in figure.get_label()
 
 
 @pytest.mark.parametrize("name", PICTURES)

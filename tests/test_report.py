@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import re
+import shutil
 from urllib.parse import quote
 
 import pytest
@@ -13,7 +14,7 @@ import made_up
 import reported
 from command import smartad
 from smartad.analysis.guard import guard, guarded
-from smartad.report import trajectories
+from smartad.report import choosing, trajectories
 from smartad.report.page import page as make
 from smartad.report.page import write
 from smartad.report.sections import about
@@ -239,6 +240,7 @@ def test_report_of_an_unfinished_sweep_marks_what_is_missing(tmp_path, how):
     assert "Not finished" in html and "No row is finished yet" in html and "out of memory &lt;/script&gt;" in html
     assert f"0 of {len(book.trials)} finished" in html and ("Some GPU" in html) == (how == "half")
     assert "held against base yet" in html and "0.0</span>" not in html
+    assert '<span class="hole" title="as declared below">–</span>' in html, "base has no rule of its own"
 
 
 def test_report_of_the_same_store_is_the_same_but_for_the_time(store, file):
@@ -253,6 +255,24 @@ def test_report_asked_for_few_trajectories_says_how_many_of_how_many(store):
     few = pack(store, book, book.trials[0], {}, 10, lambda what: None)
     assert (few.held, few.evaluations_seen, few.evaluations) == (10, 10, 10)
     assert about(few).startswith(f"10 of {few.seen} are in this file")
+
+
+def test_report_of_more_rows_than_are_opened_says_so_and_pools_know_all_that_train_on_them(store, monkeypatch):
+    monkeypatch.setattr(choosing, "MOST_STAGES", 1)
+    book = ledger.load(store, "harm")
+    packed = pack(store, book, book.trials[0], {}, 1000, lambda what: None)
+    assert packed.held == packed.seen and packed.evaluations_seen < packed.evaluations == 10
+    assert f"attempts of {packed.evaluations_seen} of 10 evaluations" in about(packed) and "All" not in about(packed)
+    held = json.loads(gzip.decompress(base64.b64decode(packed.data)))["trajectories"]
+    assert {(row["sample"], *row["selected"]) for row in held if row["pool"]} == {(0, 1), (1,), (2, 2)}
+
+
+def test_report_of_a_store_with_a_file_missing_names_it(store, tmp_path):
+    shutil.copytree(store.root, tmp_path / "store")
+    grade = next(f for f in store.fingerprints() if f.startswith("grade-"))
+    (tmp_path / "store" / grade / "verdicts.jsonl").unlink()
+    done = smartad("report", "harm", "--to", tmp_path / "page.html", store=tmp_path / "store", status=2)
+    assert f"{grade} is finished, and its verdicts.jsonl is gone" in done.stderr and not (tmp_path / "page.html").exists()
 
 
 def test_report_hides_secrets(store, monkeypatch):

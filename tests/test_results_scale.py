@@ -29,6 +29,8 @@ def test_scale_command_runs_on_a_made_up_sweep(command, found, capsys):
     said = capsys.readouterr().out.replace(r"\_", "_")
     if command[0] == "figure":
         assert {path.name for path in folder.iterdir()} == {f"{sweep}-{name}.svg" for name in some}
+    elif command[0] == "report":
+        assert folder.with_name(f"{folder.name}.html").stat().st_size > 100_000
     else:
         assert said.count("agent_distill") >= 10 and said.count("SmartAD") >= 10
 

@@ -72,7 +72,7 @@ def ungraded(store: Store, stages: Sequence[Finished]) -> dict[tuple[str, str], 
     counts: Counter[tuple[str, str]] = Counter()
     for stage in stages:
         if stage.stage == "grade" and stage.metrics.get("ungraded"):
-            with (store.folder(stage.fingerprint) / "verdicts.jsonl").open(encoding="utf-8") as file:
+            with store.text(stage.fingerprint, "verdicts.jsonl") as file:
                 for line in file:
                     if '"correct": null' in line and (verdict := json.loads(line))["correct"] is None:
                         counts[verdict["by"], verdict["reason"]] += 1

@@ -19,8 +19,9 @@ def of_table(found: list[Comparison], baseline: str) -> list[str]:
     far = [one for one in compared if one.holm < ALPHA]
     if not compared:
         return [f"No row can be held against {baseline} on all its benchmarks: there is no average to compare."]
-    said = [f"{len(far)} of {len(compared)} rows differ from {baseline} by more than chance does (Holm's p below {ALPHA:g}); "
-            "of the others it is not known."]
+    rest = "; of the others it is not known" if len(far) < len(compared) else ""
+    said = [f"{len(far)} of {len(compared)} rows differ from {baseline} by more than chance does (Holm's p below {ALPHA:g})"
+            f"{rest}."]
     if any(one.macro.lone for one in compared if one.macro):
         said.append("Rows with one seed: their intervals and p are about these very adapters; what luck in training does is not "
                     "in them.")

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from smartad import figures
 from smartad.cli.console import console
-from smartad.store import Store
+from smartad.records import RecordError
+from smartad.store import Store, StoreAway, StoreError
 from smartad.sweep import ledger
 from smartad.types import UserError
 
 
 def figure_command(args: argparse.Namespace) -> int:
-    """Write the figures; what was not asked for by name and cannot be drawn is said, and no fault."""
+    """Write the figures; what was not asked for by name and cannot be drawn is said, and no fault unless the store is damaged."""
     from smartad.analysis import pictures  # with numpy, which no other command should wait for
 
     if args.list:
@@ -29,19 +30,23 @@ def figure_command(args: argparse.Namespace) -> int:
     found = pictures.finished(store, book, args.rows)
     _make(args.to)
     refused: list[str] = []
+    damaged = False
     for name in args.names or pictures.PICTURES:
         with console(stderr=True).status(f"drawing {name}"):
             try:
                 figure = pictures.draw(store, book, name, of=found)
-            except pictures.NotDrawable as error:
+            except StoreAway:
+                raise
+            except (pictures.NotDrawable, StoreError, RecordError) as error:
                 refused.append(f"{name} is not drawn: {error}")
+                damaged = damaged or not isinstance(error, pictures.NotDrawable)
                 continue
             for form in formats:
                 path = args.to / f"{book.name}-{name}.{form}"
                 figures.save(figure, path)
                 print(path, flush=True)
     print("\n".join(refused), file=sys.stderr, end="\n" if refused else "")
-    return 1 if refused and args.names else 0
+    return 1 if damaged or (refused and args.names) else 0
 
 
 def _formats(word: str) -> list[str]:

@@ -60,7 +60,8 @@ def _add_figure(command: Command) -> None:
                      "  smartad figure quickstart --to figures                     all that the sweep can give\n"
                      "  smartad figure quickstart scores tokens --format pdf,png\n"
                      "  smartad figure --list                                      what there is\n"
-                     "Every accuracy has its 95 % interval, every picture its n, and what is not finished is named below it.\n"
+                     "Accuracies and means have 95 % intervals (differences of buckets, NLL and a search's scores have none),\n"
+                     "every picture its n, and what is not finished is named below it.\n"
                      "The same results give the same file, byte for byte.")
     figure.add_argument("sweep", nargs="?", metavar="SWEEP", help="its name, the beginning of it, or its file")
     figure.add_argument("names", nargs="*", metavar="NAME", help="which figures (default: all)")

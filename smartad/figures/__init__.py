@@ -1,5 +1,6 @@
 """Pictures: each module draws one kind from plain numbers and knows no store."""
 
+import contextlib
 import io
 import os
 import warnings
@@ -20,17 +21,21 @@ FORMATS = tuple(METADATA)
 def save(figure: "Figure", path: Path) -> None:
     """Write ``figure`` as what the name of ``path`` ends in: svg, pdf or png.  The same figure is the same bytes.
 
-    By rename: nobody sees half a picture.  Raises UserError for another ending.
+    By rename: nobody sees half a picture.  Raises UserError for another ending, and where it cannot be written.
     """
     form = path.suffix.removeprefix(".")
     if form not in METADATA:
         raise UserError(f"{path} ends in none of {', '.join(FORMATS)}, which figures are written as")
+    drawn = _drawn(figure, form)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        temporary.write_bytes(_drawn(figure, form))
+        temporary.write_bytes(drawn)
         os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def svg(figure: "Figure") -> str:

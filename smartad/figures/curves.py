@@ -1,6 +1,7 @@
 """Numbers against a quantity that was swept."""
 
 from collections.abc import Mapping, Sequence
+from math import nan
 from typing import TYPE_CHECKING
 
 from smartad.figures import style
@@ -14,8 +15,9 @@ ACROSS = 4
 
 
 @style.styled
-def curves(panels: Mapping[str, Mapping[str, Sequence[tuple[float, Point]]]], quantity: str, unit: str, caption: str) -> "Figure":
-    """A panel per title with a line per name through its (quantity, point), and the points' intervals.
+def curves(panels: Mapping[str, Mapping[str, Sequence[tuple[float, Point | None]]]], quantity: str, unit: str,
+           caption: str) -> "Figure":
+    """A panel per title with a line per name through its (quantity, point), and the points' intervals; broken where it has none.
 
     Raises ValueError for more names than can be told apart (``style.SERIES``).
     """
@@ -32,11 +34,11 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[tuple[float, Point]]]], qu
         for name, points in lines.items():
             which = names.index(name)
             xs = [x + step * (which - (len(names) - 1) / 2) for x, _ in points]  # side by side, so that none hides another
-            values = [point.value for _, point in points]
-            reach = [[p.value - p.low for _, p in points], [p.high - p.value for _, p in points]]
+            values = [point.value if point else nan for _, point in points]
+            reach = [[p.value - p.low if p else nan for _, p in points], [p.high - p.value if p else nan for _, p in points]]
             handles[name] = axis.errorbar(xs, values, yerr=reach, color=style.COLOURS[which], marker=style.MARKERS[which],
                                           elinewidth=0.8, capsize=1.5)
-        axis.set_title(f"{style.wrapped(title, 22)}\n{spread([p.n for points in lines.values() for _, p in points])}")
+        axis.set_title(f"{style.wrapped(title, 22)}\n{spread([p.n for points in lines.values() for _, p in points if p])}")
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axis.set_xlabel(quantity)
         axis.set_ylabel(unit)

@@ -26,12 +26,15 @@ def share(right: float, n: int) -> Point | None:
 
 
 def mean(values: Sequence[float]) -> Point | None:
-    """The mean with Student's interval, which is the mean itself when all are equal; None of fewer than two."""
+    """The mean with Student's interval, which is the mean itself when all are equal and where there is one; None of nothing."""
     import numpy as np
     from scipy import stats
 
-    if len(values) < 2:
+    if not values:
         return None
-    value, error = float(np.mean(values)), float(stats.sem(values))
+    value = float(np.mean(values))
+    if len(values) == 1:
+        return Point(value, value, value, 1)
+    error = float(stats.sem(values))
     reach = float(stats.t.ppf(0.975, len(values) - 1)) * error
     return Point(value, value - reach, value + reach, len(values))

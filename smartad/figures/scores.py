@@ -35,10 +35,20 @@ def _average(entry: Entry) -> Point | None:
     return Point(entry.percent, min(low, entry.percent), max(high, entry.percent), int(sum(n for _, n in entry.shares)))
 
 
-def overall(entries: Mapping[str, Entry], benchmarks: Sequence[str]) -> float:
-    """The macro average over those of ``benchmarks`` that are graded, in percent; -1 when none is.  For putting rows in order."""
+def overall(entries: Mapping[str, Entry], benchmarks: Sequence[str]) -> tuple[bool, float]:
+    """For putting rows in order: whether there is an Avg, and it, in percent; else the mean of the benchmarks that are graded,
+    which is of something else, so that such rows come last."""
     known = [percent for name in benchmarks if (percent := entries[name].percent) is not None]
-    return sum(known) / len(known) if known else -1.0
+    average = entries[AVERAGE].percent if len(benchmarks) > 1 else next(iter(known), None)
+    return (True, average) if average is not None else (False, sum(known) / len(known) if known else -1.0)
+
+
+def best_of(shown: Sequence[Mapping[str, Entry]], of: int, benchmarks: Sequence[str]) -> str:
+    """What a caption must say where the best of ``of`` rows are ``shown``; empty when that is all of them."""
+    if len(shown) == of:
+        return ""
+    whole = all(overall(entries, benchmarks)[0] for entries in shown)
+    return f"The {len(shown)} best of {of} rows by Avg. " if whole else f"{len(shown)} of {of} rows, those with an Avg first. "
 
 
 def draw_scores(table: Table, labels: Sequence[str] = (), note: str = "") -> "Figure":
@@ -52,7 +62,7 @@ def draw_scores(table: Table, labels: Sequence[str] = (), note: str = "") -> "Fi
     shown = sorted(every, key=lambda label: overall(table.rows[label], benchmarks), reverse=True)[:ROWS]
     found = [points(table.rows[label], benchmarks) for label in shown]
     panels = {name: [of[name] for of in found] for name in found[0]} if found else {}
-    best = f"The {ROWS} best of {len(every)} rows. " if len(every) > ROWS else ""
+    best = best_of([table.rows[label] for label in shown], len(every), benchmarks)
     mean = f"; {AVERAGE}: macro average" if AVERAGE in panels else ""
     return rows.dots(shown, panels, "pass@1", f"{table.title}: pass@1 in percent with 95 % Wilson intervals ({WHAT}){mean}. "
                      f"{best}{note}".strip())

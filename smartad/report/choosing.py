@@ -13,12 +13,12 @@ from smartad.store import Store
 from smartad.sweep.ledger import Ledger, LedgerTrial, Run
 
 MOST_STAGES = 200
-"""Evaluations whose files are opened: a sweep of a thousand rows has ten thousand, and nobody looks at all of them."""
+"""After which no row's evaluations are opened any more: a sweep of a thousand rows has ten thousand, and nobody looks at all."""
 Key = tuple[str, int]
 """(question id, sample)."""
 Flip = str
 """fixed, broken, or "" where a question came out as it did for the baseline."""
-FIXED, BROKEN, SAME = "fixed", "broken", ""
+FIXED, BROKEN = "fixed", "broken"
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class Source:
 
 
 def sources(store: Store, book: Ledger, baseline: LedgerTrial | None, averages: Mapping[str, float | None]) -> list[Source]:
-    """The finished evaluations and pools of the baseline, then of the rows with the best averages, until MOST_STAGES are there.
+    """The finished pools of all rows; and evaluations of the baseline, then of the rows with the best averages, until there are
+    MOST_STAGES.  ``places`` are whole: a page would take a row that is not among them for one that trains on nothing.
 
     ``averages``: row -> its average; None while it has none.
     """
@@ -70,11 +71,10 @@ def sources(store: Store, book: Ledger, baseline: LedgerTrial | None, averages: 
     numbers = {trial.label: number for number, trial in enumerate(book.trials)}
     users: dict[str, list[Place]] = {}
     for trial in sorted(book.trials, key=order):
-        if len(users) >= MOST_STAGES:
-            break
+        wanted = ("evaluate", "collect", "import") if len(users) < MOST_STAGES else ("collect", "import")
         for run in trial.runs:
             for stage in run.stages:
-                if stage.rpartition("-")[0] in ("evaluate", "collect", "import") and store.has(stage):
+                if stage in users or (stage.rpartition("-")[0] in wanted and store.has(stage)):
                     users.setdefault(stage, []).append(Place(numbers[trial.label], run))
     return [_source(store, book, stage, places) for stage, places in users.items()]
 
@@ -92,7 +92,7 @@ def _source(store: Store, book: Ledger, stage: str, places: list[Place]) -> Sour
 
 def verdicts(store: Store, grade: str) -> dict[Key, Said]:
     """What a grade stage says of each attempt."""
-    with (store.folder(grade) / "verdicts.jsonl").open(encoding="utf-8") as file:
+    with store.text(grade, "verdicts.jsonl") as file:
         rows = (json.loads(line) for line in file)
         return {(row["question_id"], row["sample"]): Said(row["correct"], row["by"], row["reason"]) for row in rows}
 

@@ -24,20 +24,22 @@ def section(store: Store, book: Ledger, baseline: LedgerTrial | None, averages: 
     if baseline is None or len(book.trials) < 2:
         return {"why": "This sweep has one row, and nothing to hold it against."}
     others = [trial for trial in book.trials if trial is not baseline]
-    best = sorted(others, key=lambda trial: -(averages.get(trial.label) or -1.0))[:ROWS]
+    known = {label: average for label, average in averages.items() if average is not None}
+    best = sorted(others, key=lambda trial: -known.get(trial.label, -1.0))[:ROWS]
     kept = tuple(trial for trial in book.trials if trial is baseline or trial in best)
     return told(baseline.label, compare.against(store, dataclasses.replace(book, trials=kept), baseline), len(others))
 
 
 def told(baseline: str, found: list[Comparison], others: int) -> dict[str, Any]:
-    """The same, of comparisons that are there.  ``others``: rows, compared or not."""
+    """The same, of comparisons that are there.  ``others``: rows, compared or not.  Rows without an average stand last: what they
+    have may be of other benchmarks than an average."""
     if not any(one.lines for one in found):
         return {"why": f"Nothing can be held against {baseline} yet: {'; '.join(dict.fromkeys(one.refused for one in found))}."}
     several = sum(1 + len(one.lines) + len(one.missing) for one in found) <= LINES
     drawn = [d for one in found for d in [one.macro, *(line.difference for line in one.lines if several)] if d is not None]
     reach = max([1.0, *(abs(edge) for d in drawn for edge in (d.low, d.high, d.points))])
     lines = []
-    for one in found:
+    for one in sorted(found, key=lambda one: one.macro is None):
         why = one.refused or "; ".join(dict.fromkeys(one.missing.values()))
         lines.append(_line(one, AVERAGE, one.macro, one.holm, reach, why))
         if several:
@@ -46,6 +48,8 @@ def told(baseline: str, found: list[Comparison], others: int) -> dict[str, Any]:
     first, *more = telling.of_table(found, baseline)
     notes = [*more, "Differences are the row minus the baseline, in points of pass@1 on the same questions, with 95 % bootstrap "
                     "intervals over questions and seeds; p is after Holm, for the averages and for all benchmarks apart."]
+    if holes := sum(one.macro is None for one in found):
+        notes.append(f"Not counted above: {holes} of {len(found)} rows, which have no average; why stands beside each.")
     if others > len(found):
         notes.append(f"Compared are the {len(found)} rows with the best averages, of {others}; Holm's correction is for these "
                      "alone, and the best of many look better than they are.")

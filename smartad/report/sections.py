@@ -45,9 +45,19 @@ def head(store: Store, book: Ledger, table: Table, look: Look, stages: Sequence[
              ("Stages", f"{counts['done']} of {len(look.states)} finished"), ("Run", _when(stages)),
              ("Code", ", ".join(said[:7] + said[40:] for said in environment(list(stages)).get("commit", [])) or "not recorded")]
     return {"name": book.name, "sections": SECTIONS, "whole": whole, "facts": facts,
-            "measured": any(entry.percent is not None for row in table.rows.values() for entry in row.values()),
+            "unmeasured": unmeasured(table),
             "state": "Finished." if whole else "Not finished: what is missing is marked.",
             "missing": "" if whole else f"Stages: {'; '.join(filter(None, [open_, proposals])) or 'none'}."}
+
+
+def unmeasured(table: Table) -> str:
+    """Why the table has no number; empty when it has one."""
+    cells = [row[name] for row in table.rows.values() for name in table.benchmarks]
+    if any(cell.percent is not None for cell in cells):
+        return ""
+    ungraded = sum(cell.ungraded for cell in cells)
+    return (f"All {ungraded:,} answers are ungraded, so there is no number to show; why is under Failures." if ungraded else
+            "No row is finished yet, so there is no number to show.")
 
 
 def _when(stages: Sequence[Finished]) -> str:
@@ -80,14 +90,18 @@ def figures(store: Store, book: Ledger) -> tuple[list[Section], list[tuple[str, 
 
 def about(packed: Packed) -> str:
     """How many of how many trajectories are in the file, and by which rule."""
+    if not packed.stages:
+        return "None is finished yet."
+    of = (f"of {packed.evaluations_seen:,} of {packed.evaluations:,} evaluations, those of the baseline and of the rows with the "
+          "best averages")
     if packed.held == packed.seen:
-        what = f"All {packed.held:,} are in this file" if packed.stages else "None is finished yet"
-        return f"{what}: students' attempts at the benchmarks, and the teacher's pool." if packed.stages else f"{what}."
+        if packed.evaluations_seen == packed.evaluations:
+            return f"All {packed.held:,} are in this file: students' attempts at the benchmarks, and the teacher's pool."
+        return f"{packed.held:,} are in this file: students' attempts {of}, and the teacher's pool."
     return (f"{packed.held:,} of {packed.seen:,} are in this file: of attempts, first those at questions that came out otherwise "
             "than for the baseline, then those that are not right, then others, the stages taking turns; of the pool, whole "
             "questions drawn at random. "
-            f"They are of {packed.evaluations_seen} of {packed.evaluations} evaluations, those of the baseline and of the rows "
-            "with the best averages. smartad report --trajectories N takes more or fewer.")
+            f"The attempts are {of}. smartad report --trajectories N takes more or fewer.")
 
 
 def cost(store: Store, book: Ledger, stages: Sequence[Finished]) -> Section:

@@ -97,7 +97,7 @@ def _keys(store: Store, source: Source) -> list[Key]:
 
 
 def _lines(store: Store, stage: str) -> Any:
-    with (store.folder(stage) / "trajectories.jsonl").open(encoding="utf-8") as file:
+    with store.text(stage, "trajectories.jsonl") as file:
         yield from map(json.loads, file)
 
 
@@ -135,13 +135,15 @@ def _rows(store: Store, book: Ledger, found: Sequence[Source], chosen: Sequence[
         record = store.record(source.stage)["identity"]
         form = dialect.DIALECTS[record["config"].get("dialect") or "paper"]
         pool = _pool(store, book, source) if source.benchmark is None else {}
+        of_pool = [[place.row, place.run.seed, ""] for place in source.places]  # once, as it may be a thousand rows
         for line in _lines(store, source.stage) if wanted[source.stage] else ():
             key = (line["question_id"], line["sample"])
             if key in wanted[source.stage]:
-                places = [[place.row, place.run.seed, changed.get((source.stage, place.row, place.run.seed), {}).get(key, "")]
-                          for place in source.places]
-                rows[source.stage, key] = redact({
-                    "id": f"{source.stage}/{key[0]}/{key[1]}", "pool": source.benchmark is None, "places": places,
+                places = of_pool if source.benchmark is None else [
+                    [place.row, place.run.seed, changed.get((source.stage, place.row, place.run.seed), {}).get(key, "")]
+                    for place in source.places]
+                rows[source.stage, key] = {"places": places} | redact({
+                    "id": f"{source.stage}/{key[0]}/{key[1]}", "pool": source.benchmark is None,
                     "set": source.benchmark or key[0].partition("/")[0], "question": key[0], "sample": key[1],
                     "verdicts": _verdicts(source, key), **_episode(from_json(Trajectory, line), form), **pool.get(key, {})})
     return rows

@@ -88,7 +88,8 @@ def retrieval_calls(found: Finished) -> "Figure":
                           "chains of thought")
     return rows.dots([_sized(found, row) for row in shown], panels, "calls", (
         "Calls of web_search per attempt, as written in the code of its steps (in a loop: once), with Student's 95 % intervals "
-        f"of the mean. n: questions; of several attempts and seeds, each one's mean. {found.notes(shown, found.agents)}").strip(),
+        "of the mean (of one question: none). n: questions; of several attempts and seeds, each one's mean. "
+        f"{found.notes(shown, found.agents)}").strip(),
         (0, None), [found.table.sizes[row.label] for row in shown])
 
 

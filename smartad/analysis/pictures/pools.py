@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from smartad import difficulty
-from smartad.analysis.pictures.rows import POOLS, Finished, NotDrawable
+from smartad.analysis.pictures.rows import Finished, NotDrawable
 from smartad.figures import difficulty as drawn
 from smartad.figures.points import Point, share
 
@@ -44,11 +44,11 @@ def _tables(found: Finished) -> dict[str, dict[str, dict[str, float | None]]]:
     if not found.pools:
         raise NotDrawable(f"{found.book.name} has no finished select stage, and a pool, its verdicts and its scores meet there: "
                           "it trains nothing, or has not got so far")
-    return {name: difficulty.table(rows) for name, rows in list(found.pools.items())[:POOLS]}
+    return {name: difficulty.table(rows) for name, rows in found.pools.items()}
 
 
 def _few(found: Finished) -> str:
-    return f"The first {POOLS} sets." if len(found.pools) > POOLS else ""
+    return f"The first {len(found.pools)} of {found.sets} sets." if len(found.pools) < found.sets else ""
 
 
 def _point(of: dict[str, dict[str, float | None]], column: str, row: str) -> Point | None:

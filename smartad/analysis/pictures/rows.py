@@ -1,6 +1,7 @@
 """The rows of a sweep as pictures take them: what is finished of each, and which are drawn."""
 
 import ast
+import dataclasses
 import json
 import re
 import warnings
@@ -15,7 +16,7 @@ from smartad.analysis import buckets
 from smartad.analysis.arms import arm, benchmarks_of
 from smartad.analysis.outcomes import attempts_of
 from smartad.dialect import DIALECTS
-from smartad.figures.scores import overall
+from smartad.figures.scores import best_of, overall
 from smartad.records import read_jsonl
 from smartad.store import Store
 from smartad.sweep import results
@@ -68,7 +69,9 @@ class Finished:
 
     store: Store
     book: Ledger
+    """Without the rows that are not asked for."""
     table: Table
+    """Of all rows."""
     rows: tuple[Row, ...]
     """In the order of the table."""
     missing: tuple[str, ...]
@@ -82,7 +85,7 @@ class Finished:
         return benchmarks_of(self.book)
 
     def best(self, most: int, rows: Sequence[Row] | None = None) -> list[Row]:
-        """The ``most`` rows (of ``rows``) with the best macro average, in their order."""
+        """The ``most`` rows (of ``rows``) with the best macro average, those without one last, in their order."""
         rows = self.rows if rows is None else rows
         ranked = sorted(rows, key=lambda row: overall(row.entries, self.benchmarks), reverse=True)[:most]
         kept = {row.label for row in ranked}
@@ -119,13 +122,28 @@ class Finished:
         return self._episodes[attempts]
 
     @cached_property
+    def _sets(self) -> tuple[list[tuple[tuple[str, str, str, str, str], list[difficulty.Measured]]], int]:
+        """The first POOLS training sets, what tells each from others and its trajectories; and how many sets there are."""
+        sets, number = [], 0
+        for source in buckets.behind(self.store, self.book.stages()):
+            for name, student, rows in buckets.measured(self.store, source):
+                number += 1
+                if number <= POOLS:
+                    size = results.SIZE.search(student)
+                    sets.append(((name or "all", size[0] if size else student, source.pool[:-6], source.scores[:-6],
+                                  source.verdicts[:-6]), rows))
+        return sets, number
+
+    @property
+    def sets(self) -> int:
+        """Training sets of all pools: of so many, ``pools`` has the first."""
+        return self._sets[1]
+
+    @cached_property
     def pools(self) -> dict[str, list[difficulty.Measured]]:
-        """The trajectories of each training set of the first POOLS pools.  A name says no more than tells it from the others: the
-        set, the student's size, the pool; or all that it is made from."""
-        sets = [((name or "all", size[0] if (size := results.SIZE.search(student)) else student, source.pool[:-6],
-                  source.scores[:-6], source.verdicts[:-6]), rows)
-                for source in buckets.behind(self.store, self.book.stages())[:POOLS]
-                for name, student, rows in buckets.measured(self.store, source)]
+        """The trajectories of the first POOLS training sets.  A name says no more than tells it from the others: the set, the
+        student's size, the pool; or all that it is made from."""
+        sets, _ = self._sets
         for told in ((0,), (0, 1), (0, 2), (0, 1, 2), (0, 1, 2, 3, 4)):
             found = {", ".join(traits[at] for at in told): rows for traits, rows in sets}
             if len(found) == len(sets):
@@ -135,12 +153,12 @@ class Finished:
     def notes(self, shown: Sequence[Row], of: Sequence[Row] | None = None) -> str:
         """What the caption must say of rows that are not drawn, or not whole.  ``of``: those that the picture is about."""
         of = self.rows if of is None else of
-        notes = [f"The {len(shown)} best of {len(of)} rows by Avg."] if len(shown) < len(of) else []
+        notes = [best_of([row.entries for row in shown], len(of), self.benchmarks).strip()]
         if partial := [row.label for row in shown if not row.whole]:
             notes.append(f"Finished in part: {_listed(partial)}.")
         if self.missing:
             notes.append(f"Not finished, and not drawn: {_listed(self.missing)}.")
-        return " ".join(notes)
+        return " ".join(filter(None, notes))
 
 
 def finished(store: Store, book: Ledger, names: Sequence[str] = ()) -> Finished:
@@ -148,15 +166,21 @@ def finished(store: Store, book: Ledger, names: Sequence[str] = ()) -> Finished:
 
     Raises StoreError for a name that means no row of it, and NotDrawable when nothing is graded.
     """
-    wanted = {arm(store, name, near=book).trial.label for name in names}
     table = results.table(store, book)
+    if names:
+        wanted = {arm(store, name, near=book).trial.label for name in names}
+        book = dataclasses.replace(book, trials=tuple(trial for trial in book.trials if trial.label in wanted))
     trials = {trial.label: trial for trial in book.trials}
-    rows = [Row(trials[label], entries) for label, entries in table.rows.items() if label in (wanted or trials)]
+    rows = [Row(trials[label], entries) for label, entries in table.rows.items() if label in trials]
     graded = [any(entry.percent is not None for entry in row.entries.values()) for row in rows]
     there = tuple(compress(rows, graded))
     missing = [row.label for row, known in zip(rows, graded, strict=True) if not known]
     if not there:
-        raise NotDrawable(f"nothing is graded yet of {_listed(missing) if names else book.name}, so there is nothing to draw")
+        of = _listed(missing) if names else book.name
+        ungraded = sum(row.entries[name].ungraded for row in rows for name in benchmarks_of(book))
+        why = (f"all {ungraded} answers of {of} are ungraded (`smartad walk CELL --ungraded` lists them)" if ungraded else
+               f"nothing is graded yet of {of}")
+        raise NotDrawable(f"{why}, so there is nothing to draw")
     return Finished(store, book, table, there, tuple(missing))
 
 
@@ -183,7 +207,7 @@ def _read(store: Store, attempts: str) -> Episodes:
     tokens: list[int] = []
     called: dict[str, tuple[int, ...]] = {}
     uncounted = 0
-    with (store.folder(attempts) / "trajectories.jsonl").open(encoding="utf-8") as file:
+    with store.text(attempts, "trajectories.jsonl") as file:
         for line in file:
             row = json.loads(line)
             if row["tokens"] is None:

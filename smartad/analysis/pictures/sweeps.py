@@ -11,6 +11,7 @@ from smartad.figures import curves, searches, style
 from smartad.figures.points import Point
 from smartad.figures.scores import WHAT, overall, points
 from smartad.figures.searches import CORNERS, Scale, Weights
+from smartad.sweep.ledger import LedgerTrial
 from smartad.sweep.space import ARM, label
 from smartad.tables import AVERAGE
 
@@ -24,12 +25,11 @@ APART = 0.08
 
 def k_curve(found: Finished) -> "Figure":
     """Table 6: pass@1 against K, and how many questions have a right sample among K."""
-    by_line: dict[str, list[tuple[int, float, Row]]] = defaultdict(list)
+    by_line: dict[str, list[tuple[int, tuple[bool, float], Row]]] = defaultdict(list)
     for row in found.rows:
-        select = _stage_of(found, row, "select")
+        select = _stage_of(found, row.trial, "select")
         if select:
-            others = {key: value for key, value in _settings(found, row).items() if key != K}
-            by_line[json.dumps(others, sort_keys=True, default=str)].append(
+            by_line[_but_k(found, row.trial)].append(
                 (select["identity"]["config"]["first"], overall(row.entries, found.benchmarks), row))
     lines = [rows for rows in by_line.values() if len({first for first, _, _ in rows}) > 1]
     if not lines:
@@ -37,16 +37,19 @@ def k_curve(found: Finished) -> "Figure":
                           "sweeps/table6_k.yaml")
     kept = sorted(lines, key=lambda rows: max(score for _, score, _ in rows), reverse=True)[:style.SERIES]
     kept = [rows for rows in lines if any(rows is one for one in kept)]
-    panels: dict[str, dict[str, list[tuple[float, Point]]]] = {name: {} for name in [AVERAGE, "coverage", *found.benchmarks]}
+    titles = [AVERAGE, "coverage", *found.benchmarks]
+    panels: dict[str, dict[str, list[tuple[float, Point | None]]]] = {title: {} for title in titles}
     for rows in kept:
         name = _line(found, [row for _, _, row in rows])
-        for first, _, row in sorted(rows, key=lambda one: one[0]):
-            for panel, point in {**points(row.entries, found.benchmarks), "coverage": _coverage(found, row)}.items():
-                if point:
-                    panels[panel].setdefault(name, []).append((first, point))
+        at: list[tuple[int, dict[str, Point | None]]] = [(first, {}) for first in _unfinished(found, rows[0][2])]
+        at += [(first, {**points(row.entries, found.benchmarks), "coverage": _coverage(found, row)}) for first, _, row in rows]
+        for first, of_row in sorted(at, key=lambda one: one[0]):
+            for title, of_title in panels.items():
+                of_title.setdefault(name, []).append((first, of_row.get(title)))
     few = f"The {len(kept)} best of {len(lines)} lines. " if len(kept) < len(lines) else ""
     drawn = [row for rows in kept for _, _, row in rows]
-    return curves.curves({title: of for title, of in panels.items() if of}, "K", "%", (
+    shown = {title: of for title, of in panels.items() if any(point for line in of.values() for _, point in line)}
+    return curves.curves(shown, "K", "%", (
         f"pass@1 against K, the samples that a trajectory is chosen from, with 95 % Wilson intervals ({WHAT}); {AVERAGE}: macro "
         f"average. coverage: the share of n questions of the pool that have a candidate among their "
         f"first K samples. {few}{found.notes(drawn, drawn)}").strip())
@@ -89,9 +92,26 @@ def importances(found: Finished) -> "Figure":
                                 f"{found.notes(found.rows)}".strip())
 
 
-def _settings(found: Finished, row: Row) -> dict[str, Any]:
-    """dotted.key -> value of all that a row's arm and its point of the space set."""
-    values = dict(row.trial.values)
+def _but_k(found: Finished, trial: LedgerTrial) -> str:
+    """What trials of one line have in common."""
+    return json.dumps({key: value for key, value in _settings(found, trial).items() if key != K}, sort_keys=True, default=str)
+
+
+def _unfinished(found: Finished, row: Row) -> list[int]:
+    """K of the trials on the line of ``row`` that have no number yet; of those whose K stands in no declaration, only when it was
+    selected."""
+    there = {row.label for row in found.rows}
+    line = _but_k(found, row.trial)
+    trials = [trial for trial in found.book.trials if trial.label not in there and _but_k(found, trial) == line]
+    selected = [_stage_of(found, trial, "select") for trial in trials]
+    firsts = [select["identity"]["config"]["first"] if select else _settings(found, trial).get(K)
+              for trial, select in zip(trials, selected, strict=True)]
+    return [first for first in firsts if first is not None]
+
+
+def _settings(found: Finished, trial: LedgerTrial) -> dict[str, Any]:
+    """dotted.key -> value of all that a trial's arm and its point of the space set."""
+    values = dict(trial.values)
     arm = found.book.config["arms"].get(values.pop(ARM, None)) or {}
     return {**arm, **values}
 
@@ -100,30 +120,30 @@ def _line(found: Finished, rows: Sequence[Row]) -> str:
     """What the rows of one line have in common."""
     values = {key: value for key, value in rows[0].trial.values.items() if key != K}
     if len({row.trial.values.get(ARM) for row in rows}) > 1:
-        values = {key: value for key, value in _settings(found, rows[0]).items() if key != K}
+        values = {key: value for key, value in _settings(found, rows[0].trial).items() if key != K}
     return label(values) if values else found.book.name
 
 
-def _stage_of(found: Finished, row: Row, kind: str) -> dict[str, Any] | None:
-    """The record of a row's stage of a kind, of any seed; None where it has none."""
-    return next(iter(_stages_of(found, row, kind)), None)
+def _stage_of(found: Finished, trial: LedgerTrial, kind: str) -> dict[str, Any] | None:
+    """The record of a trial's stage of a kind, of any seed; None where it has none."""
+    return next(iter(_stages_of(found, trial, kind)), None)
 
 
-def _stages_of(found: Finished, row: Row, kind: str) -> Iterator[dict[str, Any]]:
-    """The records of a row's finished stages of a kind, those that seeds share once."""
-    names = dict.fromkeys(f for run in row.trial.runs for f in run.stages if f.startswith(f"{kind}-"))
+def _stages_of(found: Finished, trial: LedgerTrial, kind: str) -> Iterator[dict[str, Any]]:
+    """The records of a trial's finished stages of a kind, those that seeds share once."""
+    names = dict.fromkeys(f for run in trial.runs for f in run.stages if f.startswith(f"{kind}-"))
     return (found.store.record(f) for f in names if found.store.has(f))
 
 
 def _coverage(found: Finished, row: Row) -> Point:
-    records = list(_stages_of(found, row, "select"))
+    records = list(_stages_of(found, row.trial, "select"))
     value = 100 * sum(record["metrics"]["coverage"] for record in records) / len(records)
     return Point(value, value, value, records[0]["metrics"]["questions"])
 
 
 def _weights(found: Finished, row: Row) -> Weights | None:
     """As the adapter was trained, presets by their numbers; None where its loss has none, and where nothing was trained."""
-    record = _stage_of(found, row, "train")
+    record = _stage_of(found, row.trial, "train")
     if record is None or record["identity"]["config"].get("loss", "segment") != "segment":
         return None
     given = record["identity"]["config"]["weights"]
