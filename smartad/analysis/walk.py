@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from smartad.analysis.arms import Spot
+from smartad.analysis.arms import Spot, is_grade
 from smartad.analysis.facts import MADE, facts
 from smartad.analysis.outcomes import attempts_of, grade_of, questions_of
 from smartad.records import read_jsonl
@@ -110,7 +110,7 @@ def walk(store: Store, spot: Spot, grader: str | None = None) -> Walk:
 
 def grader_of(store: Store, word: str) -> str | None:
     """Whose verdicts ``word`` means, where it is the fingerprint of a grade stage; None of other names of a cell."""
-    return _graders(store, store.find(word))[0] if word.startswith("grade-") else None
+    return _graders(store, store.find(word))[0] if is_grade(word) else None
 
 
 def answered(store: Store, grade: str) -> list[Answered]:
