@@ -86,6 +86,11 @@ def writable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def visible(text: str) -> str:
+    """``text`` with what a terminal would obey, or not show, written as in Python: models, labels and files say anything."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
 def dump_line(row: Any) -> str:
     """One row as one line of JSON, newline included.  NaN and infinities are refused."""
     return json.dumps(to_json(row), ensure_ascii=False, allow_nan=False) + "\n"

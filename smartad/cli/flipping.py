@@ -15,8 +15,8 @@ from smartad.analysis.arms import Arm, benchmarks_of
 from smartad.analysis.compare import counted, runs_of
 from smartad.analysis.flips import Flip, both, flips
 from smartad.analysis.outcomes import attempts_of
-from smartad.cli.console import console
-from smartad.cli.preview import visible
+from smartad.cli.console import console, say
+from smartad.records import visible
 from smartad.store import Store
 from smartad.sweep.ledger import Run
 from smartad.tracking.views import COLOURS
@@ -43,7 +43,7 @@ def show_flips(store: Store, a: Arm, b: Arm, benchmark: str | None, grader: str 
     if form == "csv":
         writer.writerow(CSV)
     else:
-        print(f"A: {a.name}\nB: {b.name}\nfixed: wrong in A, right in B; broken: right in A, wrong in B")
+        say(f"A: {a.name}\nB: {b.name}\nfixed: wrong in A, right in B; broken: right in A, wrong in B")
     for name in [benchmark] if benchmark else there:
         pairs = [(x, y) for x, y in runs_of(store, a, b) if benchmark or _finished(store, (x, y), name, grader)]
         found = [(x, y, flip) for x, y in pairs for flip in flips(store, x, y, name, grader)]
@@ -87,7 +87,8 @@ def _line(group: Found) -> list[str]:
     """The step and the answers are those of the first seeds."""
     flip = group[0][2]
     sample = flip.verdicts[0].sample
-    return [f"{flip.question.id} #{sample}" if sample else flip.question.id, flip.kind,
+    question = visible(flip.question.id)
+    return [f"{question} #{sample}" if sample else question, flip.kind,
             ", ".join(_seed(x, y) for x, y, _ in group), _step(flip), _short(" or ".join(flip.question.answers)),
             *(_short(_answer(attempt)) for attempt in flip.attempts)]
 
@@ -126,8 +127,8 @@ def show_question(store: Store, a: Arm, b: Arm, question: str, grader: str | Non
         every = list(both(store, x, y, benchmark, grader))
         for flip in [one for one in every if one.question.id == question]:
             if not shown:
-                print(f"A: {a.name}\nB: {b.name}\n{question}\n{visible(flip.question.text)}\n"
-                      f"gold: {visible(' or '.join(flip.question.answers)) or 'none'}")
+                say(f"A: {a.name}\nB: {b.name}\n{question}\n{flip.question.text}\n"
+                    f"gold: {' or '.join(flip.question.answers) or 'none'}")
             shown += 1
             forms = [dialect.DIALECTS[_dialect(store, run, benchmark, grader)] for run in (x, y)]
             _side_by_side(flip, _seed(x, y), forms)

@@ -16,6 +16,7 @@ from smartad import grading, papers, tables
 from smartad.analysis.guard import Guarded, guard, guarded
 from smartad.cli.console import console
 from smartad.cli.paper import needs_layout, print_paper
+from smartad.records import visible
 from smartad.redact import redact
 from smartad.store import Store
 from smartad.sweep import ledger, results
@@ -110,17 +111,17 @@ def print_table(table: Table, out: Console | None = None) -> None:
             shown.add_column(escape(heads[column]), justify="right")
         for block in found.blocks:
             for line in block:
-                shown.add_row(*map(escape, line.heads), *(_box(line.boxes[column]) for column in part))
+                shown.add_row(*(escape(visible(head)) for head in line.heads), *(_box(line.boxes[column]) for column in part))
             shown.add_section()
         out.print(shown)
     for said in (tables.caption(table), *below(table)):
-        out.print(escape(said), soft_wrap=True)
+        out.print(escape(visible(said)), soft_wrap=True)
 
 
 def _parts(found: Grid, heads: list[str], width: int) -> Iterator[list[int]]:
     """Columns that fit beside one another, and beside those that name the row; at least one."""
     lines = [line for block in found.blocks for line in block]
-    named = sum(_width([head, *(line.heads[at] for line in lines)]) for at, head in enumerate(found.heads)) + 1
+    named = sum(_width([head, *(visible(line.heads[at]) for line in lines)]) for at, head in enumerate(found.heads)) + 1
     part: list[int] = []
     left = width - named
     for column, head in enumerate(heads):
