@@ -121,11 +121,13 @@ def read_jsonl(path: Path, cls: type[T]) -> Iterator[T]:
     except FileNotFoundError as error:
         raise RecordError(f"{path} does not exist") from error
     with file:
-        for number, line in enumerate(file, 1):
-            try:
+        number = 1
+        try:
+            for line in file:
                 yield from_json(cls, json.loads(line))
-            except (ValueError, TypeError, KeyError) as error:
-                raise RecordError(f"{path}:{number} is not a {cls.__name__}: {error}") from error
+                number += 1
+        except (ValueError, TypeError, KeyError) as error:
+            raise RecordError(f"{path}:{number} is not a {cls.__name__}: {error}") from error
 
 
 def read_partial_jsonl(path: Path, cls: type[T]) -> list[T]:
