@@ -57,3 +57,12 @@ def test_no_row_of_the_sweep_at_hand_is_refused_with_the_rows_that_it_has(odd):
     book = sweep(odd, ["SmartAD", "agent_distill"])
     with pytest.raises(StoreError, match="'zzz' is no row of amb; it has 'SmartAD', 'agent_distill'"):
         arm(odd, "zzz", near=book)
+
+
+def test_ledger_of_an_older_smartad_is_named_with_the_way_out(odd):
+    sweep(odd, ["SmartAD"], "old")
+    path = ledger.path(odd, "old")
+    path.write_text(path.read_text().replace(', "needs": []', ""))
+    with pytest.raises(StoreError, match=f"{path} cannot be read .*needs.* an older smartad wrote it.* start the sweep again"):
+        ledger.load(odd, "old")
+    path.unlink()

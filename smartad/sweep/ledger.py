@@ -159,6 +159,6 @@ def load(store: Store, word: str) -> Ledger:
         declared: Declared = from_json(Declared, json.loads(head))
         trials = {trial.label: trial for line in lines if (trial := from_json(LedgerTrial, json.loads(line)))}
     except (RecordError, ValueError) as error:
-        raise StoreError(f"{file} cannot be read ({error}): an older smartad wrote it, or it is damaged.  Delete it and start the "
-                         "sweep again; stages that are finished are kept") from error
+        raise StoreError(f"{file} cannot be read ({error}): an older smartad wrote it, or it is damaged.  Delete it and start "
+                         "the sweep again; stages that are finished are kept") from error
     return Ledger(declared.name, declared.config, declared.groups, tuple(trials.values()), start=declared.start)
