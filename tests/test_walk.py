@@ -192,3 +192,13 @@ def test_walk_by_a_grader_that_has_not_graded_is_refused_naming_those_that_have(
     with pytest.raises(StoreError, match="graded by math_strict, not by math_paper"):
         walk(whole[0], cell(whole), "math_paper")
     assert walk(whole[0], cell(whole), "math_strict") == walk(whole[0], cell(whole))
+
+
+@pytest.mark.parametrize("words", [["status"], ["table", "--format", "terminal"],
+                                   ["compare", "--format", "terminal", "--draws", "1000"], ["compare", "--draws", "1000"]])
+def test_label_that_a_terminal_would_obey_is_text_to_every_command_that_shows_it(changed, capsys, words):
+    store, sweep = changed
+    called(store, cell(changed), "\x1b]0;owned\x07\x1b[2J")
+    assert main([words[0], sweep, *words[1:], "--store", str(store.root)]) == 0
+    out = capsys.readouterr()
+    assert "owned" in out.out and not set("\x1b\x07") & set(out.out + out.err)
