@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import small_stages
 from small_stages import WORKERS, Config, bring_to_end, executions, job, spec
 from smartad.cluster import ClusterConfig, Dispatcher, Failure, connect
 from smartad.cluster.base import RETRIES
@@ -39,6 +40,15 @@ def test_executor_runs_a_diamond_once_each_in_order(store, name):
     assert set(dispatcher.states.values()) == {"done"}
     assert (store.folder(goal.fingerprint) / "said").read_text() == "goalleftrootrightroot"
     assert executions(store) == {"root": 1, "left": 1, "right": 1, "goal": 1}
+
+
+def test_what_is_finished_is_graded_before_more_is_begun(store):
+    """So that a half-finished sweep has numbers, though other stages have a longer way to go."""
+    graded = [StageSpec(Stage("grade", 1, small_stages.run), Config(f"grade {attempts.config.name}", seconds=0.0),
+                        {"in": attempts}) for attempts in (spec("one"), spec("two"), spec("three"))]
+    bring_to_end(store, graded, *EXECUTORS["inline"])
+    ran = (store.root / "executions.log").read_text().split("\n")[:-1]
+    assert ran.index("grade one") < ran.index("three") and ran[-1] == "grade three", ran
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,7 +11,7 @@ from smartad.cli import main
 from smartad.config import ConfigError
 from smartad.papers.layout import laid_out
 from smartad.records import write_json, write_jsonl
-from smartad.sweep import ledger, results
+from smartad.sweep import ledger, results, teachers
 from smartad.sweep.ledger import Ledger, LedgerTrial, Run
 from smartad.sweep.space import SweepConfig, declaration, read
 from smartad.types import Cell, UserError, Verdict
@@ -203,6 +203,23 @@ def test_what_the_teacher_got_right_is_a_table_of_a_sweeps_pools(capsys, store):
         "|  | Qwen2.5-32B-Instruct + ftp | –<br>paper 60.8 | **87.5**<br>paper 67.1, +20.4, inside | "
         "**87.5**<br>paper 83.4, +4.1, inside |",
         "| – | CoT Qwen2.5-32B-Instruct + RAG | – | 12.5 | 12.5 |"]
+
+
+    assert main(["table", "swept", "--layout", "predecessor_table4", "--grader", "exact", "--store", str(store.root)]) == 2
+    assert "--grader exact: predecessor_table4 is of the pools of swept" in capsys.readouterr().err
+
+
+def test_pools_that_would_have_one_label_are_told_apart_and_neither_is_the_papers_row(store):
+    grades = (pool(store, 1, 2), pool(store, 2, 4, temperature=0.7), pool(store, 3, 1, first_thought=True))
+    book = Ledger("swept", {"base": {}}, {}, (LedgerTrial("a", {}, (Run(0, "aggregate-0", None, grades, ((),) * 3),)),))
+    teacher = "Agent Qwen2.5-32B-Instruct"
+    assert list(teachers.rows(store, book)) == [f"{teacher}, {grades[0]}", f"{teacher}, {grades[1]}", f"{teacher} + ftp"]
+
+
+def test_sweep_without_a_row_says_so(capsys, store):
+    ledger.save(store, Ledger("swept", {"base": {}, "arms": {}}, {"In-domain": ["aime"]}, ()))
+    assert main(["table", "swept", "--store", str(store.root)]) == 2
+    assert "swept has no row yet" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("words", "said"), [

@@ -238,4 +238,9 @@ SmartAD, Table 10, SAD, HumanEval: 43.75; the nearest shares of its questions ar
 SmartAD, Table 10, SmartAD (Ours), HumanEval: 52.34; the nearest shares of its questions are 51.83 or 52.44.
 """
     said = smartad("table", "smartad_table10", "--paper", "--format", "html", "--store", tmp_path / "store", status=2).stderr
-    assert "a printed table is written as terminal, md, tex, csv, not as html" in said
+    assert "a printed table is written as md, tex, csv, not as html" in said
+    file = tmp_path / "printed.tex"
+    assert str(file) in smartad("table", "smartad_table10", "--paper", "--to", file, "--store", tmp_path / "store").stdout
+    assert file.read_text().startswith("\\begin{table}") and "SmartAD (Ours) & 52.34" in file.read_text()
+    refused = smartad("table", "smartad_table10", "--store", tmp_path / "store", status=2).stderr
+    assert "smartad_table10 --paper` shows it" in refused

@@ -332,6 +332,6 @@ def test_word_of_a_stopped_row_is_in_every_form_of_the_table(store, tmp_path):
     assert "| bad | stopped | stopped | stopped | stopped | stopped |" in tables.markdown(table)
     assert r"bad & stopped & stopped & stopped & stopped & stopped \\" in tables.latex(table)
     assert "stopped: ended early" in tables.caption(table)
-    lines = tables.as_csv(table, results.rows(store, book), [0, 1]).splitlines()
+    lines = tables.as_csv(table, results.rows(store, book), results.seeds(book)).splitlines()
     assert [line for line in lines if line.startswith("bad,0,In-domain,toy_math,4,40,0,10.0000,") and ",stopped," in line]
     assert "train/4/1" not in executions(store) and "bad,1,In-domain,toy_math,,,,,,stopped,,,toy,,,," in lines

@@ -99,6 +99,18 @@ def test_what_is_graded_of_an_unfinished_run_is_no_score_for_anybody_else(swept,
     assert results.best(swept, book(swept), "avg")[0].label == "good" and texts(swept, "good")["Avg"] == "90.0 ±0.0"
 
 
+def test_grader_of_unfinished_rows_alone_is_taken_and_another_is_refused(swept, capsys):
+    for label in ARMS:
+        for seed in (0, 1):
+            forgetting.forget_grade(swept, grades(swept, label, seed)["toy_qa"][0])
+    for path in swept.root.glob("grade-*/verdicts.jsonl"):
+        path.write_text(path.read_text().replace("test/1", "exact/1"))
+    assert main(["table", "declared", "--store", str(swept.root), "--grader", "exact"]) == 0
+    assert "exact/1" in capsys.readouterr().out
+    assert main(["table", "declared", "--store", str(swept.root), "--grader", "math_paper"]) == 2
+    assert "nothing of declared is graded by math_paper; there are verdicts of exact/1. " in capsys.readouterr().err
+
+
 def test_failed_row_is_failed_in_every_column_and_takes_no_rank(store, tmp_path):
     broken = {"train.weights.final": QUESTIONS + 1}
     run(declare(tmp_path, base=BASE, arms={"broken": broken, **ARMS}), store)

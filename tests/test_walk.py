@@ -194,7 +194,7 @@ def test_walk_by_a_grader_that_has_not_graded_is_refused_naming_those_that_have(
     assert walk(whole[0], cell(whole), "math_strict") == walk(whole[0], cell(whole))
 
 
-@pytest.mark.parametrize("words", [["status"], ["table", "--format", "terminal"],
+@pytest.mark.parametrize("words", [["status"], ["table"], ["table", "--format", "terminal"],
                                    ["compare", "--format", "terminal", "--draws", "1000"], ["compare", "--draws", "1000"]])
 def test_label_that_a_terminal_would_obey_is_text_to_every_command_that_shows_it(changed, capsys, words):
     store, sweep = changed

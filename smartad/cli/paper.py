@@ -1,7 +1,7 @@
 """A paper's table as it is printed, without any number of ours."""
 
 import csv
-import sys
+import io
 
 from rich.markup import escape
 from rich.table import Table as RichTable
@@ -11,33 +11,41 @@ from smartad.cli.console import console, program
 from smartad.papers import slips
 from smartad.types import UserError
 
-FORMS = ("terminal", "md", "tex", "csv")
+FORMS = ("md", "tex", "csv")
 
 
-def print_paper(name: str, form: str) -> int:
-    """The table called ``name``, and what is known to be wrong with it."""
+def written(name: str, form: str) -> str:
+    """The table called ``name`` in ``form``, and what is known to be wrong with it."""
     if form not in FORMS:
         raise UserError(f"a printed table is written as {', '.join(FORMS)}, not as {form}; with the numbers of a sweep, it is: "
                         f"{program()} table SWEEP --layout {name} --paper --format {form}")
+    header, lines = papers.get(name).lines()
+    if form == "csv":
+        file = io.StringIO()
+        csv.writer(file, lineterminator="\n").writerows([header, *lines])
+        return file.getvalue()
+    if form == "md":
+        return "\n".join([tables.plain_markdown(header, lines), *(f"{note}\n" for note in _notes(name))])
+    return tables.plain_latex(header, lines, " ".join(_notes(name)))
+
+
+def show(name: str) -> None:
+    """The same on the terminal."""
     paper = papers.get(name)
     header, lines = paper.lines()
-    notes = [f"{paper.title}: {paper.caption}", *(slip.text() for slip in slips.of(name))]
-    if form == "csv":
-        csv.writer(sys.stdout, lineterminator="\n").writerows([header, *lines])
-    elif form == "md":
-        print("\n".join([tables.plain_markdown(header, lines), *(f"{note}\n" for note in notes)]), end="")
-    elif form == "tex":
-        print(tables.plain_latex(header, lines, " ".join(notes)), end="")
-    else:
-        grid = RichTable()
-        for head in header:
-            grid.add_column(escape(head), justify="left" if head in paper.heads else "right")
-        for line in lines:
-            grid.add_row(*map(escape, line))
-        console().print(grid)
-        for note in notes:
-            console().print(escape(note), soft_wrap=True)
-    return 0
+    grid = RichTable()
+    for head in header:
+        grid.add_column(escape(head), justify="left" if head in paper.heads else "right")
+    for line in lines:
+        grid.add_row(*map(escape, line))
+    console().print(grid)
+    for note in _notes(name):
+        console().print(escape(note), soft_wrap=True)
+
+
+def _notes(name: str) -> list[str]:
+    paper = papers.get(name)
+    return [f"{paper.title}: {paper.caption}", *(slip.text() for slip in slips.of(name))]
 
 
 def needs_layout(sweep: str) -> UserError:

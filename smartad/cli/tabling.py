@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from smartad import grading, papers, tables
+from smartad import papers, tables
 from smartad.analysis.guard import Guarded, guard, guarded
-from smartad.cli.console import console
-from smartad.cli.paper import needs_layout, print_paper
+from smartad.cli import paper
+from smartad.cli.console import console, program
 from smartad.records import visible
 from smartad.redact import redact
 from smartad.store import Store
@@ -35,16 +35,21 @@ def table_command(args: argparse.Namespace) -> int:
     """The comparison table of a sweep."""
     store = Store(args.store)
     form = _form(args)
-    if args.paper and args.sweep in papers.names() and not ledger.candidates(store, args.sweep):
-        return print_paper(args.sweep, form)
+    if args.sweep in papers.names() and not ledger.candidates(store, args.sweep):
+        return _printed(args, form)
     book = ledger.load(store, args.sweep)
     layout = results.layout_of(book, args.layout)
     if args.paper and layout is None:
-        raise needs_layout(book.name)
+        raise paper.needs_layout(book.name)
+    pools = layout is not None and layout.kind == "pools"
+    if not book.trials:
+        raise UserError(f"{book.name} has no row yet: no trial of it was begun")
+    if pools and args.grader:
+        raise UserError(f"--grader {args.grader}: {args.layout or book.config['layout']} is of the pools of {book.name}, as they "
+                        "were graded for selection; leave it out")
     rows = results.rows_for(store, book, layout, args.grader)
     if args.grader:
-        _check_grader(args.grader, book, results.graders(store, book))
-    pools = layout is not None and layout.kind == "pools"
+        results.check_grader(store, book, args.grader)
     found = Guarded({}, {}, (), ()) if pools else guard(store, book, rows)
     if args.strict and found.differences:
         raise UserError(_refusal(book.name, found))
@@ -53,14 +58,29 @@ def table_command(args: argparse.Namespace) -> int:
     if form == "terminal":
         print_table(table)
         return 0
-    seeds = [""] if pools else [run.seed for run in book.trials[0].runs]
-    text = WRITERS[form](table) if form in WRITERS else tables.as_csv(table, rows, seeds)
-    if args.to:
-        _write(args.to, text)
-        print(f"{args.to}: {book.name}")
+    text = WRITERS[form](table) if form in WRITERS else tables.as_csv(table, rows, {} if pools else results.seeds(book))
+    _give(text, args.to, book.name)
+    return 0
+
+
+def _printed(args: argparse.Namespace, form: str) -> int:
+    """A paper's table, where no sweep has its name."""
+    if not args.paper or args.layout or args.grader or args.strict or args.interval:
+        raise UserError(f"{args.sweep} is no sweep in {args.store} but a table that a paper prints: `{program()} table "
+                        f"{args.sweep} --paper` shows it alone, and besides --format and --to it takes nothing")
+    if form == "terminal":
+        paper.show(args.sweep)
+    else:
+        _give(paper.written(args.sweep, form), args.to, args.sweep)
+    return 0
+
+
+def _give(text: str, path: Path | None, name: str) -> None:
+    if path:
+        _write(path, text)
+        print(f"{path}: {name}")
     else:
         print(text, end="")
-    return 0
 
 
 def _form(args: argparse.Namespace) -> str:
@@ -84,14 +104,6 @@ def _write(path: Path, text: str) -> None:
         raise UserError(f"--to {path} cannot be written: {error.strerror}") from error
 
 
-def _check_grader(name: str, book: ledger.Ledger, there: set[str]) -> None:
-    grading.get(name)
-    if not any(by.startswith(f"{name}/") for by in there):
-        raise UserError(f"nothing of {book.name} is graded by {name}; there are verdicts of "
-                        f"{', '.join(sorted(there)) or 'nobody'}. To have it grade the same, name it behind the others, as in "
-                        "grade.math=[math_strict,math_paper], and run the sweep again: no agent runs twice")
-
-
 def _refusal(sweep: str, found: Guarded) -> str:
     lines = [f"  {one.benchmark} of {one.label}, seed {one.seed}: {one.text}" for one in found.differences]
     return "\n".join([f"the cells of {sweep} did not all come about in the same way, and --strict prints no such table:", *lines,
@@ -106,22 +118,27 @@ def print_table(table: Table, out: Console | None = None) -> None:
     for part in _parts(found, heads, out.width):
         shown = RichTable()
         for head in found.heads:
-            shown.add_column(escape(head), no_wrap=True)
+            shown.add_column(_text(head), no_wrap=True)
         for column in part:
-            shown.add_column(escape(heads[column]), justify="right")
+            shown.add_column(_text(heads[column]), justify="right")
         for block in found.blocks:
             for line in block:
-                shown.add_row(*(escape(visible(head)) for head in line.heads), *(_box(line.boxes[column]) for column in part))
+                shown.add_row(*map(_text, line.heads), *(_box(line.boxes[column]) for column in part))
             shown.add_section()
         out.print(shown)
     for said in (tables.caption(table), *below(table)):
-        out.print(escape(visible(said)), soft_wrap=True)
+        out.print(_text(said), soft_wrap=True)
+
+
+def _text(text: str) -> str:
+    """As it is, for a terminal: no markup, and nothing that it would obey."""
+    return escape(visible(text))
 
 
 def _parts(found: Grid, heads: list[str], width: int) -> Iterator[list[int]]:
     """Columns that fit beside one another, and beside those that name the row; at least one."""
     lines = [line for block in found.blocks for line in block]
-    named = sum(_width([head, *(visible(line.heads[at]) for line in lines)]) for at, head in enumerate(found.heads)) + 1
+    named = sum(_width([head, *(line.heads[at] for line in lines)]) for at, head in enumerate(found.heads)) + 1
     part: list[int] = []
     left = width - named
     for column, head in enumerate(heads):
@@ -136,7 +153,7 @@ def _parts(found: Grid, heads: list[str], width: int) -> Iterator[list[int]]:
 
 def _width(texts: list[str]) -> int:
     """Of a column with its padding and its rule."""
-    return 3 + max(cell_len(line) for text in texts for line in text.split("\n"))
+    return 3 + max(cell_len(line) for text in texts for line in visible(text).split("\n"))
 
 
 def _plain(box: Box) -> str:
@@ -145,7 +162,7 @@ def _plain(box: Box) -> str:
 
 
 def _box(box: Box) -> str:
-    first, *more = map(escape, box.lines)
+    first, *more = map(_text, box.lines)
     style = STYLES[box.rank]
     number = f"[{style}]{first}[/{style}]" if style else first
     return "\n".join([f"{number} [yellow]({escape(box.mark)})[/yellow]" if box.mark else number, *more])

@@ -15,6 +15,8 @@ from smartad.stage import StageSpec, upstream_first
 from smartad.store import Store, StoreAway, answered
 
 log = logging.getLogger(__name__)
+NUMBERS = ("grade", "aggregate")
+"""Stages that make numbers of what is finished, and take moments: done at once, so that a sweep has some before it ends."""
 State = Literal["done", "running", "waiting", "failed", "blocked", "stopped"]
 """blocked: something it needs has failed.  stopped: nobody wants it any more."""
 LOOKS = 100
@@ -113,13 +115,16 @@ class Dispatcher:
         ready = [spec for spec in self.unfinished.values() if self._update(spec, in_flight or set(), seen)]
         taken = []
         if in_flight is not None and ready:
-            # What has the longest way to go first, so that nobody waits for it at the end.
-            taken = self.executor.take(self._unclaimed(sorted(ready, key=lambda spec: -self.heights[spec.fingerprint])))
+            taken = self.executor.take(self._unclaimed(sorted(ready, key=self._turn)))
         for spec in taken:
             self.states[spec.fingerprint] = "running"
         self.unfinished = {f: spec for f, spec in self.unfinished.items() if self.states[f] not in ("done", "stopped")}
         if not taken and not in_flight:  # others are at it: there is nobody of ours to wait for
             time.sleep(POLL_S)
+
+    def _turn(self, spec: StageSpec) -> tuple[bool, int]:
+        """Numbers first; then what has the longest way to go, so that nobody waits for it at the end."""
+        return spec.stage.name not in NUMBERS, -self.heights[spec.fingerprint]
 
     def _away(self) -> bool:
         self.away = not self.store.present()

@@ -1,7 +1,6 @@
 """pass@1 of a table's rows."""
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 from smartad.figures import rows
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 
 ROWS = 40
 """The rows with the best averages are drawn; more cannot be told apart."""
-WHAT = "n: graded questions; several seeds ask the same ones, which count once"
+WHAT = "about other questions, and luck in training is not in them; n: graded questions, which count once for all seeds"
 
 
 def point(entry: Entry) -> Point | None:
@@ -25,18 +24,15 @@ def point(entry: Entry) -> Point | None:
 def points(entries: Mapping[str, Entry], benchmarks: Sequence[str]) -> dict[str, Point | None]:
     """Those of a row's cells, and of several benchmarks their macro average: None when one is missing."""
     found = {name: point(entries[name]) for name in benchmarks}
-    return {**found, AVERAGE: _average(entries, benchmarks)} if len(benchmarks) > 1 else found
+    return {**found, AVERAGE: _average(entries[AVERAGE])} if len(benchmarks) > 1 else found
 
 
-def _average(entries: Mapping[str, Entry], benchmarks: Sequence[str]) -> Point | None:
-    """As in the table, where it is of the seeds that have all benchmarks, with the interval of what the cells have."""
-    value, draws = entries[AVERAGE].percent, [entries[name].draws for name in benchmarks]
-    known = [share for share in draws if share]
-    if value is None or len(known) < len(draws):
+def _average(entry: Entry) -> Point | None:
+    """As in the table: of the seeds that have all benchmarks."""
+    if entry.percent is None:
         return None
-    low, high = macro(known)
-    middle = fmean(100 * right / n for right, n in known)
-    return Point(value, value - (middle - low), value + (high - middle), sum(n for _, n in known))
+    low, high = macro(entry.shares)
+    return Point(entry.percent, min(low, entry.percent), max(high, entry.percent), int(sum(n for _, n in entry.shares)))
 
 
 def overall(entries: Mapping[str, Entry], benchmarks: Sequence[str]) -> float:

@@ -1,9 +1,9 @@
 """A sweep's results: its table, and its best adapter."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from smartad import papers, registry, tables
+from smartad import grading, papers, registry, tables
 from smartad.papers import PaperTable
 from smartad.papers.layout import laid_out
 from smartad.records import read_jsonl
@@ -12,7 +12,7 @@ from smartad.store import Store
 from smartad.sweep import teachers
 from smartad.sweep.ledger import Ledger, LedgerTrial, Run
 from smartad.tables import RunCells, Table
-from smartad.types import Cell, Question, Verdict
+from smartad.types import Cell, Question, UserError, Verdict
 
 SIZE = re.compile(r"(?<![\w.])\d+(\.\d+)?[bm](?![a-z0-9])", re.IGNORECASE)
 """How many parameters, in the name of a model: Qwen2.5-1.5B-Instruct."""
@@ -89,10 +89,28 @@ def sizes(book: Ledger) -> dict[str, str]:
     return found
 
 
-def graders(store: Store, book: Ledger) -> set[str]:
-    """Whose verdicts there are on finished rows, with versions."""
-    return {cell.grader for trial in book.trials for run in trial.runs if store.has(run.goal)
-            for name in ("cells.jsonl", "other_cells.jsonl") for cell in read_jsonl(store.folder(run.goal) / name, Cell)}
+def seeds(book: Ledger) -> dict[str, list[int]]:
+    """Label -> the seeds of its runs."""
+    return {trial.label: [run.seed for run in trial.runs] for trial in book.trials}
+
+
+def check_grader(store: Store, book: Ledger, name: str) -> None:
+    """Raises UserError for a grader that is none, or by whom nothing of the sweep is graded yet."""
+    grading.get(name)
+    there = {cell.grader for trial in book.trials for run in trial.runs for cell in _every_cell(store, run)}
+    if not any(by.startswith(f"{name}/") for by in there):
+        raise UserError(f"nothing of {book.name} is graded by {name}; there are verdicts of "
+                        f"{', '.join(sorted(there)) or 'nobody'}. To have it grade the same, name it behind the others, as in "
+                        "grade.math=[math_strict,math_paper], and run the sweep again: no agent runs twice")
+
+
+def _every_cell(store: Store, run: Run) -> Iterator[Cell]:
+    """By every grader; of a run that is not finished those there are."""
+    if store.has(run.goal):
+        for name in ("cells.jsonl", "other_cells.jsonl"):
+            yield from read_jsonl(store.folder(run.goal) / name, Cell)
+    else:
+        yield from (graded(store, grade) for grades in grades_of(run) for grade in grades if store.has(grade))
 
 
 def table(store: Store, book: Ledger) -> Table:

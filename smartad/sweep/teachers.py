@@ -1,6 +1,6 @@
 """What teachers get right of the training questions, as rows of a table (Agent Distillation, Table 4)."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,18 +20,18 @@ def groups(found: Mapping[str, Sequence[RunCells]]) -> dict[str, list[str]]:
 
 def rows(store: Store, book: Ledger) -> dict[str, list[RunCells]]:
     """Pool -> pass@1 on each of its training sets; of several samples of a question, their mean.  Pools that are not graded yet
-    are not there: what they hold is not known."""
-    found: dict[str, list[RunCells]] = {}
+    are not there: what they hold is not known.  Those of one label all have the fingerprint of their grade stage in theirs, and
+    none stands for the others in the paper's row."""
+    labels: dict[str, str] = {}
     for grade in book.stages():
         if not grade.startswith("grade-") or not store.has(grade):
             continue
         pool = store.record(store.record(grade)["identity"]["inputs"]["attempts"])
         if pool["identity"]["stage"] not in MAKERS:
             continue
-        label = _label(pool["identity"]["config"])
-        label = f"{label}, {pool['fingerprint']}" if label in found else label
-        found[label] = [_cells(store, grade)]
-    return found
+        labels[grade] = _label(pool["identity"]["config"])
+    often = Counter(labels.values())
+    return {label if often[label] == 1 else f"{label}, {grade}": [_cells(store, grade)] for grade, label in labels.items()}
 
 
 def _cells(store: Store, grade: str) -> RunCells:

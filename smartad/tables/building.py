@@ -34,19 +34,26 @@ def build(title: str, groups: Mapping[str, Sequence[str]], rows: Mapping[str, Se
 
 
 def _rank(block: Sequence[dict[str, Entry]], column: str) -> None:
-    """Mark the best and the second of a column.  What is equal as printed is equal; of too few seeds, it is not compared."""
-    rivals = [row for row in block if row[column].percent is not None and not row[column].part]
+    """Mark the best and the second of a column.  What is equal as printed is equal; of too few seeds, it is not compared; and no
+    place is given that ungraded attempts, whatever they come to, could change."""
     if len(block) < 2:
         return
-    ranked = sorted({_shown(row[column]) for row in rivals}, reverse=True)
-    for row in rivals:
-        place = ranked.index(_shown(row[column]))
-        if place < 2:
-            row[column] = dataclasses.replace(row[column], rank="second" if place else "best")
+    rivals = [row for row in block if row[column].percent is not None and not row[column].part]
+    shown = [_shown(row[column].percent or 0.0) for row in rivals]
+    reaches = [(_shown(row[column].reach[0]), _shown(row[column].reach[1])) for row in rivals]
+    for place, top in enumerate(sorted(set(shown), reverse=True)[:2]):
+        for at, row in enumerate(rivals):
+            if shown[at] == top and _stands(place, reaches[at], [*reaches[:at], *reaches[at + 1:]]):
+                row[column] = dataclasses.replace(row[column], rank="second" if place else "best")
 
 
-def _shown(entry: Entry) -> float:
-    return float(f"{entry.percent:.1f}")
+def _stands(place: int, reach: tuple[float, float], others: Sequence[tuple[float, float]]) -> bool:
+    """Whether so many numbers are above it for certain, and no more may be."""
+    return len({low for low, _ in others if low > reach[1]}) == len({high for _, high in others if high > reach[0]}) == place
+
+
+def _shown(percent: float) -> float:
+    return float(f"{percent:.1f}")
 
 
 def _entry(runs: Sequence[RunCells], benchmark: str) -> Entry:
@@ -60,7 +67,8 @@ def _entry(runs: Sequence[RunCells], benchmark: str) -> Entry:
                      source=tuple(c.source for c in cells))
     counts = [str(c.n) if c.questions is None else f"{c.n} of {c.questions} questions" for c in cells]
     return Entry(statistics.fmean(scores), _sd(scores), _ns(counts), ungraded, len(scores), note, part=_part(have, runs),
-                 draws=_draws([c.draws for c in cells]), source=tuple(c.source for c in cells))
+                 draws=_draws([c.draws for c in cells]), reach=_reach([[c] for c in cells], _macro),
+                 source=tuple(c.source for c in cells))
 
 
 def _average(runs: Sequence[RunCells], benchmarks: Sequence[str], mean: Callable[[Sequence[Cell]], float]) -> Entry:
@@ -77,7 +85,23 @@ def _average(runs: Sequence[RunCells], benchmarks: Sequence[str], mean: Callable
     draws = [(score * n / 100, n) for score, n in zip(scores, asked, strict=True)]
     return Entry(statistics.fmean(scores), _sd(scores), _ns([str(sum(c.n for c in cells)) for cells in complete]),
                  sum(c.ungraded for cells in complete for c in cells), len(scores), note, part=_part(len(whole), runs),
-                 draws=_draws(draws) if mean is _micro else None)
+                 draws=_draws(draws) if mean is _micro else None, reach=_reach(complete, mean),
+                 shares=tuple(_draws([c.draws for c in of_seeds]) for of_seeds in zip(*complete, strict=True))
+                 if mean is _macro else ())
+
+
+def _reach(of_seeds: Sequence[Sequence[Cell]], mean: Callable[[Sequence[Cell]], float]) -> tuple[float, float]:
+    """The mean over seeds if all that is ungraded were wrong, and if it were right."""
+    wrong, right = (statistics.fmean(mean([_decided(c, share) for c in cells]) for cells in of_seeds) for share in (0, 1))
+    return wrong, right
+
+
+def _decided(cell: Cell, share: int) -> Cell:
+    """With its ungraded attempts wrong (0) or right (1).  Of several samples, each question has as many."""
+    if not cell.ungraded:
+        return cell
+    correct, n = cell.correct + share * cell.ungraded, cell.n + cell.ungraded
+    return dataclasses.replace(cell, correct=correct, n=n, ungraded=0, mean=100 * correct / n)
 
 
 def _macro(cells: Sequence[Cell]) -> float:

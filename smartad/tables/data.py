@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from smartad.stats import wilson
+from smartad.stats import Share, wilson
 from smartad.tables.printed import Printed, beside
 from smartad.types import Cell
 
@@ -51,13 +51,17 @@ class Entry:
     """(seeds it is the mean of, seeds there are to be), while they are not the same."""
     draws: tuple[float, int] | None = None
     """(right, out of) as an interval must take them; None where there is no such interval, as of a macro average."""
+    shares: tuple[Share, ...] = ()
+    """Of a macro average, ``draws`` of its benchmarks over those seeds that it is the mean of."""
+    reach: tuple[float, float] = (0.0, 100.0)
+    """``percent`` if all that is ungraded were wrong, and if it were right."""
     source: tuple[str, ...] = ()
     """Fingerprints of the grade stages it was counted from, one for each seed; of an average none."""
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """The 95 % Wilson interval in percent.  Several seeds answer the same questions, so a question is one draw, however many
-        seeds there are: that is as wide as it can be."""
+        seeds there are.  It is about other questions; luck in training is not in it."""
         return None if self.draws is None or not self.draws[1] else wilson(*self.draws)
 
     @property
@@ -163,11 +167,7 @@ class Table:
         """``text``, and below it what was asked for besides: the interval, what the paper prints."""
         entry, printed = self.rows[row][column], self.printed.get((row, column))
         return [self.text(row, column), *([between(entry.interval)] if self.intervals and entry.interval else []),
-                *([] if printed is None else [beside(entry.percent, self._shares(row, column), printed)])]
-
-    def _shares(self, row: str, column: str) -> list[tuple[float, int] | None]:
-        """What a number is the mean of, as an interval must take it."""
-        return [self.rows[row][name].draws for name in (self.benchmarks if column == AVERAGE else [column])]
+                *([] if printed is None else [beside(entry.percent, entry.shares or [entry.draws], printed)])]
 
 
 def between(interval: tuple[float, float]) -> str:

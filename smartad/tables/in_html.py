@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
+from smartad.records import visible
 from smartad.tables.data import Table
 from smartad.tables.grid import Box, grid
 from smartad.tables.words import below, caption
@@ -90,4 +91,4 @@ def _element(name: str, inner: str, **attributes: str) -> str:
 
 
 def _text(text: str) -> str:
-    return escape(" ".join(text.split()))
+    return escape(visible(" ".join(text.split())))

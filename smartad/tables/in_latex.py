@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from smartad.records import visible
 from smartad.tables.data import Table
 from smartad.tables.grid import Box, grid
 from smartad.tables.words import below, caption
@@ -58,4 +59,4 @@ def _box(box: Box) -> str:
 
 def _escape(text: str) -> str:
     """As it is read: of one line, no character a command, and no dash made of two hyphens."""
-    return "".join(SPECIAL.get(c, c) for c in re.sub("-(?=-)", "-\0", " ".join(text.split()))).replace("\0", "{}")
+    return "".join(SPECIAL.get(c, c) for c in re.sub("-(?=-)", "-\0", visible(" ".join(text.split())))).replace("\0", "{}")

@@ -3,11 +3,14 @@
 import re
 from collections.abc import Sequence
 
+from smartad.records import visible
 from smartad.tables.data import Table
 from smartad.tables.grid import Box, grid
 from smartad.tables.words import below, caption
 
 MARKS = {"best": "**{}**", "second": "<u>{}</u>", "": "{}"}
+ACTS = re.compile(r"[\\|*`~$]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])")
+"""What would be markup.  Brackets are it only before another one or a colon, and an underscore inside a word is not."""
 
 
 def markdown(table: Table) -> str:
@@ -21,7 +24,7 @@ def markdown(table: Table) -> str:
     for block in found.blocks:
         lines += [f"| {' | '.join([*map(_escape, line.heads), *map(_box, line.boxes)])} |" for line in block]
     notes = [line for note in below(table) for line in ("", _escape(note))]
-    return "\n".join([*lines, "", caption(table), *notes, ""])
+    return "\n".join([*lines, "", _escape(caption(table)), *notes, ""])
 
 
 def _box(box: Box) -> str:
@@ -37,5 +40,6 @@ def plain_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _escape(text: str) -> str:
-    """As it is read in a cell of a table: of one line, and no markup."""
-    return re.sub(r"([\\|*`])", r"\\\1", " ".join(text.split())).replace("<", "&lt;")
+    """As it is read, in a cell or below: of one line, and no markup."""
+    said = ACTS.sub(r"\\\g<0>", visible(" ".join(text.split())))
+    return re.sub(r"&(?=#?\w+;)", "&amp;", said).replace("<", "&lt;")

@@ -7,8 +7,9 @@ from smartad.stats import Share, macro, macro_difference
 
 INSIDE, OUTSIDE, APART = "inside", "outside", "apart"
 ABOUT = ("paper: what it prints, our difference to it, and whether it lies inside or outside our 95 % interval, which is what "
-         "chance may have done to our number alone.  apart: it lies outside, and chance in their questions and ours together "
-         "does not explain the difference either (95 %, two independent samples; that both asked the same is not used).")
+         "other questions may have done to our number alone; luck in training is not in it. apart: it lies outside, and chance "
+         "in their questions and ours together does not explain the difference either (95 %, two independent samples; that "
+         "both asked the same is not used).")
 
 
 @dataclass(frozen=True)

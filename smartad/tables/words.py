@@ -14,11 +14,14 @@ def caption(table: Table) -> str:
     if table.micro:
         parts.append("Avg is the mean of the benchmarks, Micro that of their questions.")
     if table.intervals:
-        parts.append("In parentheses, 95 % Wilson intervals; several seeds ask the same questions, which count once.")
+        parts.append("In parentheses, 95 % Wilson intervals; several seeds ask the same questions, which count once. They "
+                     "are about other questions; luck in training is not in them.")
     if table.printed:
         parts.append(printed.ABOUT)
     if any(entry.part for entry in entries):
         parts.append("What lacks seeds is not ranked.")
+    if any(entry.ungraded and entry.percent is not None for entry in entries):
+        parts.append("No rank is given that ungraded attempts could change.")
     if any(entry.note == STOPPED for entry in entries):
         parts.append("stopped: ended early, as it was behind the others.")
     return " ".join(filter(None, parts))
