@@ -239,7 +239,7 @@ def test_command_writes_csv_of_every_row_and_what_is_missing(store, swept, said)
 @pytest.mark.parametrize(("words", "message"), [
     (["declared:min"], "declared:min is one row: name the other one, too"),
     (["declared:min", "base", "max"], "two rows, or a sweep alone, got 3"),
-    (["declared:min", "nobody"], "'nobody' names no row"),
+    (["declared:min", "nobody"], "'nobody' is no row of declared; it has 'base', 'min', 'max'"),
     (["declared", "--flips"], "of two rows; name the other one"),
     (["declared:min", "max", "--baseline", "base"], "here are two rows already"),
     (["declared", "--draws", "7"], "--draws 7: .* at least 1000"),
