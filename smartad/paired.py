@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from smartad.stats import ALPHA, DRAWS, POWER, Difference
+from smartad.stats import ALPHA, DRAWS, MANY, POWER, SAME, Difference
 
 Runs = NDArray[np.float64]
 """(seeds, questions) of one arm on one benchmark: the share of a question's attempts that is right, 0..1; NaN: not graded."""
@@ -14,8 +14,6 @@ TAIL = 20
 """Draws that must lie beyond zero for their number to say how rare that is."""
 BLOCK, CHUNK = 100, 1_000
 """Comparisons, and draws, that are held at once: 10,000 draws of 500 questions stay under 100 MB."""
-MANY = 1_000
-"""Seeds that nobody trains."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,8 @@ def differences(pairs: Sequence[Paired], draws: int = DRAWS, seed: int = 0) -> l
     **Questions** are drawn anew within every benchmark (stratified), the same for all runs of both arms (paired), so what an
     arm's seeds have in common and what the arms have in common stays together.  To each benchmark two questions are added, of
     which each arm has one right: else fifty questions without a difference would leave no doubt at all (Bonett & Price 2012,
-    Adjusted Wald intervals for a difference of binomial proportions based on paired data).
+    Adjusted Wald intervals for a difference of binomial proportions based on paired data).  They pull a benchmark's draws to
+    zero, by 2 of n + 2; what they pull is given back, as over several benchmarks it would not average out.
 
     **Seeds** are a random sample, too, nested in their arm.  To draw two or three of them with replacement makes intervals that
     are too narrow by sqrt((k-1)/k) and know nothing of how badly two numbers tell a variance: those of 3 seeds held the truth
@@ -105,7 +104,9 @@ def _complete(a: Runs, b: Runs) -> NDArray[np.bool_]:
 
 def _resampled(values: NDArray[np.float64], draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """``values``: (questions, columns).  (draws, columns): the columns' means over questions drawn with replacement, and over
-    one question of +1 and one of -1 besides; NaN are left out."""
+    one question of +1 and one of -1 besides, which do not move their centre; NaN are left out."""
+    own = (~np.isnan(values)).sum(axis=0)
+    pulled = 2 * np.nansum(values, axis=0) / (np.maximum(own, 1) * (own + 2))
     values = np.concatenate([values, np.tile([[1.0], [-1.0]], values.shape[1])])
     n, there = len(values), ~np.isnan(values)
     filled, everywhere = np.where(there, values, 0.0), bool(there.all())
@@ -115,7 +116,7 @@ def _resampled(values: NDArray[np.float64], draws: int, rng: np.random.Generator
         chosen = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
         counts = np.bincount(chosen.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
         out_of = np.full((size, 1), float(n)) if everywhere else counts @ there.astype(np.float64)
-        means[start:start + size] = (counts @ filled) / np.maximum(out_of, 1.0)
+        means[start:start + size] = (counts @ filled) / np.maximum(out_of, 1.0) + pulled
     return means
 
 
@@ -124,7 +125,7 @@ def _difference(of: Sequence[tuple[Runs, Runs]], drawn: NDArray[np.float64], see
     from scipy import stats
 
     spread = _spread(of)
-    estimate = float(np.mean([a.mean() - b.mean() for a, b in of]))
+    estimate = round(float(np.mean([a.mean() - b.mean() for a, b in of])), 12)  # a tie is one, whatever order it was added in
     variance = float(drawn.var())
     if spread.seeds > 0:
         drawn = drawn + np.sqrt(spread.seeds) * np.random.default_rng([seed, 0, 1]).standard_t(spread.df, len(drawn))
@@ -173,7 +174,7 @@ def _needed(estimate: float, spread: _Spread, lone: bool) -> tuple[int | None, f
     from scipy import stats
 
     room = (estimate / (stats.norm.ppf(1 - ALPHA / 2) + stats.norm.ppf(POWER)))**2
-    if room == 0:
+    if 100 * abs(estimate) < SAME:
         return None, None
     lasting = max(0.0, spread.questions - spread.noise)
     if lone or not spread.seeded:
@@ -188,4 +189,4 @@ def _needed(estimate: float, spread: _Spread, lone: bool) -> tuple[int | None, f
         if (stats.t.ppf(1 - ALPHA / 2, df) + stats.t.ppf(POWER, df))**2 * total <= estimate**2:
             return k, questions
         k += 1
-    return None, questions
+    return MANY + 1, questions

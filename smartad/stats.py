@@ -10,6 +10,10 @@ Share = tuple[float, float]
 ALPHA, POWER = 0.05, 0.8
 DRAWS = 10_000
 """Of a bootstrap."""
+SAME = 0.05
+"""Points: what differs by less is the same as printed."""
+MANY = 1_000
+"""Seeds that nobody trains."""
 
 
 def wilson(correct: float, n: float) -> tuple[float, float]:
@@ -69,8 +73,8 @@ class Difference:
     p: float
     """Two-sided."""
     seeds: int | None
-    """How many seeds of each arm tell a difference of this size apart, on these questions (power 80 %, alpha 5 %).  None: not
-    known, as an arm has but one, or no number does."""
+    """How many seeds of each arm tell a difference of this size apart, on these questions (power 80 %, alpha 5 %); more than
+    MANY are MANY + 1.  None: not known, as an arm has but one, or no number does, as of no difference (SAME)."""
     questions: float | None
     """How many times as many questions tell it apart: with the seeds that there are, or, where these questions are too few
     for any number of seeds, with very many.  None: no number does."""

@@ -8,6 +8,7 @@ from smartad.dialect import render_turn
 from smartad.records import write_jsonl
 from smartad.stage import Runtime, StageSpec
 from smartad.stages import aggregate
+from smartad.stages.grade import summary
 from smartad.store import Store
 from smartad.sweep.ledger import Ledger
 from smartad.types import Question, Step, Trajectory, Verdict
@@ -68,6 +69,7 @@ def seal(store: Store, spec: StageSpec, name: str = "", rows: list | None = None
         out, metrics = store.folder(spec.fingerprint), {}
         if rows is not None:
             write_jsonl(out / name, rows)
+            metrics = summary(rows) if name == "verdicts.jsonl" else {}
         else:
             inputs = {role: store.folder(parent.fingerprint) for role, parent in spec.inputs.items()}
             metrics = aggregate.run(spec.config, inputs, out, Runtime())

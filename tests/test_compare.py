@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -16,9 +17,12 @@ from smartad.analysis.telling import told
 from smartad.cli.arguments import parse
 from smartad.cli.comparing import compare_command
 from smartad.records import write_json
-from smartad.stats import holm, mcnemar
+from smartad.report.comparing import section
+from smartad.stats import MANY, holm, mcnemar
 from smartad.store import Store, StoreError
 from smartad.sweep import ledger
+from smartad.sweep.stopping import Stop
+from smartad.tables import HOLE
 from smartad.types import UserError
 
 pytestmark = pytest.mark.slow
@@ -148,6 +152,49 @@ def test_benchmark_that_is_not_finished_is_named_and_the_others_are_compared(sto
         two(store, "declared:min", "declared:base")
 
 
+def half(label, seed, benchmark, number):
+    """max has not finished toy_qa3; what it has would be the best average."""
+    return number < {("base", "toy_math"): 3, ("base", "toy_qa3"): 3, ("min", "toy_math"): 12, ("min", "toy_qa3"): 8,
+                     ("max", "toy_math"): 16}[label, benchmark]
+
+
+def test_row_that_lacks_a_benchmark_has_no_average_among_others_and_stands_last(store, swept, said):
+    book = swept(half)
+    of_min, of_max = against(store, book, book.trials[0], draws=1000)
+    assert of_max.macro is None and [line.benchmark for line in of_max.lines] == ["toy_math"]
+    assert of_min.holm == of_min.macro.p, "one average, and none to correct for"
+    printed = said(store, "declared")
+    assert "| min | 50.0 | +35.0 |" in printed and f"| max {f'| {HOLE} ' * 5}| +65.0 (" in printed
+    assert printed.index("| min |") < printed.index("| max |") and "1 of 1 rows differ" in printed
+    assert "max: no average, as declared:max has not finished toy_qa3 with seed 0." in printed
+    reported = next(line for line in section(store, book, book.trials[0], {})["lines"] if line["row"] == "max")
+    assert (reported["difference"], reported["words"]) == ("", "declared:max has not finished toy_qa3 with seed 0")
+    lines = csv.DictReader(io.StringIO(said(store, "declared", "--format", "csv")))
+    assert [line["benchmark"] for line in lines if line["a"] == "declared:max"] == ["toy_math", "toy_qa3"]
+    pair = said(store, "declared:max", "base")
+    assert "| Avg of 1 | 20 | 80.0 | 15.0 | +65.0 |" in pair and "The average is over toy_math alone.\nmax is 65.0" in pair
+    assert "The average is over toy_math alone." in said(store, "declared:max", "base", "--format", "csv")
+
+
+def test_stopped_row_is_not_compared(store, swept, said):
+    book = swept(half)
+    stopped = dataclasses.replace(book.trials[2], stopped=Stop("wilcoxon", ("toy_math, seed 0",), "min", 12.5, 80.0, 0.001))
+    ledger.add(store, "declared", [stopped])
+    printed = said(store, "declared")
+    assert "max: declared:max was stopped early." in printed and "+65.0" not in printed and "1 of 1 rows" in printed
+    with pytest.raises(UserError, match="declared:max was stopped early"):
+        two(store)
+
+
+def test_finished_row_whose_verdicts_were_removed_says_so_and_how_to_have_them_again(store, swept, said):
+    book = swept()
+    goal = book.trials[2].runs[0].goal
+    shutil.rmtree(store.folder(store.record(goal)["identity"]["inputs"]["toy_math"]))
+    gone = (f"the verdicts on toy_math of declared:max, seed 0, are no longer in {store.root}: delete {goal} there and run the "
+            "sweep again")
+    assert f"max: no average, as {gone}." in said(store, "declared") and gone in said(store, "declared:min", "max")
+
+
 def test_seed_of_which_nothing_is_finished_is_left_out(store, swept):
     def right(label, seed, benchmark, number):
         return {0: number < 10}[seed]
@@ -182,7 +229,18 @@ def test_sentences_say_size_doubt_and_what_it_takes(store, swept):
     said = told(two(store))
     assert said[0].startswith("min is ") and "below max on average (95 % interval " in said[0] and "may be chance" in said[0]
     assert "takes about" in said[1]
+    rare = dataclasses.replace(two(store).macro, seeds=MANY + 1)
+    assert "takes more than 1,000 seeds of each" in told(dataclasses.replace(two(store), macro=rare))[1]
     assert told(dataclasses.replace(two(store), refused="no", macro=None)) == ["no"]
+
+
+def test_equal_averages_are_called_equal_and_ask_for_no_questions(store, swept):
+    """16 + 4 and 12 + 8 of 20 differ by 3e-17 in floating point."""
+    right = {("min", "toy_math"): 16, ("min", "toy_qa3"): 4, ("max", "toy_math"): 12, ("max", "toy_qa3"): 8}
+    swept(lambda label, seed, benchmark, number: number < right.get((label, benchmark), 0))
+    first, covered = told(two(store))
+    assert first.startswith("min and max have the same average here (95 % interval -") and "not known which is better" in first
+    assert "one seed" in covered
 
 
 def test_command_prints_markdown_and_every_number_of_it(finished, said):
@@ -190,19 +248,30 @@ def test_command_prints_markdown_and_every_number_of_it(finished, said):
     assert "A: min  (seed 0)\nB: max  (seed 0)\n" in printed
     assert "| toy_math | 20 | 75.0 | 45.0 | +30.0 |" in printed and "| 6 | 0 | 0.031 | 0.062 |" in printed
     assert "| Avg | 40 | 75.0 | 45.0 | +30.0 |" in printed and "McNemar's exact test" in printed
-    assert "min is 30.0 points above max on average" in printed
+    assert "min is 30.0 points above max on average" in printed and "Graded by exact/1." in printed
+    assert "takes about" not in printed, "it is told apart already"
+
+
+def note_sandbox(store, trial, sandbox):
+    grade = store.record(trial.runs[0].goal)["identity"]["inputs"]["toy_math"]
+    record = store.record(store.record(grade)["identity"]["inputs"]["attempts"])
+    write_json(store.folder(record["fingerprint"]) / "record.json", {**record, "ran": {"sandbox": sandbox}})
 
 
 def test_command_names_what_the_rows_differ_in_and_nobody_declared(store, swept, said):
     book = swept()
     assert "Not made alike" not in said(store, "declared:min", "max")
     for trial, sandbox in zip(book.trials, ("bubblewrap 0.8.0", "bubblewrap 0.8.0", "landlock"), strict=True):
-        grade = store.record(trial.runs[0].goal)["identity"]["inputs"]["toy_math"]
-        record = store.record(store.record(grade)["identity"]["inputs"]["attempts"])
-        write_json(store.folder(record["fingerprint"]) / "record.json", {**record, "ran": {"sandbox": sandbox}})
+        note_sandbox(store, trial, sandbox)
     note = "sandbox landlock instead of bubblewrap 0.8.0 (toy_math of max)."
-    assert note in said(store, "declared:min", "max") and note in said(store, "declared")
+    assert f"though nobody declared it: {note}" in said(store, "declared:min", "max") and note in said(store, "declared")
     assert note not in said(store, "declared:min", "base")
+    other = swept(name="other", keys={**ONE, "arms": {"short": {"evaluate.max_steps": 3}}}, right=lambda *_: True)
+    note_sandbox(store, other.trials[0], "none")
+    assert "Not made alike: sandbox none instead of landlock (toy_math of other:short)." in said(
+        store, "declared:max", "other:short")
+    lines = list(csv.DictReader(io.StringIO(said(store, "declared:max", "other:short", "--format", "csv"))))
+    assert [line["unlike"] for line in lines] == ["other:short: sandbox none instead of landlock", "", ""]
 
 
 @pytest.mark.parametrize("columns", [80, 160])
@@ -238,6 +307,12 @@ def test_command_writes_csv_of_every_row_and_what_is_missing(store, swept, said)
 
 @pytest.mark.parametrize(("words", "message"), [
     (["declared:min"], "declared:min is one row: name the other one, too"),
+    (["declared:"], "'declared:' names no row, and no sweep: a row is SWEEP:ROW"),
+    ([":min"], "':min' names no row, and no sweep"),
+    (["declared:nobody"], "'nobody' is no row of declared"),
+    (["declared", "--grader", "nope"], "no grader 'nope'"),
+    (["declared", "--grader", "math_paper"], "nothing of declared is graded by math_paper; there are verdicts of exact/1"),
+    (["declared:min", "max", "--flips", "--grader", "qa_match"], "nothing of declared:min and declared:max is graded"),
     (["declared:min", "base", "max"], "two rows, or a sweep alone, got 3"),
     (["declared:min", "nobody"], "'nobody' is no row of declared; it has 'base', 'min', 'max'"),
     (["declared", "--flips"], "of two rows; name the other one"),

@@ -1,7 +1,9 @@
 """Who flipped: which questions, where two attempts part, and both of them on the screen, where nothing they say is obeyed."""
 
 import csv
+import dataclasses
 import io
+import shutil
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ from answered_sweeps import answer, attempt, declare
 from command import all_of, on_a_terminal
 from smartad.analysis.arms import arm
 from smartad.analysis.compare import runs_of
-from smartad.analysis.flips import both, flips, parts_at
+from smartad.analysis.flips import both, parts_at
 from smartad.cli.arguments import parse
 from smartad.cli.comparing import compare_command
 from smartad.store import Store
@@ -28,8 +30,11 @@ def right(label, seed, benchmark, number):
 
 
 def thinking(question, correct):
-    """Those that are right think otherwise; question 5 is thought of in control characters."""
-    return attempt(question, correct, f"I know.{HOSTILE}" if question.endswith("/5") else f"I know {bool(correct)}.")
+    """Those that are right think otherwise; question 5 is thought of in control characters, and its wrong answer is hostile."""
+    if not question.endswith("/5"):
+        return attempt(question, correct, f"I know {bool(correct)}.")
+    made = attempt(question, correct, f"I know.{HOSTILE}")
+    return made if correct else dataclasses.replace(made, answer="=cmd|'/c x'!A1\x1b]0;mine\x07")
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +57,11 @@ def said(finished, capsys):
 
 def runs(store, a="declared:min", b="declared:max"):
     return runs_of(store, arm(store, a), arm(store, b))
+
+
+def flips(*words):
+    """Those that are fixed or broken."""
+    return [one for one in both(*words) if one.kind in ("fixed", "broken")]
 
 
 def trajectory(*written):
@@ -103,7 +113,8 @@ def test_run_that_has_not_finished_the_benchmark_has_no_flips(finished, tmp_path
 @pytest.mark.slow
 def test_list_groups_seeds_and_puts_those_that_flip_with_every_seed_first(said):
     printed = said("declared:min", "max", "--flips", "toy_math")
-    assert "toy_math: 2 fixed, 5 broken over seeds 0, 1" in printed and "toy_qa3" not in printed
+    assert "toy_math: 2 fixed, 5 broken of 38 compared over seeds 0, 1; 2 not graded in one of them" in printed
+    assert "toy_qa3" not in printed
     questions = [line.split(" | ")[:3] for line in printed.splitlines() if line.startswith("| toy_math/")]
     assert questions == [["| toy_math/0", "broken", "0, 1"], ["| toy_math/3", "broken", "0, 1"],
                          ["| toy_math/5", "fixed", "0, 1"], ["| toy_math/2", "broken", "1"]]
@@ -116,6 +127,26 @@ def test_list_as_csv_has_a_line_for_each_pair_of_runs(said):
     assert [(line["question"], line["flip"], line["seed_a"], line["seed_b"]) for line in lines] == [
         (f"toy_qa3/{n}", "fixed", "0", seed) for seed in "01" for n in (2, 3)]
     assert (lines[0]["part_at_step"], lines[0]["answer_a"], lines[0]["answer_b"]) == ("1", "41", "42")
+
+
+@pytest.mark.slow
+def test_answer_in_csv_is_no_formula_and_reaches_no_terminal(said):
+    lines = list(csv.DictReader(io.StringIO(said("declared:min", "max", "--flips", "toy_math", "--format", "csv"))))
+    assert [line["answer_a"] for line in lines if line["question"] == "toy_math/5"] == ["'=cmd|'/c x'!A1\\x1b]0;mine\\x07"] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", [["--flips"], ["--flips", "toy_math", "--format", "csv"], ["--question", "toy_math/2"]])
+def test_flips_of_other_graders_or_other_questions_are_refused(finished, tmp_path, asked, capsys):
+    store = Store(shutil.copytree(finished.root, tmp_path / "store"))
+    strict = {"strict": {"evaluate.max_steps": 3}}
+    answer(store, *declare(store, tmp_path, "strict", seeds=[0], arms=strict), lambda *_: True, by="strict/2")
+    few = {"few": {"limits.questions": 20, "select.rule": "random"}}
+    answer(store, *declare(store, tmp_path, "few", seeds=[0], arms=few), lambda *_: True, text="What is 7 times 6?")
+    for other, message in (("strict:strict", "is graded by exact/1, strict:strict by strict/2"), ("few:few", "0 of them are")):
+        with pytest.raises(UserError, match=message):
+            compare_command(parse(["compare", "declared:min", other, *asked, "--store", str(store.root)]))
+    capsys.readouterr()
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from scipy.special import ndtr
 from scipy.stats import norm
 
 from smartad.paired import Paired, differences
-from smartad.stats import holm, mcnemar
+from smartad.stats import MANY, holm, mcnemar
 
 counts = st.integers(0, 60)
 FEW = settings(max_examples=30, deadline=None)
@@ -66,7 +66,8 @@ def test_macro_average_weighs_benchmarks_alike_however_many_questions_they_have(
 
 
 def test_interval_of_one_run_each_is_that_of_a_plain_loop():
-    """10,000 draws in Python: questions of both arms together, and two besides of which each arm has one right."""
+    """10,000 draws in Python: questions of both arms together, and two besides of which each arm has one right, which pull the
+    draws to zero, and by so much they are moved back."""
     a, b = drawn(2, 30, 1, seed=1, share=0.7), drawn(2, 30, 1, seed=2)
     macro, _ = differences([Paired(a, b)])[0]
     chance, sums = random.Random(0), []
@@ -74,7 +75,8 @@ def test_interval_of_one_run_each_is_that_of_a_plain_loop():
         means = []
         for one, other in zip(a, b, strict=True):
             questions = [*zip(one[0], other[0], strict=True), (1, 0), (0, 1)]
-            means.append(sum(x - y for x, y in chance.choices(questions, k=len(questions))) / len(questions))
+            pulled = float(one.mean() - other.mean()) * (1 - 30 / 32)
+            means.append(sum(x - y for x, y in chance.choices(questions, k=len(questions))) / len(questions) + pulled)
         sums.append(sum(means) / len(means))
     sums.sort()
     assert (macro.low, macro.high) == (pytest.approx(100 * sums[250], abs=0.8), pytest.approx(100 * sums[-251], abs=0.8))
@@ -148,19 +150,39 @@ def test_no_number_of_seeds_is_enough_where_the_questions_hide_the_difference():
     assert macro.seeds is None and macro.questions > 5
 
 
-def test_arms_that_are_equally_good_need_no_number_of_seeds():
-    a = runs([[1, 0] * 20])
-    macro, _ = differences([Paired([a], [a])], draws=100)[0]
-    assert (macro.seeds, macro.questions) == (None, None)
+@pytest.mark.parametrize("right", [[(10, 10), (10, 10)], [(16, 12), (4, 8)]])
+def test_arms_that_are_equally_good_need_no_number_of_seeds_or_questions(right):
+    """(16 + 4) / 20 and (12 + 8) / 20 differ by 3e-17 in floating point."""
+    a, b = ([runs([[1] * count + [0] * (20 - count)]) for count in counts] for counts in zip(*right, strict=True))
+    macro, _ = differences([Paired(a, b)], draws=100)[0]
+    assert (macro.points, macro.seeds, macro.questions) == (0.0, None, None)
+
+
+def test_seeds_that_nobody_trains_are_more_than_there_are():
+    """Seeds differ by 20 points and arms by 0.2, on questions that leave no doubt."""
+    steps = np.repeat([[0.4], [0.6]], 30, axis=1)
+    macro, _ = differences([Paired([steps + 0.002], [steps])], draws=100)[0]
+    assert macro.seeds == MANY + 1
+
+
+@FEW
+@given(st.lists(st.tuples(st.integers(2, 40), st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=12), st.integers(0, 1000))
+def test_estimate_lies_in_its_interval(benchmarks, seed):
+    rng = np.random.default_rng(seed)
+    pair = Paired(*([(rng.random((1, one[0])) < one[side]).astype(float) for one in benchmarks] for side in (1, 2)))
+    clear = Paired([runs([[1] * n]) for n, _, _ in benchmarks], [runs([[0] * n]) for n, _, _ in benchmarks])
+    for macro, parts in differences([pair, clear], draws=400):
+        assert all(one.low <= one.points <= one.high for one in (macro, *parts))
 
 
 def world(rng, benchmarks, n, k, delta, luck):
     """Two arms of ``k`` seeds; the truth is that A is better by ``delta`` (a share).  Questions are easy and hard for both, each
-    arm has its own way with a question, each seed its luck (standard deviation) everywhere and half as much at each benchmark."""
-    arms = []
+    arm has its own way with a question, each seed its luck (standard deviation) everywhere and half as much at each benchmark.
+    Where the arms are far apart, questions are more alike, so that none is right, or wrong, for certain."""
+    arms, reach = [], 0.2 * (1 - delta)
     lucks = rng.normal(0, luck, (2, k, 1))
     for _ in range(benchmarks):
-        chance, hard = rng.uniform(0.3, 0.7, n), rng.normal(size=n)
+        chance, hard = rng.uniform(0.5 - reach, 0.5 + reach, n), rng.normal(size=n)
         both = []
         for side, better in enumerate((delta / 2, -delta / 2)):
             way = np.sqrt(0.5) * hard + 0.5 * rng.normal(size=n) + 0.5 * rng.normal(size=(k, n))
@@ -175,10 +197,11 @@ def coverage(worlds, delta, draws=400):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("k", "luck"), [(1, 0.0), (3, 0.04)])
-def test_interval_holds_a_known_difference_95_times_in_100(k, luck):
+@pytest.mark.parametrize(("benchmarks", "n", "k", "delta", "luck", "worlds"), [
+    (3, 80, 1, 0.03, 0.0, 2000), (3, 80, 3, 0.03, 0.04, 2000), (9, 40, 1, 0.6, 0.0, 800)])
+def test_interval_holds_a_known_difference_95_times_in_100(benchmarks, n, k, delta, luck, worlds):
     rng = np.random.default_rng(7)
-    found = coverage([world(rng, 3, 80, k, 0.03, luck) for _ in range(2000)], 0.03)
+    found = coverage([world(rng, benchmarks, n, k, delta, luck) for _ in range(worlds)], delta)
     assert 0.93 <= found <= 0.97
 
 

@@ -37,6 +37,8 @@ class Line:
     """One benchmark."""
 
     benchmark: str
+    grader: str
+    """Who decided, with its version."""
     n: int
     """Questions that all runs of both arms are graded on."""
     a: float
@@ -70,7 +72,7 @@ class Comparison:
     seeds_b: tuple[int, ...] = ()
     lines: tuple[Line, ...] = ()
     macro: Difference | None = None
-    """Of the macro average over ``lines``; None where nothing can be compared."""
+    """Of the macro average over ``lines``; None where nothing can be compared, and in ``against`` where one is missing."""
     holm: float = np.nan
     """``macro.p`` for there being several rows."""
     missing: Mapping[str, str] = field(default_factory=dict)
@@ -99,6 +101,8 @@ class _Side:
     """Of each run: benchmark -> fingerprint."""
     lone: bool
     """``Paired.lone``."""
+    gone: Mapping[str, str]
+    """Benchmark -> what is said of verdicts that a finished run was counted from, and that are no longer there."""
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -111,6 +115,7 @@ class _Matched:
 
     a: paired.Runs
     b: paired.Runs
+    grader: str = ""
     ungraded: tuple[str, ...] = ()
     unshared: int = 0
 
@@ -120,9 +125,10 @@ def compare(store: Store, a: Arm, b: Arm, *, grader: str | None = None, shared: 
     """A against B, on what both have finished.  ``grader``: its verdicts, where it graded.  ``shared``: where the questions
     differ, compare those that are the same.
 
-    Raises UserError when the arms were graded by different graders or asked different questions, or have nothing in common.
+    Raises UserError when the arms were graded by different graders or asked different questions, one was stopped, or they have
+    nothing in common.
     """
-    found = _all(store, [a], b, grader, shared, draws)[0]
+    found = _adjusted(_all(store, [a], b, grader, shared, draws))[0]
     if found.refused:
         raise UserError(found.refused)
     return found
@@ -131,9 +137,20 @@ def compare(store: Store, a: Arm, b: Arm, *, grader: str | None = None, shared: 
 def against(store: Store, book: Ledger, baseline: LedgerTrial, *, grader: str | None = None, shared: bool = False,
             draws: int = stats.DRAWS) -> list[Comparison]:
     """Every other row of a sweep against ``baseline``, in the sweep's order.  Holm is over all macro averages, and over all
-    benchmarks of all rows.  A row that cannot be compared says why (``refused``)."""
+    benchmarks of all rows.  A row that cannot be compared says why (``refused``); one that lacks benchmarks has no macro average,
+    as that would be of others than the next row's."""
     rows = [Arm(book, trial) for trial in book.trials if trial.label != baseline.label]
-    return _all(store, rows, Arm(book, baseline), grader, shared, draws)
+    found = _all(store, rows, Arm(book, baseline), grader, shared, draws)
+    return _adjusted([replace(one, macro=None) if one.missing else one for one in found])
+
+
+def questions_in_common(store: Store, a: Arm, b: Arm, benchmark: str, grader: str | None, shared: bool) -> set[str]:
+    """Ids of the questions on which runs of A and B may be held against each other.  Raises UserError as ``compare`` does."""
+    sides = _side(store, a, grader), _side(store, b, grader)
+    found = [[outcomes(store, grades[benchmark]) for grades in side.grades if benchmark in grades] for side in sides]
+    if not all(found):
+        raise UserError(_lacks(sides[0], benchmark) or _lacks(sides[1], benchmark))
+    return _common(store, *sides, found, benchmark, shared)[0]
 
 
 def runs_of(store: Store, a: Arm, b: Arm) -> list[tuple[Run, Run]]:
@@ -148,39 +165,45 @@ def _all(store: Store, rows: Sequence[Arm], baseline: Arm, grader: str | None, s
     b = _side(store, baseline, grader)
     found: list[tuple[Comparison, Mapping[str, _Matched]]] = []
     pairs: list[Paired] = []
+    ended = f"{baseline.name} was stopped early" if baseline.trial.was_stopped(store) else ""
     for row in rows:
         a = _side(store, row, grader)
         matched: dict[str, _Matched] = {}
-        missing, refused = _missing(a, b), ""
+        missing, refused = _missing(a, b), f"{row.name} was stopped early" if row.trial.was_stopped(store) else ended
         for name in benchmarks_of(baseline.book):
             try:
                 matched[name] = _empty(read, b, name) if name in missing else _matched(store, read, a, b, name, shared)
             except UserError as error:
                 refused = refused or str(error)
-        if len(missing) == len({*benchmarks_of(row.book), *benchmarks_of(baseline.book)}):
+        if not refused and len(missing) == len({*benchmarks_of(row.book), *benchmarks_of(baseline.book)}):
             refused = f"{row.name} and {baseline.name} have nothing to compare: {'; '.join(dict.fromkeys(missing.values()))}"
         found.append((Comparison(row, baseline, a.seeds, b.seeds, missing=missing, refused=refused), matched))
         if not refused:
             pairs.append(Paired([of.a for of in matched.values()], [of.b for of in matched.values()], a.lone or b.lone))
     results = iter(paired.differences(pairs, draws))
-    return _adjusted([one if one.refused else _filled(one, matched, *next(results)) for one, matched in found])
+    return [one if one.refused else _filled(one, matched, *next(results)) for one, matched in found]
 
 
 def _side(store: Store, arm: Arm, grader: str | None) -> _Side:
     """Runs of which nothing is finished are left out, and of equal ones all but the first."""
     runs: dict[tuple[str, ...], tuple[Run, dict[str, str]]] = {}
+    gone: dict[str, str] = {}
     for run in arm.trial.runs:
         grades = {name: grade for name in benchmarks_of(arm.book) if (grade := counted(store, run, name, grader))}
         if grades:
             runs.setdefault(tuple(grades.values()), (run, grades))
+        if len(grades) < len(benchmarks_of(arm.book)) and store.has(run.goal):
+            gone |= {name: f"the verdicts on {name} of {arm.name}, seed {run.seed}, are no longer in {store.root}: delete "
+                     f"{run.goal} there and run the sweep again" for name in benchmarks_of(arm.book) if name not in grades}
     lone = len(runs) == 1 and arm.trial.runs[0].train is not None
-    return _Side(arm, tuple(run for run, _ in runs.values()), tuple(grades for _, grades in runs.values()), lone)
+    return _Side(arm, tuple(run for run, _ in runs.values()), tuple(grades for _, grades in runs.values()), lone, gone)
 
 
 def counted(store: Store, run: Run, benchmark: str, grader: str | None = None) -> str | None:
-    """``grade_of``, also of a run that is not finished: its benchmarks may be."""
+    """``grade_of`` as far as it is there, also of a run that is not finished: its benchmarks may be."""
     if store.has(run.goal):
-        return grade_of(store, run, benchmark, grader)
+        grade = grade_of(store, run, benchmark, grader)
+        return grade if grade and store.has(grade) else None
     inputs, found, seen = run.inputs(), dict[str, str](), set[str]()
     for grade in inputs[run.goal]:
         attempts = inputs[grade][-1]
@@ -202,6 +225,8 @@ def _missing(a: _Side, b: _Side) -> dict[str, str]:
 def _lacks(side: _Side, benchmark: str) -> str:
     if benchmark not in benchmarks_of(side.arm.book):
         return f"{side.arm.book.name} does not have {benchmark}"
+    if benchmark in side.gone:
+        return side.gone[benchmark]
     if not side.runs:
         return f"nothing of {side.arm.name} is finished"
     seeds = [str(run.seed) for run, grades in zip(side.runs, side.grades, strict=True) if benchmark not in grades]
@@ -211,6 +236,21 @@ def _lacks(side: _Side, benchmark: str) -> str:
 def _matched(store: Store, read: Read, a: _Side, b: _Side, benchmark: str, shared: bool) -> _Matched:
     """Raises UserError when the arms were graded, or asked, differently."""
     sides = [[read(grades[benchmark]) for grades in side.grades] for side in (a, b)]
+    common, unshared = _common(store, a, b, sides, benchmark, shared)
+    ids = sides[1][0].questions
+    both = [np.stack([_columns(of, ids) for of in side]) for side in sides]
+    for runs in both:
+        runs[:, [name not in common for name in ids]] = np.nan
+    missed = np.isnan(np.concatenate(both)).any(axis=0)
+    ungraded = tuple(name for name, gone in zip(ids, missed, strict=True) if gone and name in common)
+    by = sorted({of.grader for of in sides[1]} - {""})
+    return _Matched(both[0], both[1], " and ".join(by) or "nobody", ungraded, unshared)
+
+
+def _common(store: Store, a: _Side, b: _Side, sides: Sequence[Sequence[Outcomes]], benchmark: str,
+            shared: bool) -> tuple[set[str], int]:
+    """The questions that are the same in both, and how many are not.  Raises UserError when the arms were graded, or, without
+    ``shared``, asked, differently."""
     by = [sorted({of.grader for of in side} - {""}) for side in sides]
     if by[0] != by[1]:
         raise UserError(f"{benchmark}: {a.arm.name} is graded by {' and '.join(by[0]) or 'nobody'}, {b.arm.name} by "
@@ -222,13 +262,7 @@ def _matched(store: Store, read: Read, a: _Side, b: _Side, benchmark: str, share
     if unshared and not shared:
         raise UserError(f"{benchmark}: {a.arm.name} was asked {len(asked[0])} questions, {b.arm.name} {len(asked[1])}, and "
                         f"{len(common)} of them are the same.  --shared compares those")
-    ids = sides[1][0].questions
-    both = [np.stack([_columns(of, ids) for of in side]) for side in sides]
-    for runs in both:
-        runs[:, [name not in common for name in ids]] = np.nan
-    missed = np.isnan(np.concatenate(both)).any(axis=0)
-    ungraded = tuple(name for name, gone in zip(ids, missed, strict=True) if gone and name in common)
-    return _Matched(both[0], both[1], ungraded, unshared)
+    return common, unshared
 
 
 def _columns(of: Outcomes, ids: Sequence[str]) -> paired.Runs:
@@ -276,8 +310,8 @@ def _line(name: str, of: _Matched, difference: Difference, one: Comparison) -> L
     which = _pairs(one.seeds_a, one.seeds_b) if once else []
     pairs = tuple(_discordant((one.seeds_a[i], one.seeds_b[j]), a[i], b[j]) for i, j in which)
     p, test = (pairs[0].p, MCNEMAR) if once and len(a) == len(b) == 1 else (difference.p, BOOTSTRAP)
-    return Line(name, int(complete.sum()), 100 * float(a.mean()), 100 * float(b.mean()), difference, pairs, of.ungraded,
-                of.unshared, p, test)
+    return Line(name, of.grader, int(complete.sum()), 100 * float(a.mean()), 100 * float(b.mean()), difference, pairs,
+                of.ungraded, of.unshared, p, test)
 
 
 def _pairs(a: Sequence[int], b: Sequence[int]) -> list[tuple[int, int]]:

@@ -29,19 +29,15 @@ class Flip:
     goes on.  None: what they wrote is the same, and they differ in what came back, or in the verdict."""
 
 
-def flips(store: Store, a: Run, b: Run, benchmark: str, grader: str | None = None) -> list[Flip]:
-    """The questions that B fixed or broke, in the order of A's verdicts.
+def both(store: Store, a: Run, b: Run, benchmark: str, grader: str | None = None) -> Iterator[Flip]:
+    """Every attempt that both made, flipped or not, in the order of A's verdicts; of several at a question, those of the same
+    number.  Whether they were asked the same is for ``questions_in_common`` to say.
 
     Seeds are looked at one by one: a flip is of two runs, each of which had the question right or wrong.  A majority over seeds
     has no trajectory to look at, and hides the questions that every seed answers otherwise.
 
     Raises UserError where a run has not finished the benchmark.
     """
-    return [one for one in both(store, a, b, benchmark, grader) if one.kind in ("fixed", "broken")]
-
-
-def both(store: Store, a: Run, b: Run, benchmark: str, grader: str | None = None) -> Iterator[Flip]:
-    """Every attempt that both made, flipped or not; of several at a question, those of the same number."""
     grades = [_grade(store, run, benchmark, grader) for run in (a, b)]
     verdicts = [{(v.question_id, v.sample): v for v in read_jsonl(store.folder(grade) / "verdicts.jsonl", Verdict)}
                 for grade in grades]

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from smartad.analysis.arms import Arm
 from smartad.fingerprint import canonical
 from smartad.store import Store
 from smartad.sweep import results
-from smartad.sweep.ledger import Ledger
+from smartad.sweep.ledger import Ledger, LedgerTrial
 from smartad.tables import RunCells, Table
 
 PACKAGES = {"transformers in this process": ("torch", "transformers"), "vllm": ("vllm",)}
@@ -74,18 +75,34 @@ class _Cell:
 def guard(store: Store, book: Ledger, rows: Mapping[str, Sequence[RunCells]] | None = None) -> Guarded:
     """Compare what the cells of each column came about by.  ``rows``: those of the table, where they are by another grader."""
     rows = results.rows(store, book) if rows is None else rows
+    return _guarded(store, [(book, trial, trial.label, rows[trial.label]) for trial in book.trials])
+
+
+def guard_arms(store: Store, arms: Sequence[Arm], grader: str | None = None) -> Guarded:
+    """The same of rows that may be of several sweeps, then called by their whole names."""
+    same = len({arm.book.name for arm in arms}) == 1
+    found = []
+    for arm in arms:
+        book = dataclasses.replace(arm.book, trials=(arm.trial,))
+        name = arm.trial.label if same else arm.name
+        found.append((arm.book, arm.trial, name, results.rows(store, book, grader)[arm.trial.label]))
+    return _guarded(store, found)
+
+
+def _guarded(store: Store, rows: Sequence[tuple[Ledger, LedgerTrial, str, Sequence[RunCells]]]) -> Guarded:
+    """``rows``: each with what it is called, and its runs."""
     columns: dict[str, list[_Cell]] = defaultdict(list)
     gone = 0
     about = _reader(store)
-    for trial in book.trials:
+    for book, trial, label, runs in rows:
         own, seen = _own(book, trial.values), set[str]()
-        for run, found in zip(trial.runs, rows[trial.label], strict=True):
+        for run, found in zip(trial.runs, runs, strict=True):
             for cell in found.cells.values():
                 if cell.source in seen:
                     continue
                 seen.add(cell.source)
                 if store.has(cell.source):
-                    columns[cell.benchmark].append(_Cell(trial.label, run.seed, cell.benchmark, own, *about(cell.source)))
+                    columns[cell.benchmark].append(_Cell(label, run.seed, cell.benchmark, own, *about(cell.source)))
                 else:
                     gone += 1
     cells = [cell for column in columns.values() for cell in column]

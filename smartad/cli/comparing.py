@@ -3,6 +3,7 @@
 import argparse
 import csv
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -13,12 +14,12 @@ from smartad import tables
 from smartad.analysis import arms, compare
 from smartad.analysis.arms import Arm, arm, benchmarks_of
 from smartad.analysis.compare import Comparison, Line
-from smartad.analysis.guard import guard
-from smartad.analysis.telling import interval, names, of_table, p_text, points, told
+from smartad.analysis.guard import Guarded, guard, guard_arms
+from smartad.analysis.telling import graded, interval, names, of_table, over, p_text, points, told
 from smartad.cli import flipping
 from smartad.cli.console import console, say
 from smartad.records import visible
-from smartad.stats import Difference
+from smartad.stats import MANY, Difference
 from smartad.store import Store
 from smartad.sweep import ledger, results
 from smartad.sweep.ledger import Ledger
@@ -26,7 +27,7 @@ from smartad.types import UserError
 
 HEADER = ("Benchmark", "n", "A", "B", "A - B", "95 % interval", "only A", "only B", "p", "Holm p")
 CSV = ("a", "b", "seeds_a", "seeds_b", "benchmark", "n", "percent_a", "percent_b", "difference", "low", "high", "p", "test",
-       "holm_p", "only_a", "only_b", "seeds_needed", "questions_needed", "ungraded", "unshared", "note")
+       "holm_p", "only_a", "only_b", "seeds_needed", "questions_needed", "ungraded", "unshared", "graded_by", "unlike", "note")
 FEWEST = 1000
 """Draws of which the outermost 25 still make a limit."""
 
@@ -47,26 +48,26 @@ def compare_command(args: argparse.Namespace) -> int:
         raise UserError("--baseline says which row of a sweep the others are compared with; here are two rows already")
     a = arm(store, args.rows[0])
     b = arm(store, args.rows[1], near=a.book)
+    if args.grader:
+        results.check_grader(store, replace(a.book, name=f"{a.name} and {b.name}", trials=(a.trial, b.trial)), args.grader)
     if args.question:
-        flipping.show_question(store, a, b, args.question, args.grader)
+        flipping.show_question(store, a, b, args.question, args.grader, args.shared)
     elif args.flips is not None:
-        flipping.show_flips(store, a, b, args.flips or None, args.grader, form)
+        flipping.show_flips(store, a, b, args.flips or None, args.grader, args.shared, form)
     else:
         one = compare.compare(store, a, b, grader=args.grader, shared=args.shared, draws=args.draws)
-        same = a.book.name == b.book.name and a.trial.label != b.trial.label
-        _pair(one, form, _unlike(store, replace(a.book, trials=(a.trial, b.trial)), args.grader) if same else [])
+        _pair(one, form, guard_arms(store, [a, b], args.grader))
     return 0
 
 
-def _unlike(store: Store, book: Ledger, grader: str | None) -> list[str]:
+def _unlike(found: Guarded, one_sweep: bool = True) -> list[str]:
     """What the table guard says of these rows: a difference may be of what nobody declared."""
-    found = guard(store, book, results.rows(store, book, grader))
-    return [f"Not made alike, though nobody declared it: {note}." for note in found.notes.values()]
+    return [f"Not made alike{', though nobody declared it' if one_sweep else ''}: {note}." for note in found.notes.values()]
 
 
-def _pair(one: Comparison, form: str, unlike: Sequence[str]) -> None:
+def _pair(one: Comparison, form: str, found: Guarded) -> None:
     if form == "csv":
-        _csv([one])
+        _csv([one], found)
         return
     a, b = names(one)
     say(f"A: {a}  ({_seeds(one.a, one.seeds_a)})\nB: {b}  ({_seeds(one.b, one.seeds_b)})\n")
@@ -77,7 +78,7 @@ def _pair(one: Comparison, form: str, unlike: Sequence[str]) -> None:
               f"{_mcnemar(one.lines) or 'not there, as questions were asked several times'}.\n")
     else:
         print("p of a benchmark: McNemar's exact test; of the average: of the bootstrap.\n")
-    say("\n".join([*told(one), *unlike]))
+    say("\n".join([*told(one), *_unlike(found, one.a.book.name == one.b.book.name), graded(one.lines)]))
 
 
 def _line(line: Line) -> list[str]:
@@ -88,7 +89,8 @@ def _line(line: Line) -> list[str]:
 
 def _average(one: Comparison) -> list[str]:
     assert one.macro
-    return [tables.AVERAGE, str(sum(line.n for line in one.lines)), f"{one.average_a:.1f}", f"{one.average_b:.1f}",
+    name = f"{tables.AVERAGE} of {len(one.lines)}" if one.missing else tables.AVERAGE
+    return [name, str(sum(line.n for line in one.lines)), f"{one.average_a:.1f}", f"{one.average_b:.1f}",
             points(one.macro.points), interval(one.macro), "", "", p_text(one.macro.p), ""]
 
 
@@ -106,37 +108,43 @@ def _sweep(store: Store, args: argparse.Namespace, form: str) -> int:
     """Every row against the baseline, the best first."""
     book = _book(store, args.rows[0])
     baseline = arms.baseline(store, book, args.baseline)
+    if args.grader:
+        results.check_grader(store, book, args.grader)
     found = compare.against(store, book, baseline, grader=args.grader, shared=args.shared, draws=args.draws)
     found.sort(key=lambda one: -one.macro.points if one.macro else float("inf"))
+    alike = guard(store, book, results.rows(store, book, args.grader))
     if form == "csv":
-        _csv(found)
+        _csv(found, alike)
         return 0
-    if not any(one.macro for one in found):
+    if not any(one.lines for one in found):
         raise UserError(f"no row of {book.name} can be compared with {baseline.label!r}: "
                         f"{'; '.join(dict.fromkeys(one.refused for one in found)) or 'it is the only one'}")
     columns = [name for name in benchmarks_of(book) if any(line.benchmark == name for one in found for line in one.lines)]
     header = ["Method", "Avg", "A - B", "95 % interval", "p", "Holm p"]
-    lines = [_row(one, columns) for one in found if one.macro]
+    lines = [_row(one, columns) for one in found if one.lines]
     wide = form == "terminal" and _width([*header, *columns], lines) + len([*header, *columns]) > console().width
     say(f"{book.name}: every row minus {baseline.label}, in points; "
         + ("benchmarks are shown on a wider terminal, and by --format csv\n" if wide else "behind a benchmark's, Holm's p\n"))
     _print(form, header if wide else [*header, *columns], [line[:len(header)] for line in lines] if wide else lines)
-    say("\n".join(["", *of_table(found, baseline.label), *_odd(found), *_unlike(store, book, args.grader)]))
+    say("\n".join(["", *of_table(found, baseline.label), *_odd(found),
+                   *_unlike(alike), graded([line for one in found for line in one.lines])]))
     return 0
 
 
 def _book(store: Store, word: str) -> Ledger:
-    sweep, colon, _ = word.partition(":")
-    if colon and not ledger.candidates(store, word) and ledger.candidates(store, sweep):
-        raise UserError(f"{word} is one row: name the other one, too, or the sweep {sweep} alone")
-    return ledger.load(store, word)
+    sweep, colon, label = word.partition(":")
+    if not colon:
+        return ledger.load(store, word)
+    if not sweep or not label:
+        raise UserError(f"{word!r} names no row, and no sweep: {arms.NAMING}; a sweep is compared by its name alone")
+    raise UserError(f"{arm(store, word).name} is one row: name the other one, too, or the sweep {sweep} alone")
 
 
 def _row(one: Comparison, columns: Sequence[str]) -> list[str]:
-    assert one.macro
     of = {line.benchmark: f"{points(line.difference.points)} ({p_text(line.holm)})" for line in one.lines}
-    return [visible(one.a.trial.label), f"{one.average_a:.1f}", points(one.macro.points), interval(one.macro),
-            p_text(one.macro.p), p_text(one.holm), *(of.get(name, tables.HOLE) for name in columns)]
+    whole = [f"{one.average_a:.1f}", points(one.macro.points), interval(one.macro), p_text(one.macro.p),
+             p_text(one.holm)] if one.macro else [tables.HOLE] * 5
+    return [visible(one.a.trial.label), *whole, *(of.get(name, tables.HOLE) for name in columns)]
 
 
 def _odd(found: Iterable[Comparison]) -> list[str]:
@@ -147,7 +155,8 @@ def _odd(found: Iterable[Comparison]) -> list[str]:
         why = [one.refused] if one.refused else [*dict.fromkeys(one.missing.values()),
                                                  *([f"{ungraded} questions left out without a verdict"] if ungraded else [])]
         if why:
-            said.append(f"{one.a.trial.label}: {'; '.join(why)}.")
+            hole = "no average, as " if one.lines and not one.macro else ""
+            said.append(f"{one.a.trial.label}: {hole}{'; '.join(why)}.")
     return said
 
 
@@ -170,8 +179,11 @@ def _width(header: Sequence[str], lines: Sequence[Sequence[str]]) -> int:
     return sum(max(map(len, column)) for column in zip(header, *lines, strict=True))
 
 
-def _csv(found: Iterable[Comparison]) -> None:
+def _csv(found: Iterable[Comparison], alike: Guarded) -> None:
     """A line for each benchmark and one for the average, numbers in full."""
+    unlike: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for part in alike.differences:
+        unlike[part.label, part.benchmark].append(f"{part.label}: {part.text}")
     writer = csv.DictWriter(sys.stdout, CSV, restval="", lineterminator="\n")
     writer.writeheader()
     for one in found:
@@ -181,20 +193,22 @@ def _csv(found: Iterable[Comparison]) -> None:
                 "benchmark": line.benchmark, "n": line.n, "percent_a": f"{line.a:.4f}", "percent_b": f"{line.b:.4f}",
                 "p": f"{line.p:.3g}", "test": line.test, "holm_p": f"{line.holm:.3g}", "unshared": line.unshared,
                 "only_a": _joined(pair.only_a for pair in line.pairs), "only_b": _joined(pair.only_b for pair in line.pairs),
-                "ungraded": len(line.ungraded)})
+                "ungraded": len(line.ungraded), "graded_by": line.grader, "unlike": "; ".join(dict.fromkeys(
+                    text for name in names(one) for text in unlike[name, line.benchmark]))})
         if one.macro:
             writer.writerow(head | _fields(one.macro) | {
                 "benchmark": tables.AVERAGE, "n": sum(line.n for line in one.lines), "percent_a": f"{one.average_a:.4f}",
                 "percent_b": f"{one.average_b:.4f}", "p": f"{one.macro.p:.3g}", "test": compare.BOOTSTRAP,
-                "holm_p": f"{one.holm:.3g}"})
+                "holm_p": f"{one.holm:.3g}",
+                "note": "; ".join(filter(None, [_fields(one.macro)["note"], *over(one)]))})
         for name, why in ({"": one.refused} if one.refused else one.missing).items():
             writer.writerow(head | {"benchmark": name, "note": why})
 
 
-def _fields(difference: Difference) -> dict[str, object]:
+def _fields(difference: Difference) -> dict[str, str]:
     questions = difference.questions
     return {"difference": f"{difference.points:.4f}", "low": f"{difference.low:.4f}", "high": f"{difference.high:.4f}",
-            "seeds_needed": "" if difference.seeds is None else difference.seeds,
+            "seeds_needed": "" if difference.seeds is None else f">{MANY}" if difference.seeds > MANY else str(difference.seeds),
             "questions_needed": "" if questions is None else f"{questions:.3g}",
             "note": "one seed: of these very adapters" if difference.lone else ""}
 

@@ -2,6 +2,7 @@
 
 import csv
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
@@ -12,8 +13,8 @@ from rich.text import Text
 
 from smartad import dialect, tables
 from smartad.analysis.arms import Arm, benchmarks_of
-from smartad.analysis.compare import counted, runs_of
-from smartad.analysis.flips import Flip, both, flips
+from smartad.analysis.compare import counted, questions_in_common, runs_of
+from smartad.analysis.flips import Flip, both
 from smartad.analysis.outcomes import attempts_of
 from smartad.cli.console import console, say
 from smartad.records import visible
@@ -29,11 +30,15 @@ WIDTH = 40
 WIDE = 120
 """Columns of a terminal on which two attempts stand side by side."""
 HERE = "<- here they part"
+FLIPPED = ("fixed", "broken")
+FORMULA = ("=", "+", "-", "@", "\t")
+"""What a cell begins with that a spreadsheet computes."""
 
 Found = Sequence[tuple[Run, Run, Flip]]
 
 
-def show_flips(store: Store, a: Arm, b: Arm, benchmark: str | None, grader: str | None, form: str) -> None:
+def show_flips(store: Store, a: Arm, b: Arm, benchmark: str | None, grader: str | None, shared: bool,
+               form: str) -> None:
     """The questions that B fixed or broke, of one benchmark or of all that both have finished."""
     there = [name for name in benchmarks_of(a.book) if name in benchmarks_of(b.book)]
     if benchmark is not None and benchmark not in there:
@@ -46,23 +51,30 @@ def show_flips(store: Store, a: Arm, b: Arm, benchmark: str | None, grader: str 
         say(f"A: {a.name}\nB: {b.name}\nfixed: wrong in A, right in B; broken: right in A, wrong in B")
     for name in [benchmark] if benchmark else there:
         pairs = [(x, y) for x, y in runs_of(store, a, b) if benchmark or _finished(store, (x, y), name, grader)]
-        found = [(x, y, flip) for x, y in pairs for flip in flips(store, x, y, name, grader)]
+        asked = questions_in_common(store, a, b, name, grader, shared) if benchmark or pairs else set()
+        kinds = Counter[str]()
+        found: list[tuple[Run, Run, Flip]] = []
+        for x, y in pairs:
+            for flip in both(store, x, y, name, grader):
+                if flip.question.id in asked:
+                    kinds[flip.kind] += 1
+                    found += [(x, y, flip)] if flip.kind in FLIPPED else []
         if form == "csv":
             writer.writerows(_fields(name, *one) for one in found)
         else:
-            _print(name, found, pairs, form)
+            _print(name, found, kinds, pairs, form)
 
 
 def _finished(store: Store, runs: tuple[Run, Run], benchmark: str, grader: str | None) -> bool:
     return all(counted(store, run, benchmark, grader) for run in runs)
 
 
-def _print(benchmark: str, found: Found, pairs: Sequence[tuple[Run, Run]], form: str) -> None:
+def _print(benchmark: str, found: Found, kinds: Counter[str], pairs: Sequence[tuple[Run, Run]], form: str) -> None:
     seeds = ", ".join(_seed(x, y) for x, y in pairs)
-    kinds = [flip.kind for _, _, flip in found]
     over = f" over seeds {seeds}" if len(pairs) > 1 else ""
-    print(f"\n{benchmark}: {kinds.count('fixed')} fixed, {kinds.count('broken')} broken{over}"
-          if pairs else f"\n{benchmark}: not finished in both")
+    without = f"; {kinds['ungraded']} not graded in one of them" if kinds["ungraded"] else ""
+    print(f"\n{benchmark}: {kinds['fixed']} fixed, {kinds['broken']} broken of {kinds.total() - kinds['ungraded']} compared"
+          f"{over}{without}" if pairs else f"\n{benchmark}: not finished in both")
     lines = [_line(group) for group in _grouped(found)]
     if lines and form == "md":
         print("\n" + tables.plain_markdown(HEADER, lines), end="")
@@ -94,8 +106,13 @@ def _line(group: Found) -> list[str]:
 
 
 def _fields(benchmark: str, x: Run, y: Run, flip: Flip) -> list[object]:
-    return [benchmark, flip.question.id, flip.verdicts[0].sample, flip.kind, x.seed, y.seed, _step(flip),
-            " or ".join(flip.question.answers), *(attempt.answer for attempt in flip.attempts)]
+    return [benchmark, _cell(flip.question.id), flip.verdicts[0].sample, flip.kind, x.seed, y.seed, _step(flip),
+            _cell(" or ".join(flip.question.answers)), *(_cell(attempt.answer or "") for attempt in flip.attempts)]
+
+
+def _cell(text: str) -> str:
+    """What neither a terminal obeys nor a spreadsheet takes for a formula."""
+    return visible(f"'{text}" if text.startswith(FORMULA) else text)
 
 
 def _seed(x: Run, y: Run) -> str:
@@ -115,16 +132,17 @@ def _short(text: str) -> str:
     return text if len(text) <= WIDTH else f"{text[:WIDTH]}…"
 
 
-def show_question(store: Store, a: Arm, b: Arm, question: str, grader: str | None) -> None:
+def show_question(store: Store, a: Arm, b: Arm, question: str, grader: str | None, shared: bool) -> None:
     """Both attempts at one question, for every pair of runs."""
     benchmark = question.partition("/")[0]
     there = [name for name in benchmarks_of(a.book) if name in benchmarks_of(b.book)]
     if benchmark not in there:
         raise UserError(f"--question {question}: it begins with no benchmark that {a.name} and {b.name} have in common; they "
                         f"have {', '.join(there) or 'none'}, and a question is called as in --flips")
+    asked = questions_in_common(store, a, b, benchmark, grader, shared)
     shown = 0
     for x, y in runs_of(store, a, b):
-        every = list(both(store, x, y, benchmark, grader))
+        every = [one for one in both(store, x, y, benchmark, grader) if one.question.id in asked]
         for flip in [one for one in every if one.question.id == question]:
             if not shown:
                 say(f"A: {a.name}\nB: {b.name}\n{question}\n{flip.question.text}\n"

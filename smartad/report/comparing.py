@@ -6,7 +6,7 @@ from typing import Any
 
 from smartad.analysis import compare, telling
 from smartad.analysis.compare import Comparison
-from smartad.stats import ALPHA, Difference
+from smartad.stats import ALPHA, SAME, Difference
 from smartad.store import Store
 from smartad.sweep.ledger import Ledger, LedgerTrial
 from smartad.tables import AVERAGE
@@ -31,14 +31,15 @@ def section(store: Store, book: Ledger, baseline: LedgerTrial | None, averages: 
 
 def told(baseline: str, found: list[Comparison], others: int) -> dict[str, Any]:
     """The same, of comparisons that are there.  ``others``: rows, compared or not."""
-    if all(one.macro is None for one in found):
+    if not any(one.lines for one in found):
         return {"why": f"Nothing can be held against {baseline} yet: {'; '.join(dict.fromkeys(one.refused for one in found))}."}
     several = sum(1 + len(one.lines) + len(one.missing) for one in found) <= LINES
     drawn = [d for one in found for d in [one.macro, *(line.difference for line in one.lines if several)] if d is not None]
     reach = max([1.0, *(abs(edge) for d in drawn for edge in (d.low, d.high, d.points))])
     lines = []
     for one in found:
-        lines.append(_line(one, AVERAGE, one.macro, one.holm, reach, one.refused))
+        why = one.refused or "; ".join(dict.fromkeys(one.missing.values()))
+        lines.append(_line(one, AVERAGE, one.macro, one.holm, reach, why))
         if several:
             lines += [_line(one, line.benchmark, line.difference, line.holm, reach) for line in one.lines]
             lines += [_line(one, name, None, None, reach, why) for name, why in one.missing.items() if one.lines]
@@ -66,12 +67,13 @@ def _line(one: Comparison, column: str, difference: Difference | None, p: float 
 
 
 def _chance(one: Comparison, difference: Difference) -> str:
-    if difference.points == 0:
+    if abs(difference.points) < SAME:
         return "no difference"
     if difference.p < ALPHA:
         return "may be chance, as there are several comparisons"
-    more = difference.seeds is not None and difference.seeds > max(len(one.seeds_a), len(one.seeds_b))
-    return f"may be chance; about {difference.seeds} seeds of each would tell" if more else "may be chance"
+    if difference.seeds is None or difference.seeds <= max(len(one.seeds_a), len(one.seeds_b)):
+        return "may be chance"
+    return f"may be chance; {telling.seeds_text(difference.seeds)} seeds of each would tell"
 
 
 def _at(value: float, reach: float) -> float:
