@@ -18,6 +18,7 @@ import yaml
 from smartad import runner
 from smartad.records import dump_line
 from smartad.stage import RECORD, Runtime, StageSpec
+from smartad.stages.aggregate import SECOND
 from smartad.stages.select import run as select
 from smartad.store import Store, seen
 from smartad.sweep.driver import Driver
@@ -34,12 +35,12 @@ MODEL = "Qwen/Qwen2.5-1.5B-Instruct"
 SUBJECTS = ("Algebra", "Geometry", "Number Theory", "Precalculus")
 
 
-def sweep_file(folder: Path, rows: int, train_questions: int = 200) -> Path:
+def sweep_file(folder: Path, rows: int, train_questions: int = 200, graders: str = "math_strict") -> Path:
     """A sweep of ``rows``, a multiple of ten: two methods, five K, and learning rates."""
     rates = [round(1e-4 + i * 1e-6, 8) for i in range(rows // (len(ARMS) * len(FIRST)))]
     base = [f"student={MODEL}", "corpus=wiki2", "train_sets=[hotpotqa_train]", f"limits.train_questions={train_questions}",
             *(f"benchmarks.{group}=[{','.join(names)}]" for group, names in BENCHMARKS.items()),
-            "grade.math=[math_strict]", f"collect.teacher={MODEL}"]
+            f"grade.math=[{graders}]", f"collect.teacher={MODEL}"]
     path = folder / f"synthetic{rows}.yaml"
     path.write_text(yaml.safe_dump({"base": base, "arms": ARMS, "space": {"select.first": FIRST, "train.learning_rate": rates}},
                                    sort_keys=False))
@@ -132,9 +133,9 @@ class Maker:
         return {"correct": sum(right), "n": len(right), "ungraded": 0, "pass@1": 100 * sum(right) / len(right)}
 
     def aggregate(self, spec: StageSpec, inputs: Mapping[str, Path], folder: Path, chance: random.Random) -> Mapping[str, Any]:
-        cells = [self.cells[path.name] for path in inputs.values()]
+        cells = [self.cells[path.name] for role, path in inputs.items() if SECOND not in role]
         _write(folder / "cells.jsonl", cells)
-        _write(folder / "other_cells.jsonl", [])
+        _write(folder / "other_cells.jsonl", [self.cells[path.name] for role, path in inputs.items() if SECOND in role])
         scores = {f"pass@1/{cell.benchmark}": cell.percent or 0.0 for cell in cells}
         return {**scores, "avg": sum(scores.values()) / len(scores)}
 

@@ -86,6 +86,11 @@ def writable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def visible(text: str) -> str:
+    """``text`` with what a terminal would obey, or not show, written as in Python: models, labels and files say anything."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
 def dump_line(row: Any) -> str:
     """One row as one line of JSON, newline included.  NaN and infinities are refused."""
     return json.dumps(to_json(row), ensure_ascii=False, allow_nan=False) + "\n"
@@ -116,11 +121,13 @@ def read_jsonl(path: Path, cls: type[T]) -> Iterator[T]:
     except FileNotFoundError as error:
         raise RecordError(f"{path} does not exist") from error
     with file:
-        for number, line in enumerate(file, 1):
-            try:
+        number = 1
+        try:
+            for line in file:
                 yield from_json(cls, json.loads(line))
-            except (ValueError, TypeError, KeyError) as error:
-                raise RecordError(f"{path}:{number} is not a {cls.__name__}: {error}") from error
+                number += 1
+        except (ValueError, TypeError, KeyError) as error:
+            raise RecordError(f"{path}:{number} is not a {cls.__name__}: {error}") from error
 
 
 def read_partial_jsonl(path: Path, cls: type[T]) -> list[T]:

@@ -314,7 +314,7 @@ def test_command_writes_csv_of_every_row_and_what_is_missing(store, swept, said)
     (["declared", "--grader", "math_paper"], "nothing of declared is graded by math_paper; there are verdicts of exact/1"),
     (["declared:min", "max", "--flips", "--grader", "qa_match"], "nothing of declared:min and declared:max is graded"),
     (["declared:min", "base", "max"], "two rows, or a sweep alone, got 3"),
-    (["declared:min", "nobody"], "'nobody' names no row"),
+    (["declared:min", "nobody"], "'nobody' is no row of declared; it has 'base', 'min', 'max'"),
     (["declared", "--flips"], "of two rows; name the other one"),
     (["declared:min", "max", "--baseline", "base"], "here are two rows already"),
     (["declared", "--draws", "7"], "--draws 7: .* at least 1000"),

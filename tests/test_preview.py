@@ -11,7 +11,7 @@ from command import all_of, on_a_terminal
 from conftest import ROOT
 from small_pools import folder, question, trajectory
 from smartad.cli.arguments import parse
-from smartad.cli.preview import legend_of, marked, page, preview_command, visible
+from smartad.cli.preview import legend_of, marked, page, preview_command
 from smartad.config import load
 from smartad.dialect import PROMPTS, chat, render_turn
 from smartad.engines.encoding import by_segment, render
@@ -19,7 +19,7 @@ from smartad.engines.loading import load_tokenizer
 from smartad.engines.loss import token_shares
 from smartad.experiment import Experiment, plan
 from smartad.models import identify
-from smartad.records import write_json
+from smartad.records import visible, write_json
 from smartad.types import Segment, SegmentWeights, Selected, Step, Trajectory, UserError
 
 pytestmark = pytest.mark.slow

@@ -9,12 +9,13 @@ import pytest
 import yaml
 
 from conftest import ROOT
-from made_up_sweeps import made_up, synthetic
+from made_up_sweeps import called, made_up, synthetic
 from smartad import experiment
 from smartad.analysis.arms import spot
 from smartad.analysis.instructions import instructions
 from smartad.analysis.likeness import fresh, likeness
 from smartad.cli import main
+from smartad.cli.reproducing import _judged
 from smartad.config import load
 from smartad.experiment import Experiment, plan
 from smartad.records import read_jsonl, write_jsonl
@@ -67,6 +68,40 @@ def test_reproduce_writes_files_that_plan_the_row_and_name_commit_packages_and_d
     assert f"torch=={environment['packages']['torch']}" in requirements and environment["python"] in requirements
     assert "files below data=FOLDER" in said and "math500 sha256" in said
     assert "Qwen/Qwen2.5-1.5B-Instruct has no revision on record" in said
+
+
+def test_reproduce_into_a_file_is_refused_in_a_line(found, tmp_path, capsys):
+    store, cell = found
+    (tmp_path / "file").write_text("mine")
+    assert main(["reproduce", cell.name, "--store", str(store.root), "--to", str(tmp_path / "file")]) == 2
+    assert f"--to {tmp_path / 'file'} cannot be written: File exists" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_reproduce_of_a_row_that_is_called_like_commands_runs_none_of_them(found, tmp_path, capsys):
+    store, cell = found
+    cell = called(store, cell, "max\nrm -rf x; touch PWNED\n# `touch PWNED` $(touch PWNED) '\" \r\x1b]0;PWNED\x07")
+    assert main(["reproduce", cell.name, "--store", str(store.root)]) == 0
+    assert not set("\x1b\x07\r") & set(capsys.readouterr().out)
+    assert main(["reproduce", cell.name, "--store", str(store.root), "--to", str(tmp_path / "to")]) == 0
+    script = tmp_path / "to" / "commands.sh"
+    assert subprocess.run(["sh", "-n", str(script)]).returncode == 0
+    named = [line for name in ("commands.sh", "experiment.yaml") for line in (tmp_path / "to" / name).read_text().splitlines()
+             if "PWNED" in line or "rm -rf" in line]
+    assert len(named) == 2 and all(line.startswith("# ") for line in named)
+
+
+def test_reproduce_of_what_a_second_grader_said_is_about_that_and_not_about_the_first(tmp_path, capsys):
+    store, sweep = made_up(tmp_path, graders="math_strict,math_paper")
+    inputs = store.record(spot(store, f"{sweep}:{CELL}").run.goal)["identity"]["inputs"]
+    for grade, grader in ((inputs["math500"], "math_strict"), (inputs["math500@math_paper"], "math_paper")):
+        assert main(["reproduce", grade, "--store", str(store.root)]) == 0
+        said = capsys.readouterr().out
+        right = sum(verdict.correct for verdict in read_jsonl(store.folder(grade) / "verdicts.jsonl", Verdict))
+        assert f"{right} of 6 right" in said.splitlines()[0] and f"{grader}/" in said.splitlines()[0]
+        assert f"this run/math500' --grader {grader} --store" in said
+    assert main(["walk", inputs["math500@math_paper"], "--store", str(store.root)]) == 0
+    assert f"reproduce {inputs['math500@math_paper']}" in capsys.readouterr().out
 
 
 def test_reproduce_without_a_folder_prints_the_files(found, capsys):
@@ -136,6 +171,7 @@ def test_likeness_of_another_outcome_is_explained_only_by_engines_that_do_not_re
     shutil.copytree(store.root, tmp_path / "other")
     other = Store(tmp_path / "other")
     assert likeness(store, cell, other).same and likeness(store, cell, other).explained
+    _lose_verdicts(store, cell, other, grade)
     changed = list(read_jsonl(store.folder(grade) / "verdicts.jsonl", Verdict))
     wrong = [at for at, verdict in enumerate(changed) if not verdict.correct]
     for count, explained in ((1, True), (8, False)):  # McNemar: 1 of 1 has p = 1, 8 of 8 have p = 0.008
@@ -145,6 +181,7 @@ def test_likeness_of_another_outcome_is_explained_only_by_engines_that_do_not_re
         assert not like.same and not like.repeatable and like.explained == explained, count
         assert len(like.verdicts.pairs) == count == like.again.correct - like.recorded.correct
         assert like.p == pytest.approx(2 * 0.5**count)
+        assert ("with n = 20 not distinguishable" in _judged(like)) == explained
     for where in (store, other):
         for stage in cell.run.stages:
             record = json.loads((where.folder(stage) / "record.json").read_text()) | {"ran": {}}
@@ -155,6 +192,16 @@ def test_likeness_of_another_outcome_is_explained_only_by_engines_that_do_not_re
     assert likeness(store, cell, other).repeatable and not likeness(store, cell, other).explained, "a CPU says the same again"
     change_record(other, cell.run.train, gpus=["NVIDIA H200"])
     assert likeness(store, cell, other).explained
+
+
+def _lose_verdicts(store, cell, other, grade):
+    """Of all, ungraded or not there, none is right here and wrong there: McNemar's test has nothing to say."""
+    there = list(read_jsonl(store.folder(grade) / "verdicts.jsonl", Verdict))
+    for rows, lost in (([dataclasses.replace(verdict, correct=None) for verdict in there], 20), (there[:-1], 1)):
+        write_jsonl(other.folder(grade) / "verdicts.jsonl", rows)
+        like = likeness(store, cell, other)
+        assert (like.lost, like.explained) == (lost, False) and not like.repeatable
+        assert f"{lost} attempts have a verdict in one of the two alone" in _judged(like)
 
 
 def test_fresh_folder_is_beside_the_store_and_never_one_that_is_there(store):

@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 
-from made_up_sweeps import made_up
+from made_up_sweeps import called, made_up
 from smartad.analysis.arms import spot
+from smartad.analysis.outcomes import outcomes
 from smartad.analysis.walk import answered, grader_of, of_question, walk
 from smartad.cli import main
 from smartad.store import Store, StoreError
@@ -122,6 +123,50 @@ def test_walk_of_a_damaged_store_says_what_is_damaged_and_that_the_cell_no_longe
     assert "does not fit" in text and "damaged" in text and str(path) in text
 
 
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:40]),
+                                    lambda path: path.write_bytes(b"\xff\n")])
+@pytest.mark.parametrize("file", ["cells.jsonl", "verdicts.jsonl"])
+def test_walk_past_a_file_that_is_gone_or_torn_goes_on_and_names_it(changed, capsys, file, damage):
+    store, sweep = changed
+    stage = cell(changed).run.goal if file == "cells.jsonl" else walk(store, cell(changed)).top.fingerprint
+    damage(store.folder(stage) / file)
+    text = said(capsys, store, f"{sweep}:{ROW}/math500")
+    assert f"does not fit: {store.folder(stage) / file}" in text and f"damaged: {store.folder(stage) / file}" in text
+    assert "weights: reason 1, action 1.5, final 2" in text and ("--wrong" in text) == (file == "cells.jsonl")
+    if file == "verdicts.jsonl":
+        with pytest.raises(StoreError, match=f"{file} is missing or damaged .*`smartad walk {stage}`.* delete .*{stage} and"):
+            outcomes(store, stage)
+
+
+def test_walk_to_a_cell_that_the_table_has_of_an_unfinished_row_shows_its_number(changed, capsys):
+    store, sweep = changed
+    whole_way = walk(store, cell(changed))
+    shutil.rmtree(store.folder(cell(changed).run.goal))
+    found = walk(store, cell(changed), "math_strict")
+    assert found.cell == whole_way.cell and found.top == whole_way.top and found.row.state == "missing"
+    text = said(capsys, store, f"{sweep}:{ROW}/math500")
+    assert f"{found.cell.correct} of 6 right" in text and "--wrong" in text and "make it again" not in text
+    assert said(capsys, store, f"{sweep}:{ROW}/math500", "--right").count("right  ") == found.cell.correct
+    with pytest.raises(StoreError, match="is not finished, and math_paper has not graded it yet"):
+        walk(store, cell(changed), "math_paper")
+
+
+def test_walk_shows_what_a_terminal_would_obey_and_half_characters_as_text(changed, capsys):
+    store = changed[0]
+    hostile = "\x1b]0;owned\x07\x1b[2J\ud800"
+    one = called(store, cell(changed), f"{hostile[:-1]}\n$(id)")
+    top = walk(store, one).top
+    path = store.folder(top.made_of[0].fingerprint) / "trajectories.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        row["steps"][0]["observation"] = row["answer"] = hostile
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for words in ((), ("--wrong",), ("--question", "3"), ("--json",), ("--question", "3", "--json")):
+        text = said(capsys, store, one.name, *words)
+        assert "owned" in text and not set("\x1b\x07\ud800") & set(text), words
+    assert f"walk {top.fingerprint} --wrong" in said(capsys, store, one.name), "its name cannot be typed"
+
+
 def test_walk_of_an_unfinished_cell_goes_as_far_as_it_came_and_says_why(changed, capsys):
     store, sweep = changed
     whole_way = walk(store, cell(changed))
@@ -136,6 +181,8 @@ def test_walk_of_an_unfinished_cell_goes_as_far_as_it_came_and_says_why(changed,
     assert {states[station.fingerprint] for station in whole_way.stations() if station.fingerprint not in
             (whole_way.top.fingerprint, attempts, adapter)} == {"done"}
     text = said(capsys, store, f"{sweep}:{ROW}/math500")
+    shown = text.partition("one stage: ")[2].partition("show ")[2].split()[0]
+    assert store.has(shown) and "--wrong" not in text and "make it again" not in text
     assert "not finished" in text and "failed (oom): CUDA out of memory" in text and ".failure.log" in text
     assert main(["walk", f"{sweep}:{ROW}/math500", "--wrong", "--store", str(store.root)]) == 2
     assert "no verdicts yet" in capsys.readouterr().err
@@ -145,3 +192,13 @@ def test_walk_by_a_grader_that_has_not_graded_is_refused_naming_those_that_have(
     with pytest.raises(StoreError, match="graded by math_strict, not by math_paper"):
         walk(whole[0], cell(whole), "math_paper")
     assert walk(whole[0], cell(whole), "math_strict") == walk(whole[0], cell(whole))
+
+
+@pytest.mark.parametrize("words", [["status"], ["table"], ["table", "--format", "terminal"],
+                                   ["compare", "--format", "terminal", "--draws", "1000"], ["compare", "--draws", "1000"]])
+def test_label_that_a_terminal_would_obey_is_text_to_every_command_that_shows_it(changed, capsys, words):
+    store, sweep = changed
+    called(store, cell(changed), "\x1b]0;owned\x07\x1b[2J")
+    assert main([words[0], sweep, *words[1:], "--store", str(store.root)]) == 0
+    out = capsys.readouterr()
+    assert "owned" in out.out and not set("\x1b\x07") & set(out.out + out.err)

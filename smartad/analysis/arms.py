@@ -38,8 +38,13 @@ class Spot:
 
     @property
     def name(self) -> str:
-        """``quickstart:SmartAD@0/toy_math``, which ``spot`` understands."""
-        return f"{self.arm.name}@{self.run.seed}/{self.benchmark}"
+        """``quickstart:SmartAD@0/toy_math``, which ``spot`` understands.  Where another row is called ``SmartAD@0``, it is
+        ``SmartAD@00``."""
+        labels = {trial.label for trial in self.arm.book.trials}
+        seed = str(self.run.seed)
+        while f"{self.arm.trial.label}@{seed}" in labels:
+            seed = f"0{seed}"
+        return f"{self.arm.name}@{seed}/{self.benchmark}"
 
 
 def benchmarks_of(book: Ledger) -> list[str]:
@@ -54,17 +59,24 @@ def arm(store: Store, word: str, near: Ledger | None = None) -> Arm:
     Raises StoreError naming what there is when it means none or several.
     """
     sweep, colon, label = word.partition(":")
-    if colon and ledger.candidates(store, sweep):
-        book = ledger.load(store, sweep)
+    book = ledger.load(store, sweep) if colon and ledger.candidates(store, sweep) else None
+    own = near is not None and _called(near, word) is not None
+    if book is not None and own and _called(book, label):
+        assert near is not None
+        raise StoreError(f"{word!r} may mean the row of {near.name} that is called so, and that of {book.name}; say "
+                         f"{f'{near.name}:{word}'!r} or the fingerprint of the other")
+    if book is not None and not own:
         return Arm(book, _labelled(book, label))
     if near is not None and (colon or _labels(near, word)):
         return Arm(near, _labelled(near, word))
     found = [Arm(book, trial) for book in _books(store) for trial in book.trials for run in trial.runs
              if any(f is not None and f.startswith(word) and "-" in word for f in (run.goal, run.train))]
-    if not found:
-        raise StoreError(f"{word!r} names no row in {store.root}: {NAMING}.  Sweeps here: "
-                         f"{', '.join(ledger.names(store)) or 'none'}")
-    return found[0]
+    if found:
+        return found[0]
+    if near is not None:
+        return Arm(near, _labelled(near, word))
+    raise StoreError(f"{word!r} names no row in {store.root}: {NAMING}.  Sweeps here: "
+                     f"{', '.join(ledger.names(store)) or 'none'}")
 
 
 def baseline(store: Store, book: Ledger, word: str | None) -> LedgerTrial:
@@ -91,25 +103,56 @@ def spot(store: Store, word: str) -> Spot:
 
     Raises StoreError naming what there is when it means none or several.
     """
-    if word.startswith("grade-"):
+    if is_grade(word):
         return _counted_from(store, store.find(word))
     row, slash, benchmark = word.rpartition("/")
-    label, at, seed = row.rpartition("@")
-    seeded = bool(at) and seed.isdecimal()
-    chosen = arm(store, label if seeded else row) if slash else None
-    if chosen is None:
+    if not slash:
         raise StoreError(f"{word!r} names no cell: {NAMING}")
+    label, seed = _seeded(store, row)
+    chosen = arm(store, label)
     if benchmark not in benchmarks_of(chosen.book):
         raise StoreError(f"{chosen.book.name} has no benchmark {benchmark!r}; it has {', '.join(benchmarks_of(chosen.book))}")
     runs = chosen.trial.runs
-    run = next((run for run in runs if run.seed == int(seed)), None) if seeded else runs[0]
+    run = runs[0] if seed is None else _of_seed(chosen.trial, seed)
     if run is None:
         raise StoreError(f"{chosen.name} has no seed {seed}; it has {', '.join(str(run.seed) for run in runs)}")
     return Spot(chosen, run, benchmark)
 
 
+def is_grade(word: str) -> bool:
+    """Whether ``word`` is the fingerprint of a grade stage, or its beginning, and not a row of a sweep that is called so."""
+    return word.startswith("grade-") and ":" not in word
+
+
+def _seeded(store: Store, row: str) -> tuple[str, int | None]:
+    """The row and the seed that ``SWEEP:ROW`` or ``SWEEP:ROW@SEED`` means.  A label may end in what looks like a seed: what is
+    called exactly so comes first."""
+    shorter, at, seed = row.rpartition("@")
+    if not (at and seed.isascii() and seed.isdecimal()):
+        return row, None
+    sweep, _, label = row.partition(":")
+    if ledger.candidates(store, sweep):
+        book = ledger.load(store, sweep)
+        whole, part = _called(book, label), _called(book, shorter.partition(":")[2])
+        run = _of_seed(part, int(seed)) if part else None
+        if whole and part and run:
+            one, other = (Spot(Arm(book, trial), of, "").name[:-1] for trial, of in ((whole, whole.runs[0]), (part, run)))
+            raise StoreError(f"{row!r} may mean each of {one!r} and {other!r}; say which")
+        if whole:
+            return row, None
+    return shorter, int(seed)
+
+
+def _of_seed(trial: LedgerTrial, seed: int) -> Run | None:
+    return next((run for run in trial.runs if run.seed == seed), None)
+
+
 def _books(store: Store) -> list[Ledger]:
     return [ledger.load(store, name) for name in ledger.names(store)]
+
+
+def _called(book: Ledger, label: str) -> LedgerTrial | None:
+    return next((trial for trial in book.trials if trial.label == label), None)
 
 
 def _labels(book: Ledger, word: str) -> list[LedgerTrial]:

@@ -1,5 +1,6 @@
 """What somebody needs who wants to make a row again: code, environment, experiment, commands, and what to know first."""
 
+import json
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -38,8 +39,10 @@ class Instructions:
     """experiment.yaml, requirements.txt, commands.sh."""
 
 
-def instructions(store: Store, spot: Spot, folders: Mapping[str, str], data: str | None) -> Instructions:
-    """Of the row that ``spot`` is in.  ``folders``: where local models are, by identity.
+def instructions(store: Store, spot: Spot, folders: Mapping[str, str], data: str | None,
+                 grader: str | None = None) -> Instructions:
+    """Of the row that ``spot`` is in.  ``folders``: where local models are, by identity.  ``grader``: by whose verdicts the
+    cell is looked at, when not by those that count.
 
     Raises StoreError when the row is not finished, UserError when today's smartad refuses its experiment.
     """
@@ -55,7 +58,8 @@ def instructions(store: Store, spot: Spot, folders: Mapping[str, str], data: str
     records = {stage: store.record(stage) for stage in run.stages}
     wanted = missing_data(planned.goal.upstream_first(), Runtime())
     files = {"experiment.yaml": _yaml(spot, {**recipe, **({"data": data} if data else {})}),
-             "requirements.txt": _requirements(records), "commands.sh": _commands(spot, records, bool(wanted and not data))}
+             "requirements.txt": _requirements(records),
+             "commands.sh": _commands(spot, records, bool(wanted and not data), grader)}
     notes = [*_notes_of_code(records), *_notes_of_models(folders, records), *_notes_of_data(planned, wanted),
              *_notes_of_engines(records)]
     lacking = tuple(name for name in _named(records) if name.startswith("local/") and name not in folders)
@@ -63,7 +67,8 @@ def instructions(store: Store, spot: Spot, folders: Mapping[str, str], data: str
 
 
 def _yaml(spot: Spot, recipe: Mapping[str, Any]) -> str:
-    head = f"# The whole experiment of {spot.arm.name}, seed {spot.run.seed}: row {spot.run.goal}.\n"
+    # A label may hold line breaks, and what comes after one is no comment any more.
+    head = f"# The whole experiment of {json.dumps(spot.arm.name)}, seed {spot.run.seed}: row {spot.run.goal}.\n"
     return head + yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
 
 
@@ -96,19 +101,25 @@ def _requirements(records: Records) -> str:
     return "\n".join([*lines, ""])
 
 
-def _commands(spot: Spot, records: Records, data: bool) -> str:
+def walk_again(spot: Spot, grader: str | None) -> str:
+    """What follows ``smartad`` to walk the cell where the row was made again, for a shell."""
+    by = ["--grader", grader] if grader else []
+    return shlex.join(["walk", f"run-{spot.run.goal.rpartition('-')[2]}:this run/{spot.benchmark}", *by])
+
+
+def _commands(spot: Spot, records: Records, data: bool, grader: str | None) -> str:
     commit = (_newest(records).get("git") or {}).get("commit")
     python = ".".join(_newest(records)["python"].split(".")[:2])
-    cell = shlex.quote(f"run-{spot.run.goal.rpartition('-')[2]}:this run/{spot.benchmark}")
     where = " data=\"${DATA:?name the folder of the benchmark files: DATA=FOLDER sh commands.sh}\"" if data else ""
     return "\n".join([
-        "#!/bin/sh", f"# Makes {spot.name} again.  Run it in a checkout of smartad; what it makes lies beside this file.",
+        "#!/bin/sh", f"# Makes {json.dumps(spot.name)} again.",
+        "# Run it in a checkout of smartad; what it makes lies beside this file.",
         "set -eu",
         'here=$(cd "$(dirname "$0")" && pwd)',
-        f"git checkout {commit}" if commit else "# No commit is on record: see the notes.",
-        f'python{python} -m venv "$here/venv"', '"$here/venv/bin/pip" install -r "$here/requirements.txt" -e .',
+        f"git checkout {shlex.quote(commit)}" if commit else "# No commit is on record: see the notes.",
+        f'{shlex.quote(f"python{python}")} -m venv "$here/venv"', '"$here/venv/bin/pip" install -r "$here/requirements.txt" -e .',
         f'"$here/venv/bin/python" -m smartad run "$here/experiment.yaml"{where} --store "$here/store"',
-        f'"$here/venv/bin/python" -m smartad walk {cell} --store "$here/store"', ""])
+        f'"$here/venv/bin/python" -m smartad {walk_again(spot, grader)} --store "$here/store"', ""])
 
 
 def _notes_of_code(records: Records) -> Iterator[str]:

@@ -11,6 +11,7 @@ from smartad.analysis.arms import Spot
 from smartad.analysis.outcomes import grade_of
 from smartad.records import read_jsonl
 from smartad.stages.grade import cell
+from smartad.stats import ALPHA
 from smartad.store import Store
 from smartad.types import Cell, Trajectory, Verdict
 
@@ -56,9 +57,14 @@ class Likeness:
         return not self.verdicts.pairs
 
     @property
+    def lost(self) -> int:
+        """Attempts with a verdict in one of the two alone: no draw of a model makes that."""
+        return sum(a is None or b is None or (a.correct is None) != (b.correct is None) for a, b in self.verdicts.pairs)
+
+    @property
     def explained(self) -> bool:
-        """Whether it is as near to the recorded one as its engines can be expected to come."""
-        return self.same or (not self.repeatable and self.p >= 0.05)
+        """Whether its engines may have made the difference: they do not say the same twice, and chance does that."""
+        return self.same or (not self.repeatable and not self.lost and self.p >= ALPHA)
 
 
 def likeness(store: Store, spot: Spot, other: Store, grader: str | None = None) -> Likeness:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from smartad.records import read_jsonl
 from smartad.stages.aggregate import SECOND
-from smartad.store import Store
+from smartad.store import Store, StoreError
 from smartad.sweep.ledger import Run
 from smartad.types import Question
 
@@ -51,18 +51,23 @@ def attempts_of(store: Store, grade: str) -> str:
 
 
 def outcomes(store: Store, grade: str) -> Outcomes:
-    """What a grade stage of one benchmark says of each question."""
+    """What a grade stage of one benchmark says of each question.  Raises StoreError when its verdicts cannot be read."""
     inputs = store.record(grade)["identity"]["inputs"]
     benchmark = next(role.removeprefix("questions/") for role in inputs if role.startswith("questions/"))
     verdicts: dict[str, list[bool]] = defaultdict(list)
     by = ""
-    with (store.folder(grade) / "verdicts.jsonl").open(encoding="utf-8") as file:
-        for line in file:
-            verdict = json.loads(line)
-            by = verdict["by"]
-            graded = verdicts[verdict["question_id"]]
-            if verdict["correct"] is not None:
-                graded.append(verdict["correct"])
+    path = store.folder(grade) / "verdicts.jsonl"
+    try:
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                verdict = json.loads(line)
+                by = verdict["by"]
+                graded = verdicts[verdict["question_id"]]
+                if verdict["correct"] is not None:
+                    graded.append(verdict["correct"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} is missing or damaged ({error}); `smartad walk {grade}` shows what else is.  To have it made "
+                         f"again, delete {path.parent} and start the sweep again") from error
     right = np.array([sum(graded) / len(graded) if graded else np.nan for graded in verdicts.values()], dtype=np.float64)
     return Outcomes(benchmark, grade, by, tuple(verdicts), right)
 

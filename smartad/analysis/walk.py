@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from smartad.analysis.arms import Spot
+from smartad.analysis.arms import Spot, is_grade
 from smartad.analysis.facts import MADE, facts
 from smartad.analysis.outcomes import attempts_of, grade_of, questions_of
-from smartad.records import read_jsonl
+from smartad.records import RecordError, read_jsonl
 from smartad.stages.aggregate import SECOND
 from smartad.stages.grade import cell as counted
 from smartad.store import LOG, Store, StoreError, fault
+from smartad.sweep import results
 from smartad.sweep.ledger import Run
 from smartad.types import Cell, Question, Trajectory, Verdict
 
@@ -63,7 +64,7 @@ class Walk:
 
     name: str
     cell: Cell | None
-    """None: the row is not finished, and what is below is as far as it came."""
+    """None: it is not graded yet, and what is below is as far as it came; or its files are damaged."""
     seeds: Mapping[str, Cell | None]
     """The same cell of the row's other seeds, by name."""
     wrong: tuple[str, ...]
@@ -96,21 +97,22 @@ def walk(store: Store, spot: Spot, grader: str | None = None) -> Walk:
 
     Raises StoreError when ``grader`` has not graded it.
     """
-    if grader and not store.has(spot.run.goal):
-        raise StoreError(f"{spot.name} is not finished: its verdicts by {grader} cannot be told from others yet")
     grade = _grade(store, spot.run, spot.benchmark, grader)
-    cell = _cell(store, spot.run, spot.benchmark, grader)
+    if grader and grade is None:
+        raise StoreError(f"{spot.name} is not finished, and {grader} has not graded it yet")
+    wrong: list[str] = []
+    cell = _cell(store, spot, grader, wrong)
     known: dict[str, Station] = {}
     top = _station(store, grade, spot.run.inputs(), known) if grade else None
-    seeds = {dataclasses.replace(spot, run=run).name: _cell(store, run, spot.benchmark, grader)
-             for run in spot.arm.trial.runs if run.seed != spot.run.seed}
+    others = [dataclasses.replace(spot, run=run) for run in spot.arm.trial.runs if run.seed != spot.run.seed]
+    seeds = {other.name: _cell(store, other, grader, wrong) for other in others}
     row = _station(store, spot.run.goal, {}, {})
-    return Walk(spot.name, cell, seeds, tuple(_unlike(store, spot.benchmark, cell)), row, top)
+    return Walk(spot.name, cell, seeds, (*wrong, *_unlike(store, spot.benchmark, cell)), row, top)
 
 
 def grader_of(store: Store, word: str) -> str | None:
     """Whose verdicts ``word`` means, where it is the fingerprint of a grade stage; None of other names of a cell."""
-    return _graders(store, store.find(word))[0] if word.startswith("grade-") else None
+    return _graders(store, store.find(word))[0] if is_grade(word) else None
 
 
 def answered(store: Store, grade: str) -> list[Answered]:
@@ -118,8 +120,12 @@ def answered(store: Store, grade: str) -> list[Answered]:
     folder = store.folder(attempts_of(store, grade))
     questions = questions_of(store, grade)
     attempts = {(a.question_id, a.sample): a for a in read_jsonl(folder / "trajectories.jsonl", Trajectory)}
-    return [Answered(questions[v.question_id], attempts[v.question_id, v.sample], v)
-            for v in read_jsonl(store.folder(grade) / "verdicts.jsonl", Verdict)]
+    try:
+        return [Answered(questions[v.question_id], attempts[v.question_id, v.sample], v)
+                for v in read_jsonl(store.folder(grade) / "verdicts.jsonl", Verdict)]
+    except KeyError as error:
+        raise StoreError(f"{grade} has a verdict of {error}, of which there is no question or no attempt: files are damaged, and "
+                         f"`smartad walk {grade}` says which") from error
 
 
 def of_question(found: Sequence[Answered], word: str) -> list[Answered]:
@@ -144,9 +150,10 @@ def _grade(store: Store, run: Run, benchmark: str, grader: str | None) -> str | 
             raise StoreError(f"{benchmark} of {run.goal} is graded by {', '.join([first, *by])}, not by {grader}")
         return grade_of(store, run, benchmark, grader)
     made_of = run.inputs()
-    return next((stage for stage in made_of.get(run.goal, ()) for parent in made_of[stage]
-                 if parent.startswith("prepare-") and store.has(parent)
-                 and store.record(parent)["identity"]["config"]["benchmark"] == benchmark), None)
+    there = (stage for stage in made_of.get(run.goal, ()) for parent in made_of[stage]
+             if parent.startswith("prepare-") and store.has(parent)
+             and store.record(parent)["identity"]["config"]["benchmark"] == benchmark)
+    return next((stage for stage in there if grader is None or _grades(store, stage, grader)), None)
 
 
 def _graders(store: Store, grade: str) -> list[str]:
@@ -157,12 +164,19 @@ def _grades(store: Store, grade: str, grader: str) -> bool:
     return store.has(grade) and grader in _graders(store, grade)
 
 
-def _cell(store: Store, run: Run, benchmark: str, grader: str | None) -> Cell | None:
-    if not store.has(run.goal):
+def _cell(store: Store, spot: Spot, grader: str | None, wrong: list[str]) -> Cell | None:
+    """As the table has it, which shows what is graded of an unfinished row; adds to ``wrong`` why it cannot be read."""
+    run = spot.run
+    try:
+        if not store.has(run.goal):
+            grade = None if spot.arm.trial.was_stopped(store) else _grade(store, run, spot.benchmark, grader)
+            return results.graded(store, grade) if grade and store.has(grade) else None
+        source = grade_of(store, run, spot.benchmark, grader)
+        return next((cell for name in ("cells.jsonl", "other_cells.jsonl")
+                     for cell in read_jsonl(store.folder(run.goal) / name, Cell) if cell.source == source), None)
+    except RecordError as error:
+        wrong.append(str(error))
         return None
-    source = grade_of(store, run, benchmark, grader)
-    return next((cell for name in ("cells.jsonl", "other_cells.jsonl")
-                 for cell in read_jsonl(store.folder(run.goal) / name, Cell) if cell.source == source), None)
 
 
 def _unlike(store: Store, benchmark: str, cell: Cell | None) -> Iterator[str]:
@@ -170,9 +184,13 @@ def _unlike(store: Store, benchmark: str, cell: Cell | None) -> Iterator[str]:
     if cell is None or not store.has(cell.source):
         return
     path = store.folder(cell.source) / "verdicts.jsonl"
-    found = counted(benchmark, list(read_jsonl(path, Verdict)), cell.source)
+    try:
+        found = counted(benchmark, list(read_jsonl(path, Verdict)), cell.source)
+    except RecordError as error:
+        yield str(error)
+        return
     if (found.correct, found.n, found.ungraded) != (cell.correct, cell.n, cell.ungraded):
-        yield (f"the row says {cell.correct} of {cell.n} right and {cell.ungraded} ungraded, and {path} comes to {found.correct} "
+        yield (f"it says {cell.correct} of {cell.n} right and {cell.ungraded} ungraded, and {path} comes to {found.correct} "
                f"of {found.n} and {found.ungraded}")
 
 
@@ -191,9 +209,17 @@ def _station(store: Store, fingerprint: str, planned: Mapping[str, Sequence[str]
     inputs = record["identity"]["inputs"] if record["identity"]["stage"] != "aggregate" else {}
     below = tuple(_station(store, inputs[role], planned, known) for role in sorted(inputs, key=_place))
     files = {str(folder / name): int(file["size"]) for name, file in record["files"].items()}
-    known[fingerprint] = Station(what, fingerprint, str(folder), "done", facts(record, folder), files, _made(record),
+    known[fingerprint] = Station(what, fingerprint, str(folder), "done", _facts(record, folder), files, _made(record),
                                  tuple(_damage(folder, record["files"])), below)
     return known[fingerprint]
+
+
+def _facts(record: Mapping[str, Any], folder: Path) -> Mapping[str, str]:
+    """None of a stage whose files cannot be read: what is damaged is said beside them."""
+    try:
+        return facts(record, folder)
+    except RecordError:
+        return {}
 
 
 def _place(role: str) -> tuple[int, str]:

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from smartad.cli.arguments import parse
+from smartad.records import visible
 from smartad.redact import guarded
 from smartad.store import answered
 from smartad.types import UserError
@@ -48,7 +49,7 @@ def _main(args: argparse.Namespace) -> int:
         with answered(args.store.absolute()):
             return _command(args.command)(args)
     except UserError as error:
-        print(f"smartad: {error}", file=sys.stderr)
+        print(visible(f"smartad: {error}"), file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("smartad: interrupted", file=sys.stderr)

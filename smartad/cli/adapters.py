@@ -13,9 +13,9 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from smartad import dialect, models, registry, tables
-from smartad.cli.console import console, format_metric
+from smartad.cli.console import console, format_metric, say
 from smartad.fingerprint import FINGERPRINT
-from smartad.records import from_json
+from smartad.records import from_json, visible
 from smartad.registry import Entry, pulled
 from smartad.registry.card import MERGED
 from smartad.stage import Runtime
@@ -36,7 +36,7 @@ def aliases_command(args: argparse.Namespace) -> int:
     sweep = _sweep(store, args.sweep)
     if args.log:
         for line in log(registry.entries(store, sweep)):
-            print(line)
+            say(line)
         return 0
     found = registry.current(store, sweep)
     if not found:
@@ -49,7 +49,7 @@ def aliases_command(args: argparse.Namespace) -> int:
     for entry in sorted(found, key=lambda entry: (entry.sweep or "", entry.alias)):
         score = f"{entry.metric} {format_metric(entry.value)}" if entry.metric else tables.HOLE
         grid.add_row(*map(escape, (entry.alias, str(entry.fingerprint), score, entry.sweep or tables.HOLE,
-                                   f"{_when(entry)} by {entry.by}: {entry.reason}")))
+                                   visible(f"{_when(entry)} by {entry.by}: {entry.reason}"))))
     console().print(grid)
     return 0
 
@@ -97,8 +97,8 @@ def promote_command(args: argparse.Namespace) -> int:
                             "--sweep an alias is of none")
         registry.promote(store, args.alias, fingerprint, reason=args.reason, sweep=sweep)
         print(f"{name} means {fingerprint} now")
-    print(f"before, it meant {before.fingerprint}: {before.reason} ({before.by}, {_when(before)})" if before else
-          "before, it meant nothing")
+    say(f"before, it meant {before.fingerprint}: {before.reason} ({before.by}, {_when(before)})" if before else
+        "before, it meant nothing")
     if sweep and args.alias.partition(":")[0] in AUTOMATIC:
         print(f"when {sweep} is started again and ends, it says anew what {args.alias} means")
     return 0

@@ -17,7 +17,8 @@ from smartad.analysis.compare import Comparison, Line
 from smartad.analysis.guard import Guarded, guard, guard_arms
 from smartad.analysis.telling import graded, interval, names, of_table, over, p_text, points, told
 from smartad.cli import flipping
-from smartad.cli.console import console
+from smartad.cli.console import console, say
+from smartad.records import visible
 from smartad.stats import MANY, Difference
 from smartad.store import Store
 from smartad.sweep import ledger, results
@@ -69,7 +70,7 @@ def _pair(one: Comparison, form: str, found: Guarded) -> None:
         _csv([one], found)
         return
     a, b = names(one)
-    print(f"A: {a}  ({_seeds(one.a, one.seeds_a)})\nB: {b}  ({_seeds(one.b, one.seeds_b)})\n")
+    say(f"A: {a}  ({_seeds(one.a, one.seeds_a)})\nB: {b}  ({_seeds(one.b, one.seeds_b)})\n")
     _print(form, HEADER, [*map(_line, one.lines), _average(one)])
     print()
     if any(line.test == compare.BOOTSTRAP for line in one.lines):
@@ -77,7 +78,7 @@ def _pair(one: Comparison, form: str, found: Guarded) -> None:
               f"{_mcnemar(one.lines) or 'not there, as questions were asked several times'}.\n")
     else:
         print("p of a benchmark: McNemar's exact test; of the average: of the bootstrap.\n")
-    print("\n".join([*told(one), *_unlike(found, one.a.book.name == one.b.book.name), graded(one.lines)]))
+    say("\n".join([*told(one), *_unlike(found, one.a.book.name == one.b.book.name), graded(one.lines)]))
 
 
 def _line(line: Line) -> list[str]:
@@ -122,11 +123,11 @@ def _sweep(store: Store, args: argparse.Namespace, form: str) -> int:
     header = ["Method", "Avg", "A - B", "95 % interval", "p", "Holm p"]
     lines = [_row(one, columns) for one in found if one.lines]
     wide = form == "terminal" and _width([*header, *columns], lines) + len([*header, *columns]) > console().width
-    print(f"{book.name}: every row minus {baseline.label}, in points; "
-          + ("benchmarks are shown on a wider terminal, and by --format csv\n" if wide else "behind a benchmark's, Holm's p\n"))
+    say(f"{book.name}: every row minus {baseline.label}, in points; "
+        + ("benchmarks are shown on a wider terminal, and by --format csv\n" if wide else "behind a benchmark's, Holm's p\n"))
     _print(form, header if wide else [*header, *columns], [line[:len(header)] for line in lines] if wide else lines)
-    print("\n".join(["", *of_table(found, baseline.label), *_odd(found),
-                     *_unlike(alike), graded([line for one in found for line in one.lines])]))
+    say("\n".join(["", *of_table(found, baseline.label), *_odd(found),
+                   *_unlike(alike), graded([line for one in found for line in one.lines])]))
     return 0
 
 
@@ -143,7 +144,7 @@ def _row(one: Comparison, columns: Sequence[str]) -> list[str]:
     of = {line.benchmark: f"{points(line.difference.points)} ({p_text(line.holm)})" for line in one.lines}
     whole = [f"{one.average_a:.1f}", points(one.macro.points), interval(one.macro), p_text(one.macro.p),
              p_text(one.holm)] if one.macro else [tables.HOLE] * 5
-    return [one.a.trial.label, *whole, *(of.get(name, tables.HOLE) for name in columns)]
+    return [visible(one.a.trial.label), *whole, *(of.get(name, tables.HOLE) for name in columns)]
 
 
 def _odd(found: Iterable[Comparison]) -> list[str]:

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from smartad import tables
 from smartad.cluster import Dispatcher
+from smartad.records import visible
 from smartad.stages.grade import GradeConfig
 from smartad.store import Store, StoreError
 from smartad.sweep.ledger import Ledger
@@ -36,6 +37,11 @@ def console(stderr: bool = False) -> Console:
     """A console that does not guess a width where there is none."""
     stream = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else 160)
+
+
+def say(text: str) -> None:
+    """A line, or several, on standard output."""
+    print(visible(text))
 
 
 def program(folder: str | Path = ".") -> str:
@@ -157,14 +163,14 @@ class Watch:
         owner = self.owner_of.get(fingerprint)
         config = self.dispatcher.specs[fingerprint].config
         graders = f"by {', '.join(dict.fromkeys(config.graders.values()))}" if isinstance(config, GradeConfig) else ""
-        parts = [fingerprint, "+".join(benchmarks), graders, f"[dim]({escape(owner)})[/dim]" if owner else ""]
+        parts = [fingerprint, "+".join(benchmarks), graders, f"[dim]({escape(visible(owner))})[/dim]" if owner else ""]
         return " ".join(part for part in parts if part)
 
     def _say(self, text: str) -> None:
         self.said = time.monotonic()
         counts = Counter(self.dispatcher.states.values())
         since, total = time.monotonic() - self.started, len(self.dispatcher.specs)
-        self.console.print(f"[dim]{since:6.1f}s[/dim] {counts['done']:4d}/{total}  {text}", soft_wrap=True)
+        self.console.print(f"[dim]{since:6.1f}s[/dim] {counts['done']:4d}/{total}  {visible(text)}", soft_wrap=True)
 
     def _draw(self, running: list[str], note: str) -> None:
         """A bar for each of ``running`` that there is room for."""

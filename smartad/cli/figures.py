@@ -6,8 +6,8 @@ from pathlib import Path
 
 from smartad import figures
 from smartad.cli.console import console
-from smartad.records import RecordError
-from smartad.store import Store, StoreAway, StoreError
+    print(visible("\n".join(refused)), file=sys.stderr, end="\n" if refused else "")
+    return 1 if damaged or (refused and args.names) else 0
 from smartad.sweep import ledger
 from smartad.types import UserError
 
@@ -45,7 +45,7 @@ def figure_command(args: argparse.Namespace) -> int:
                 path = args.to / f"{book.name}-{name}.{form}"
                 figures.save(figure, path)
                 print(path, flush=True)
-    print("\n".join(refused), file=sys.stderr, end="\n" if refused else "")
+    print(visible("\n".join(refused)), file=sys.stderr, end="\n" if refused else "")
     return 1 if damaged or (refused and args.names) else 0
 
 

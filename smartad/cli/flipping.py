@@ -16,10 +16,10 @@ from smartad.analysis.arms import Arm, benchmarks_of
 from smartad.analysis.compare import counted, questions_in_common, runs_of
 from smartad.analysis.flips import Flip, both
 from smartad.analysis.outcomes import attempts_of
-from smartad.cli.console import console
+from smartad.cli.console import console, say
+from smartad.records import visible
 from smartad.store import Store
 from smartad.sweep.ledger import Run
-from smartad.tables.words import visible
 from smartad.tracking.views import COLOURS
 from smartad.types import Segment, Trajectory, UserError, Verdict
 
@@ -48,7 +48,7 @@ def show_flips(store: Store, a: Arm, b: Arm, benchmark: str | None, grader: str 
     if form == "csv":
         writer.writerow(CSV)
     else:
-        print(f"A: {a.name}\nB: {b.name}\nfixed: wrong in A, right in B; broken: right in A, wrong in B")
+        say(f"A: {a.name}\nB: {b.name}\nfixed: wrong in A, right in B; broken: right in A, wrong in B")
     for name in [benchmark] if benchmark else there:
         pairs = [(x, y) for x, y in runs_of(store, a, b) if benchmark or _finished(store, (x, y), name, grader)]
         asked = questions_in_common(store, a, b, name, grader, shared) if benchmark or pairs else set()
@@ -99,7 +99,8 @@ def _line(group: Found) -> list[str]:
     """The step and the answers are those of the first seeds."""
     flip = group[0][2]
     sample = flip.verdicts[0].sample
-    return [f"{flip.question.id} #{sample}" if sample else flip.question.id, flip.kind,
+    question = visible(flip.question.id)
+    return [f"{question} #{sample}" if sample else question, flip.kind,
             ", ".join(_seed(x, y) for x, y, _ in group), _step(flip), _short(" or ".join(flip.question.answers)),
             *(_short(_answer(attempt)) for attempt in flip.attempts)]
 
@@ -144,8 +145,8 @@ def show_question(store: Store, a: Arm, b: Arm, question: str, grader: str | Non
         every = [one for one in both(store, x, y, benchmark, grader) if one.question.id in asked]
         for flip in [one for one in every if one.question.id == question]:
             if not shown:
-                print(f"A: {a.name}\nB: {b.name}\n{question}\n{visible(flip.question.text)}\n"
-                      f"gold: {visible(' or '.join(flip.question.answers)) or 'none'}")
+                say(f"A: {a.name}\nB: {b.name}\n{question}\n{flip.question.text}\n"
+                    f"gold: {' or '.join(flip.question.answers) or 'none'}")
             shown += 1
             forms = [dialect.DIALECTS[_dialect(store, run, benchmark, grader)] for run in (x, y)]
             _side_by_side(flip, _seed(x, y), forms)

@@ -19,7 +19,7 @@ from smartad.cli.console import console, format_metric
 from smartad.cluster import ClusterConfig, on_site
 from smartad.config import load
 from smartad.data import files
-from smartad.records import write_jsonl
+from smartad.records import visible, write_jsonl
 from smartad.stage import Runtime
 from smartad.stages.grade import Graders, cell, summary, verdicts_of
 from smartad.store import JUDGED, Store
@@ -200,12 +200,12 @@ def _print_comparison(one: disagreements.Comparison, form: str, limit: int | Non
 
 def _line(difference: disagreements.Difference) -> list[str]:
     question, sample, gold, answer, verdict, reason, other, why = disagreements.as_row(difference)
-    name = f"{question} #{sample}" if sample else str(question)
+    name = visible(f"{question} #{sample}" if sample else str(question))
     return [name, *(_short(text) for text in (str(gold), str(answer), f"{verdict}: {reason}", f"{other}: {why}"))]
 
 
 def _short(text: str) -> str:
-    text = " ".join(text.split())
+    text = visible(" ".join(text.split()))
     return text if len(text) <= WIDTH else f"{text[:WIDTH]}…"
 
 

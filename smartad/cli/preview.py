@@ -11,17 +11,16 @@ from pathlib import Path
 from rich.text import Text
 
 from smartad import models
-from smartad.cli.console import at_store, console, program
+from smartad.cli.console import at_store, console, program, say
 from smartad.cli.planning import is_sweep
 from smartad.config import load
 from smartad.dialect import DIALECTS, PROMPTS, chat, edge_cases
 from smartad.experiment import Experiment, plan
-from smartad.records import from_json, read_jsonl
+from smartad.records import from_json, read_jsonl, visible
 from smartad.redact import redact
 from smartad.stages import questions_of
 from smartad.stages.train import TrainConfig
 from smartad.store import Store
-from smartad.tables.words import visible
 from smartad.tracking.views import COLOURS, STYLE, spans
 from smartad.types import Question, Segment, Selected, Trajectory, UserError
 
@@ -76,9 +75,9 @@ def preview_command(args: argparse.Namespace) -> int:
             raise UserError(f"--html {args.html} cannot be written: {error.strerror}") from error
         print(f"{args.html}: {title}")
         return 0
-    print(title)
+    say(title)
     _print_pieces(pieces)
-    print("\n".join(["", *_aligned([HEAD, *legend]), "", *notes]))
+    say("\n".join(["", *_aligned([HEAD, *legend]), "", *notes]))
     return 0
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from smartad.analysis import arms
 from smartad.analysis.guard import guard, guarded
 from smartad.cli.dashboards import desktop
+from smartad.records import visible
 from smartad.report.page import page, write
 from smartad.store import Store
 from smartad.sweep import ledger, results
@@ -25,7 +26,8 @@ def report_command(args: argparse.Namespace) -> int:
     baseline = arms.baseline(store, book, args.baseline) if book.trials else None
     print(f"{book.name}: reading", file=sys.stderr)
     table = guarded(results.table(store, book), guard(store, book))
-    html = page(store, book, table, baseline, args.trajectories, lambda what: print(f"{book.name}: {what}", file=sys.stderr))
+    html = page(store, book, table, baseline, args.trajectories,
+                lambda what: print(visible(f"{book.name}: {what}"), file=sys.stderr))
     write(path, html)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     if args.open and desktop():

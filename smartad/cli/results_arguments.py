@@ -109,7 +109,8 @@ def _add_reproduce(command: Command) -> None:
                     "  smartad reproduce quickstart:SmartAD/toy_math --run        run it in a fresh store, and compare\n"
                     f"{NAMES}\n"
                     "With --run the exit status is 1 when the cell is another one than engines explain that do not say the same\n"
-                    "twice; on the toy world, and wherever a CPU and no server made it, it must be the same verdict by verdict.")
+                    "twice, or attempts lost their verdicts; on the toy world, and wherever a CPU and no server made it, it\n"
+                    "must be the same verdict by verdict.")
     again.add_argument("cell", metavar="CELL", help="a cell of a finished row, or the grade stage behind one")
     again.add_argument("--to", type=Path, metavar="DIR", help="write experiment.yaml, requirements.txt and commands.sh there")
     again.add_argument("--data", type=Path, metavar="DIR", help="folder of the benchmark files, when the row needs some")

@@ -12,7 +12,7 @@ from smartad import tables
 from smartad.analysis.guard import guard, guarded
 from smartad.cli import INTERRUPTED
 from smartad.cli.billing import print_bill
-from smartad.cli.console import at_store, program
+from smartad.cli.console import at_store, program, say
 from smartad.cli.detaching import detach, start_of
 from smartad.cli.driving import bring_to_end, driven, job_of, profile_of
 from smartad.cli.planning import is_sweep, plan_command
@@ -145,7 +145,7 @@ def _print_next(args: argparse.Namespace, store: Store, tracking: Tracking, swee
     at = "" if args.store == Path("runs") else f" --store {shlex.quote(str(args.store))}"
     if promoted:
         trial, run = promoted
-        print(f"best by {sweep.config.metric}: {trial.label} (seed {run.seed}), {run.train}\n")
+        say(f"best by {sweep.config.metric}: {trial.label} (seed {run.seed}), {run.train}\n")
     commands = {f"{me} table {sweep.name} --format md{at}": "the table for a paper or an issue (also tex, csv)",
                 f"{me} status {sweep.name}{at}": "every trial and stage"}
     if promoted:

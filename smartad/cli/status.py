@@ -17,6 +17,7 @@ from smartad.cli.billing import bill_of, duration
 from smartad.cli.console import again, console, format_metric, stopped_line
 from smartad.cluster import STAGES
 from smartad.cluster.submission import places
+from smartad.records import visible
 from smartad.store import LOG, Store
 from smartad.sweep import ledger
 from smartad.sweep.ledger import Ledger, LedgerTrial, Run
@@ -94,7 +95,7 @@ def view(store: Store, book: Ledger, now: Look, width: int, rows: int | None, li
     if not book.trials:
         return Group(*parts[:2])
     parts += [_kinds(now), Text(""), _trials(store, book, now, width, rows), _legend(now), Text("")]
-    parts += [Text(line) for line in [*_running(now, lines), *_waiting(now, lines), *_failed(store, now, lines),
+    parts += [Text(visible(line)) for line in [*_running(now, lines), *_waiting(now, lines), *_failed(store, now, lines),
                                          *_stopped(store, book, lines)]]
     if now.problem:
         parts.append(Text(now.problem))
@@ -183,7 +184,7 @@ def _trials(store: Store, book: Ledger, now: Look, width: int, rows: int | None)
     shown = [every[at] for at in sorted(urgent)]
     kinds = sorted({kind_of(f) for f in now.states}, key=_order)
     metric = str(book.config["metric"])
-    label = max(len("trial"), *(len(row.trial.label) for row in shown))
+    label = max(len("trial"), *(len(visible(row.trial.label)) for row in shown))
     full, short = list(kinds), [SHORT.get(kind, kind) for kind in kinds]
     adapters = 19 if any(row.run.train for row in shown) else 0
     fixed = len(metric) + 1 + len("seed") + 1
@@ -195,7 +196,7 @@ def _trials(store: Store, book: Ledger, now: Look, width: int, rows: int | None)
         states = {kind: [now.states[f] for f in row.run.stages if kind_of(f) == kind] for kind in kinds}
         done = now.states[row.run.goal] == "done"
         score = format_metric(store.record(row.run.goal)["metrics"].get(metric)) if done else ""
-        grid.add_row(Text(row.trial.label, no_wrap=True, overflow="ellipsis"), str(row.run.seed),
+        grid.add_row(Text(visible(row.trial.label), no_wrap=True, overflow="ellipsis"), str(row.run.seed),
                      *(_mark(states[kind]) for kind in kinds), score, *([row.run.train or ""] if wide and adapters else []))
     hidden = Counter(URGENCY[row.urgency] for row in every) - Counter(URGENCY[row.urgency] for row in shown)
     more = ", ".join(f"{count} {state}" for state, count in hidden.items())

@@ -16,12 +16,13 @@ from smartad import papers, tables
 from smartad.analysis.guard import Guarded, guard, guarded
 from smartad.cli import paper
 from smartad.cli.console import console, program
+from smartad.records import visible
 from smartad.redact import redact
 from smartad.store import Store
 from smartad.sweep import ledger, results
 from smartad.tables import Table
 from smartad.tables.grid import Box, Grid, grid
-from smartad.tables.words import below, visible
+from smartad.tables.words import below
 from smartad.types import UserError
 
 ENDINGS = {".md": "md", ".tex": "tex", ".csv": "csv", ".html": "html", ".htm": "html"}

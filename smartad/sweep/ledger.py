@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from smartad.records import append_jsonl, from_json, write_jsonl
+from smartad.records import RecordError, append_jsonl, from_json, write_jsonl
 from smartad.stage import StageSpec
 from smartad.store import Store, StoreError, explained
 from smartad.sweep.stopping import Stop
@@ -152,8 +152,13 @@ def load(store: Store, word: str) -> Ledger:
         raise StoreError(f"{word!r} may mean each of {', '.join(found)} in {store.root}; say more of its name")
     if not found:
         raise StoreError(f"no sweep {name_of(word)!r} in {store.root}; there are {', '.join(names(store)) or 'none'}")
+    file = path(store, found[0])
     # What follows the last newline is a line that a driver is writing, or did not get to finish.
-    head, *lines = path(store, found[0]).read_text(encoding="utf-8").split("\n")[:-1]
-    declared: Declared = from_json(Declared, json.loads(head))
-    trials = {trial.label: trial for line in lines if (trial := from_json(LedgerTrial, json.loads(line)))}
+    head, *lines = file.read_text(encoding="utf-8").split("\n")[:-1]
+    try:
+        declared: Declared = from_json(Declared, json.loads(head))
+        trials = {trial.label: trial for line in lines if (trial := from_json(LedgerTrial, json.loads(line)))}
+    except (RecordError, ValueError) as error:
+        raise StoreError(f"{file} cannot be read ({error}): an older smartad wrote it, or it is damaged.  Delete it and start "
+                         "the sweep again; stages that are finished are kept") from error
     return Ledger(declared.name, declared.config, declared.groups, tuple(trials.values()), start=declared.start)

@@ -5,9 +5,9 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 
+from smartad.records import visible
 from smartad.stats import wilson
 from smartad.tables.data import RunCells, Table
-from smartad.tables.words import visible
 from smartad.types import Cell
 
 COLUMNS = ["row", "seed", "group", "benchmark", "correct", "n", "ungraded", "pass@1", "source", "note", "grader", "questions",

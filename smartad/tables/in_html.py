@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from html import escape
 
+from smartad.records import visible
 from smartad.tables.data import Table
 from smartad.tables.grid import Box, grid
-from smartad.tables.words import below, caption, visible
+from smartad.tables.words import below, caption
 
 PAGE = """<!doctype html>
 <html lang="en">

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Sequence
 
+from smartad.records import visible
 from smartad.tables.data import Table
 from smartad.tables.grid import Box, grid
-from smartad.tables.words import below, caption, visible
+from smartad.tables.words import below, caption
 
 MARKS = {"best": r"\textbf{%s}", "second": r"\underline{%s}", "": "%s"}
 SPECIAL = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",

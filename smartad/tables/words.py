@@ -42,11 +42,6 @@ def below(table: Table) -> list[str]:
     return [*(f"{mark}: {what}" for mark, what in table.notes.items()), *table.remarks]
 
 
-def visible(text: str) -> str:
-    """``text`` with what a terminal would obey, or not show, written as in Python."""
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
-
-
 def about(table: Table, row: str, column: str) -> str:
     """What stands behind a number: n, ungraded attempts, interval, who decided, and where it is from."""
     entry = table.rows[row][column]
