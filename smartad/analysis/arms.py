@@ -7,8 +7,8 @@ from smartad.sweep import ledger
 from smartad.sweep.ledger import Ledger, LedgerTrial, Run
 from smartad.types import UserError
 
-NAMING = ("a row is SWEEP:ROW, as in quickstart:SmartAD, where ROW is its label or the beginning of it; a cell is "
-          "SWEEP:ROW/BENCHMARK, and with its seed SWEEP:ROW@1/BENCHMARK")
+ROWS = "a row is SWEEP:ROW, as in quickstart:SmartAD, where ROW is its label or the beginning of it"
+NAMING = f"{ROWS}; a cell is SWEEP:ROW/BENCHMARK, and with its seed SWEEP:ROW@1/BENCHMARK"
 
 
 PREDECESSOR = "agent distill"
@@ -75,7 +75,7 @@ def arm(store: Store, word: str, near: Ledger | None = None) -> Arm:
         return found[0]
     if near is not None:
         return Arm(near, _labelled(near, word))
-    raise StoreError(f"{word!r} names no row in {store.root}: {NAMING}.  Sweeps here: "
+    raise StoreError(f"{word!r} names no row in {store.root}: {ROWS}.  Sweeps here: "
                      f"{', '.join(ledger.names(store)) or 'none'}")
 
 
@@ -169,7 +169,7 @@ def _labelled(book: Ledger, word: str) -> LedgerTrial:
     if len(found) == 1:
         return found[0]
     some = ", ".join(repr(trial.label) for trial in (found or book.trials)[:20])
-    raise StoreError(f"{word!r} {'may mean each of' if found else 'is no row of ' + book.name + '; it has'} {some}; {NAMING}")
+    raise StoreError(f"{word!r} {'may mean each of' if found else 'is no row of ' + book.name + '; it has'} {some}; {ROWS}")
 
 
 def _counted_from(store: Store, grade: str) -> Spot:

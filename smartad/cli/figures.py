@@ -6,8 +6,8 @@ from pathlib import Path
 
 from smartad import figures
 from smartad.cli.console import console
-    print(visible("\n".join(refused)), file=sys.stderr, end="\n" if refused else "")
-    return 1 if damaged or (refused and args.names) else 0
+from smartad.records import RecordError, visible
+from smartad.store import Store, StoreAway, StoreError
 from smartad.sweep import ledger
 from smartad.types import UserError
 

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from smartad.analysis.arms import NAMING
+from smartad.analysis.arms import NAMING, ROWS
 from smartad.report import TRAJECTORIES
 from smartad.stats import DRAWS
 
@@ -34,7 +34,7 @@ def _add_compare(command: Command) -> None:
                       "  smartad compare quickstart --baseline SmartAD     every row minus one\n"
                       "  smartad compare quickstart:agent_distill SmartAD --flips toy_qa     which questions B fixed and broke\n"
                       "  smartad compare quickstart:agent_distill SmartAD --question toy_qa/7     both attempts side by side\n\n"
-                      f"{NAMES}\n\n"
+                      f"{ROWS[0].upper()}{ROWS[1:]}; all its seeds are compared.\n\n"
                       "n counts questions that all runs of both rows are graded on.  Intervals are of 95 %: questions are drawn\n"
                       "anew within each benchmark, the same for both rows, and what few seeds leave open is added.  With one\n"
                       "seed they are about these very adapters.  Two runs are compared by McNemar's exact test; with several\n"

@@ -151,7 +151,8 @@ def load(store: Store, word: str) -> Ledger:
     if len(found) > 1:
         raise StoreError(f"{word!r} may mean each of {', '.join(found)} in {store.root}; say more of its name")
     if not found:
-        raise StoreError(f"no sweep {name_of(word)!r} in {store.root}; there are {', '.join(names(store)) or 'none'}")
+        raise StoreError(f"no sweep {name_of(word)!r} in {store.root}; there are {', '.join(names(store)) or 'none'}. A "
+                         "declared one is there once `smartad sweep FILE` has begun it")
     file = path(store, found[0])
     # What follows the last newline is a line that a driver is writing, or did not get to finish.
     head, *lines = file.read_text(encoding="utf-8").split("\n")[:-1]
