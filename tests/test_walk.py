@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from smartad.analysis.arms import spot
 from smartad.analysis.outcomes import outcomes
 from smartad.analysis.walk import answered, grader_of, of_question, walk
 from smartad.cli import main
+from smartad.cli.walking import _print_walk
 from smartad.store import Store, StoreError
 
 ROW = "SmartAD, select.first=10, train.learning_rate=0.0001"
@@ -68,6 +70,13 @@ def test_walk_tells_of_each_stage_what_decided_the_number(whole, capsys):
     assert "weights: reason 1, action 1.5, final 2" in text
     assert f"{found.top.folder}: verdicts.jsonl" in text and found.top.made.commit[:12] in text
     assert f"show {found.top.fingerprint}" in text and "reproduce" in text
+
+
+def test_walk_leaves_out_none_of_many_files(whole, capsys):
+    found = walk(whole[0], cell(whole))
+    many = {f"{found.top.folder}/part-{number}": 4736 for number in range(60)}
+    _print_walk(replace(found, top=replace(found.top, files=many)))
+    assert ", ".join(f"part-{number} 4736" for number in range(60)) in capsys.readouterr().out
 
 
 def test_walk_of_the_fingerprint_behind_a_cell_is_the_walk_of_the_cell(whole):

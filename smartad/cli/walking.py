@@ -54,8 +54,14 @@ def _text(*parts: str | tuple[str, str]) -> Text:
     return Text.assemble(*(visible(part) if isinstance(part, str) else (visible(part[0]), part[1]) for part in parts))
 
 
+UNCUT = 10_000
+"""Characters of a line."""
+
+
 def _print_walk(found: Walk) -> None:
     out = console()
+    if not out.is_terminal:
+        out.width = UNCUT
     tree = Tree(_text((found.name, "bold"), f"  {cell_text(found.cell)}"), guide_style="dim")
     for name, cell in found.seeds.items():
         tree.add(_text(f"another seed: {name}  {cell_text(cell)}"))
@@ -66,7 +72,7 @@ def _print_walk(found: Walk) -> None:
         tree.add("which of the row's stages are of this cell cannot be told yet: none of its questions is prepared")
     else:
         _hang(tree, found.top)
-    out.print(tree, soft_wrap=True)
+    out.print(tree)
     damaged = [station.fingerprint for station in found.stations() if station.state == "done" and station.wrong]
     if damaged:
         out.print(f"[red]damaged:[/red] {', '.join(damaged)}", soft_wrap=True)
