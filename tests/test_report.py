@@ -95,6 +95,7 @@ def counted(tab, n):
     """The page says that it has found ``n``, and lists them."""
     expect(tab.locator("#count")).to_have_text(re.compile(rf"^{n} of "))
     expect(tab.locator("#list a")).to_have_count(min(n, 50))
+    expect(tab.locator("#page")).to_have_text(re.compile(" of " if n else "none"))
 
 
 def users(store):

@@ -120,7 +120,7 @@ function viewer(data) {
           ` · ${one.question} · ${nameOf(one)}`)));
     }));
     by("list").scrollTop = 0;
-    by("page").textContent = `${page + 1} of ${pages}`;
+    by("page").textContent = found.length ? `${page + 1} of ${pages}` : "none";
     by("before").disabled = page === 0;
     by("after").disabled = page === pages - 1;
   }
