@@ -214,7 +214,7 @@ def test_what_a_sweep_does_not_have_is_said(drawn, sweep, name, why):
 def test_unknown_picture_and_unknown_row_are_errors_that_name_those_there_are(drawn):
     with pytest.raises(UserError, match="no picture 'k_curves'; there are scores, k_curve"):
         draw(drawn.store, drawn.books["ks"], "k_curves")
-    with pytest.raises(StoreError, match="'nobody' names no row"):
+    with pytest.raises(StoreError, match="'nobody' is no row of"):
         draw(drawn.store, drawn.books["ks"], "scores", rows=["nobody"])
 
 

@@ -308,4 +308,4 @@ def test_report_that_cannot_be_written_is_said_and_leaves_nothing(store, tmp_pat
 
 def test_report_baseline_of_another_name_is_said_with_those_there_are(store):
     done = smartad("report", "harm", "--baseline", "nobody", store=store.root, status=2)
-    assert "'nobody' names no row" in done.stderr
+    assert "'nobody' is no row of" in done.stderr
