@@ -6,6 +6,8 @@ from answered_sweeps import answer, declare
 from smartad.report import comparing
 from smartad.store import Store
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def book(store, tmp_path):

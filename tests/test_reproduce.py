@@ -24,6 +24,8 @@ from smartad.store import Store
 from smartad.sweep import ledger
 from smartad.types import Verdict
 
+pytestmark = pytest.mark.slow
+
 CELL = "SmartAD, select.first=10, train.learning_rate=0.0001/math500"
 SMALL = {"limits.questions": 6, "limits.train_questions": 8, "collect.samples": 2, "select.first": 2, "train.epochs": 1,
          "benchmarks.in_domain": ["toy_math"], "benchmarks.out_of_domain": []}

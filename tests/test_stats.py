@@ -14,6 +14,8 @@ from scipy.stats import norm
 from smartad.paired import Paired, differences
 from smartad.stats import MANY, holm, mcnemar
 
+pytestmark = pytest.mark.slow
+
 counts = st.integers(0, 60)
 FEW = settings(max_examples=30, deadline=None)
 p_values = st.lists(st.floats(0, 1), max_size=12)

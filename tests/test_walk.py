@@ -14,6 +14,8 @@ from smartad.cli import main
 from smartad.cli.walking import _print_walk
 from smartad.store import Store, StoreError
 
+pytestmark = pytest.mark.slow
+
 ROW = "SmartAD, select.first=10, train.learning_rate=0.0001"
 
 
